@@ -1,0 +1,214 @@
+"""The failures that callers see, one class each: code, message, details.
+
+Steps, handlers and the store's callers raise these; `edge` alone turns them into gRPC statuses. Nothing in this module
+knows the transport. Messages say what to do next and never hold a secret value.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, ClassVar
+
+from google.rpc import error_details_pb2 as rpc
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from google.protobuf.message import Message
+
+DOMAIN = "stigmer.ai"
+
+
+class Code(IntEnum):
+    """The canonical gRPC status codes (google.rpc.Code)."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class StigmerError(Exception):
+    """A failure with a status code, a message for people and details for programs.
+
+    Attributes:
+        code: the status code of this class of failure.
+        message: one line that says what is wrong and, where it is not plain, what to do.
+    """
+
+    code: ClassVar[Code] = Code.INTERNAL
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    @property
+    def details(self) -> tuple[Message, ...]:
+        """The google.rpc detail messages that go with the status; empty for most classes."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One broken field: its path from the request's root and what is wrong with it."""
+
+    field: str
+    description: str
+
+
+class InvalidArgument(StigmerError):
+    """The request breaks a rule; every broken field is named."""
+
+    code = Code.INVALID_ARGUMENT
+
+    def __init__(self, *violations: Violation) -> None:
+        super().__init__("; ".join(f"{v.field}: {v.description}" if v.field else v.description for v in violations))
+        self.violations = violations
+
+    @classmethod
+    def of(cls, field: str, description: str) -> InvalidArgument:
+        """One broken field."""
+        return cls(Violation(field, description))
+
+    @property
+    def details(self) -> tuple[Message, ...]:
+        """A google.rpc.BadRequest."""
+        return (_bad_request(self.violations),)
+
+
+class NotFound(StigmerError):
+    """No such resource."""
+
+    code = Code.NOT_FOUND
+
+    def __init__(self, kind: str, name: str, *, message: str | None = None) -> None:
+        super().__init__(message or f"{kind} not found: {name}")
+        self.kind, self.name = kind, name
+
+    @property
+    def details(self) -> tuple[Message, ...]:
+        """A google.rpc.ResourceInfo."""
+        return (rpc.ResourceInfo(resource_type=self.kind, resource_name=self.name, description=self.message),)
+
+
+class AlreadyExists(StigmerError):
+    """The slug or the id is taken; `holder` is the id of who has it."""
+
+    code = Code.ALREADY_EXISTS
+
+    def __init__(self, kind: str, holder: str, *, slug: str | None = None) -> None:
+        by = f"with slug '{slug}' " if slug is not None else ""
+        super().__init__(f"{kind} {by}already exists: {holder}")
+        self.kind, self.holder = kind, holder
+
+    @property
+    def details(self) -> tuple[Message, ...]:
+        """A google.rpc.ResourceInfo that names the holder."""
+        return (rpc.ResourceInfo(resource_type=self.kind, resource_name=self.holder, description=self.message),)
+
+
+class Aborted(StigmerError):
+    """A concurrent change won; `reason` is VERSION_MISMATCH or CONTENTION."""
+
+    code = Code.ABORTED
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    @property
+    def details(self) -> tuple[Message, ...]:
+        """A google.rpc.ErrorInfo."""
+        return (rpc.ErrorInfo(reason=self.reason, domain=DOMAIN),)
+
+
+class FailedPrecondition(StigmerError):
+    """The resource is in a state that does not allow the call."""
+
+    code = Code.FAILED_PRECONDITION
+
+    def __init__(self, message: str, *, type_: str, subject: str) -> None:
+        super().__init__(message)
+        self.type, self.subject = type_, subject
+
+    @property
+    def details(self) -> tuple[Message, ...]:
+        """A google.rpc.PreconditionFailure."""
+        violation = rpc.PreconditionFailure.Violation(type=self.type, subject=self.subject, description=self.message)
+        return (rpc.PreconditionFailure(violations=[violation]),)
+
+
+class ResourceExhausted(StigmerError):
+    """A message over the limit, or too many subscriptions."""
+
+    code = Code.RESOURCE_EXHAUSTED
+
+
+class Unimplemented(StigmerError):
+    """The method, or the encoding of its message, is not served here."""
+
+    code = Code.UNIMPLEMENTED
+
+
+class DeadlineExceeded(StigmerError):
+    """The caller's deadline passed; nothing is half written."""
+
+    code = Code.DEADLINE_EXCEEDED
+
+
+class Cancelled(StigmerError):
+    """The caller went away."""
+
+    code = Code.CANCELLED
+
+
+class Unavailable(StigmerError):
+    """The server drains, or its store is out of reach; try again after `retry_after_s`."""
+
+    code = Code.UNAVAILABLE
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+    @property
+    def details(self) -> tuple[Message, ...]:
+        """A google.rpc.RetryInfo."""
+        info = rpc.RetryInfo()
+        info.retry_delay.FromTimedelta(dt.timedelta(seconds=self.retry_after_s))
+        return (info,)
+
+
+class Internal(StigmerError):
+    """Anything else. The caller sees an error id that the log line bears too, and nothing of the cause."""
+
+    code = Code.INTERNAL
+
+    def __init__(self, error_id: str) -> None:
+        super().__init__(f"internal error (error id {error_id}; the server's log has a line with it)")
+        self.error_id = error_id
+
+    @property
+    def details(self) -> tuple[Message, ...]:
+        """A google.rpc.ErrorInfo with the error id in its metadata."""
+        return (rpc.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"error_id": self.error_id}),)
+
+
+def _bad_request(violations: Sequence[Violation]) -> rpc.BadRequest:
+    entries = [rpc.BadRequest.FieldViolation(field=v.field, description=v.description) for v in violations]
+    return rpc.BadRequest(field_violations=entries)
