@@ -1,0 +1,1 @@
+"""Stigmer: a control plane for AI agents, served over gRPC and in process."""
