@@ -1,0 +1,1 @@
+"""Where resources live: the contract in `base`, transactions above it, SQLite below it."""

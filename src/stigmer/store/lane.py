@@ -1,0 +1,129 @@
+"""A lane: one SQLite connection on a thread of its own, fed in batches.
+
+What arrives while a batch runs goes together in the next hop, so that many callers share the cost of one: commits as a
+group commit, reads as a group read. This is the one place that reaches into aiosqlite for its thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import aiosqlite
+
+from stigmer.store.base import StoreUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+BATCH = 256
+"""At most so many items a hop, so that a waiter's turn stays short."""
+
+
+class Connection(aiosqlite.Connection):
+    """aiosqlite's connection, with a way to run a function on its thread."""
+
+    async def run(self, function: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Call `function` with the sqlite3 connection, on the connection's thread."""
+        return await self._execute(lambda: function(self._conn))  # type: ignore[no-any-return, no-untyped-call]  # aiosqlite has no public way
+
+
+def connect(path: Path, *, timeout_s: float) -> Connection:
+    """A connection that is not open yet; `timeout_s` is how long a statement waits for another process's lock."""
+
+    def connector() -> sqlite3.Connection:
+        return sqlite3.connect(path, timeout=timeout_s, isolation_level=None, cached_statements=256)
+
+    return Connection(connector, iter_chunk_size=64)
+
+
+class Lane(Generic[Item, Result]):
+    """Runs items on a connection, batch by batch, in order. An async context manager that owns the connection.
+
+    Args:
+        connection: not open yet.
+        run_batch: called on the connection's thread; gives a result or an exception for each item.
+        landed: called on the event loop with each batch's results, before any waiter sees its own.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        run_batch: Callable[[sqlite3.Connection, Sequence[Item]], Sequence[Result | Exception]],
+        landed: Callable[[Sequence[Result | Exception]], None] | None = None,
+    ) -> None:
+        self.connection = connection
+        self._run_batch = run_batch
+        self._landed = landed
+        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._worker: asyncio.Task[None] | None = None
+        self._open = False
+
+    def __repr__(self) -> str:
+        return f"<Lane {'open' if self._open else 'closed'}, {len(self._waiting)} waiting>"
+
+    async def __aenter__(self) -> Lane[Item, Result]:
+        await self.connection
+        self._open = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open = False
+        if self._worker is not None:
+            await self._worker
+        await self.connection.close()
+
+    async def submit(self, item: Item) -> Result:
+        """Run one item.
+
+        Cancelled before its batch is taken, the item never runs; cancelled later, it runs and the result is lost.
+
+        Raises:
+            StoreUnavailableError: the lane is closed, or the connection failed.
+        """
+        if not self._open:
+            raise StoreUnavailableError("the store is closed")
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work())
+        return await future
+
+    async def _work(self) -> None:
+        while self._waiting:
+            taken = [(item, future) for item, future in self._waiting[:BATCH] if not future.cancelled()]
+            del self._waiting[:BATCH]
+            if taken:
+                await self._hop(taken)
+        self._worker = None
+
+    async def _hop(self, taken: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+        items = [item for item, _ in taken]
+        try:
+            results = await self.connection.run(lambda connection: self._run_batch(connection, items))
+        except (sqlite3.Error, ValueError) as error:  # ValueError: aiosqlite's word for a closed connection
+            results = [unavailable(error)] * len(taken)
+        if self._landed is not None:
+            self._landed(results)
+        for (_, future), result in zip(taken, results, strict=True):
+            if future.done():
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+
+def unavailable(error: Exception) -> StoreUnavailableError:
+    """A driver's error as the store's own; the cause is kept for the log."""
+    failure = StoreUnavailableError(f"the database does not answer: {error}")
+    failure.__cause__ = error
+    return failure

@@ -1,0 +1,187 @@
+"""The SQLite backend: a writing lane that commits in groups, two reading lanes, a row cache.
+
+`app` opens one. WAL and synchronous=FULL: an acknowledged write survives `kill -9` and power loss. SQL stands in
+`statements`, what runs on the connections' threads in `reading` and `writing`, the schema in `migrations/`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from stigmer.startup import StartupError
+from stigmer.store import reading, statements as sql
+from stigmer.store.base import Changes
+from stigmer.store.cache import RowCache
+from stigmer.store.feed import ChangeFeed
+from stigmer.store.lane import Lane, connect
+from stigmer.store.migration import migrate
+from stigmer.store.writing import Outcome, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from stigmer.store.base import Change, Page, Query, Row, Window
+
+FILE_NAME = "stigmer.db"
+LOCK_NAME = "stigmer.lock"
+CACHE_BYTES = 64 * 1024 * 1024
+BUSY_TIMEOUT_S = 5.0
+
+
+class SqliteStore:
+    """A store in one directory. An async context manager; it holds the directory's lock while it is open.
+
+    Args:
+        directory: made (mode 0700) where it is missing; holds the database and the lock file.
+        max_subscriptions: for the change feed.
+        cache_bytes: bound of the row cache; 0 turns it off.
+
+    Raises (on entering):
+        StartupError: the directory cannot be written, another process has it, or the database is corrupt or newer.
+    """
+
+    def __init__(
+        self, directory: Path, *, max_subscriptions: int = 10_000, cache_bytes: int = CACHE_BYTES
+    ) -> None:
+        self._directory = directory
+        self._feed = ChangeFeed(max_subscriptions)
+        self._cache = RowCache(cache_bytes)
+        self._feed.listen(self._cache.note)
+        self._stack = AsyncExitStack()
+        self._path = directory / FILE_NAME
+
+    def __repr__(self) -> str:
+        return f"<SqliteStore {self._path}>"
+
+    @property
+    def feed(self) -> ChangeFeed:
+        """Committed changes in commit order."""
+        return self._feed
+
+    async def __aenter__(self) -> SqliteStore:
+        async with AsyncExitStack() as stack:
+            stack.enter_context(held(self._directory))
+            await self._open(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _open(self, stack: AsyncExitStack) -> None:
+        writer = Writer(0)
+        self._writes = Lane["Changes", "list[Change]"](self._connection(), writer.run, self._publish)
+        self._points = Lane["reading.Read", Any](self._connection(), reading.run_reads)
+        self._pages = Lane["reading.Read", Any](self._connection(), reading.run_reads)
+        try:
+            await stack.enter_async_context(self._writes)
+            writer.revision = await self._writes.connection.run(_prepared)
+            for lane in (self._points, self._pages):
+                await stack.enter_async_context(lane)
+                await lane.connection.run(_reader)
+        except sqlite3.Error as error:
+            raise _cannot_open(self._path, error) from error
+
+    def _connection(self) -> Any:  # noqa: ANN401 - lane.Connection, which mypy sees as untyped
+        return connect(self._path, timeout_s=BUSY_TIMEOUT_S)
+
+    def _publish(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            if not isinstance(outcome, Exception):
+                self._feed.publish(outcome)
+
+    async def get(self, kind: str, id_: str) -> Row | None:
+        """The row with that id."""
+        return self._cache.by_id(kind, id_) or await self._filled(reading.one(sql.GET, kind, id_))
+
+    async def by_slug(self, kind: str, slug: str, namespace: str) -> Row | None:
+        """The row that holds the slug in the namespace."""
+        cached = self._cache.by_slug(kind, slug, namespace)
+        return cached or await self._filled(reading.one(sql.BY_SLUG, kind, slug, namespace))
+
+    async def by_slug_anywhere(self, kind: str, slug: str) -> Sequence[Row]:
+        """At most two rows that hold the slug; the one in the empty namespace comes first."""
+        rows: list[Row] = await self._points.submit(reading.several(sql.BY_SLUG_ANYWHERE, kind, slug))
+        return rows
+
+    async def page(self, query: Query, window: Window) -> Page:
+        """The query's rows within the window, read as of one commit."""
+        page: Page = await self._pages.submit(reading.page(query, window))
+        return page
+
+    async def commit(self, changes: Changes) -> Sequence[Change]:
+        """Write all of it durably, or nothing; see `base.Store.commit`."""
+        return await self._writes.submit(changes)
+
+    async def probe(self) -> None:
+        """Read one row on each lane."""
+        for lane in (self._points, self._pages):
+            await lane.submit(lambda connection: connection.execute(sql.PROBE).fetchone())
+        await self._writes.submit(_NOTHING)
+
+    async def _filled(self, read: reading.Read) -> Row | None:
+        return await self._cache.fill(lambda: self._points.submit(read))
+
+
+_NOTHING = Changes()
+
+
+@contextlib.contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """Own the directory: no other process, and no other store of this one, can hold it meanwhile.
+
+    Raises:
+        StartupError: another has it, or it cannot be made or written.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StartupError(
+            f"cannot write the data directory {directory} ({error.strerror}): choose another with --data-dir"
+        ) from error
+    try:
+        _lock(handle, directory)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, directory: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise StartupError(
+            f"another stigmer has the data directory {directory}: stop it, or choose another with --data-dir"
+        ) from error
+
+
+def _prepared(connection: sqlite3.Connection) -> int:
+    """Set the writing connection up; gives the last revision."""
+    for pragma in sql.PRAGMAS:
+        connection.execute(pragma)
+    migrate(connection)
+    found = connection.execute(sql.PROBE).fetchone()
+    return int(found[0]) if found is not None else 0
+
+
+def _reader(connection: sqlite3.Connection) -> None:
+    for pragma in (*sql.PRAGMAS, sql.READ_ONLY):
+        connection.execute(pragma)
+
+
+def _cannot_open(path: Path, error: sqlite3.Error) -> StartupError:
+    if "locked" in str(error):
+        return StartupError(f"another program has the database {path} locked: close it and start again")
+    if isinstance(error, sqlite3.OperationalError):
+        return StartupError(f"cannot open the database {path} ({error}): check its permissions and the disk's free space")
+    return StartupError(f"the database {path} is damaged ({error}): restore a backup, or use another --data-dir")

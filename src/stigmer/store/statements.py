@@ -1,0 +1,64 @@
+"""Every SQL statement of the SQLite backend, named."""
+
+from __future__ import annotations
+
+COLUMNS = "kind, id, namespace, slug, data, created_by, revision, sequence"
+
+PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA temp_store = MEMORY",
+)
+READ_ONLY = "PRAGMA query_only = ON"
+
+BEGIN_WRITE = "BEGIN IMMEDIATE"
+BEGIN_READ = "BEGIN"
+COMMIT = "COMMIT"
+ROLLBACK = "ROLLBACK"
+SAVEPOINT = "SAVEPOINT item"
+RELEASE = "RELEASE item"
+ROLLBACK_TO = "ROLLBACK TO item"
+
+GET = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND id = ?"
+BY_SLUG = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND slug = ? AND namespace = ?"
+BY_SLUG_ANYWHERE = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND slug = ? ORDER BY namespace LIMIT 2"
+BY_SEQUENCE = f"SELECT {COLUMNS} FROM resources WHERE sequence = ?"
+PROBE = "SELECT value FROM counters WHERE name = ''"
+
+HEAD = "SELECT sequence, revision FROM resources WHERE kind = ? AND id = ?"
+INSERT = (
+    "INSERT INTO resources (kind, id, namespace, slug, created_by, revision, data) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+UPDATE = "UPDATE resources SET data = ?, revision = ? WHERE sequence = ?"
+DELETE = "DELETE FROM resources WHERE sequence = ?"
+
+KEYS = "SELECT field, value FROM resource_keys WHERE sequence = ?"
+ADD_KEY = "INSERT OR IGNORE INTO resource_keys (kind, field, value, sequence) VALUES (?, ?, ?, ?)"
+DROP_KEY = "DELETE FROM resource_keys WHERE kind = ? AND field = ? AND value = ? AND sequence = ?"
+
+DEPENDENTS = (
+    "SELECT r.id FROM resource_keys AS k JOIN resources AS r ON r.sequence = k.sequence"
+    " WHERE k.kind = ? AND k.field = ? AND k.value = ? ORDER BY k.sequence"
+)
+
+COUNT_UP = "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
+COUNT = "SELECT value FROM counters WHERE name = ?"
+SET_COUNT = "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+
+SEQUENCES_OF_KIND = "SELECT sequence FROM resources WHERE kind = ? AND sequence < ? ORDER BY sequence DESC"
+SEQUENCES_OF_KEY = (
+    "SELECT sequence FROM resource_keys AS k WHERE kind = ? AND field = ? AND value = ? AND sequence < ?{also}"
+    " ORDER BY sequence DESC"
+)
+COUNT_OF_KEY = "SELECT count(*) FROM resource_keys AS k WHERE kind = ? AND field = ? AND value = ?{also}"
+HAS_KEY = (
+    " AND EXISTS (SELECT 1 FROM resource_keys WHERE kind = k.kind AND field = ? AND value = ? AND sequence = k.sequence)"
+)
+SAMPLE_OF_KEY = (
+    "SELECT count(*) FROM (SELECT 1 FROM resource_keys WHERE kind = ? AND field = ? AND value = ? LIMIT 1000)"
+)
+HOLDERS = (
+    "SELECT r.id FROM resource_keys AS k JOIN resources AS r ON r.sequence = k.sequence"
+    " WHERE k.kind = ? AND k.field = ? AND k.value = ?"
+)

@@ -1,0 +1,299 @@
+"""A transaction: staged writes above a store, reads that see them first, one commit at the end.
+
+`unit_of_work` opens one for each outermost call and a nested one for each call that joins it; steps read and write through it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from stigmer.store.base import (
+    ABSENT,
+    Cascade,
+    Change,
+    Changes,
+    Dependent,
+    Page,
+    Put,
+    Query,
+    Remove,
+    Require,
+    Row,
+    Store,
+    StoreError,
+    Window,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+Key: TypeAlias = tuple[str, str]
+
+UNCOMMITTED = 1 << 62
+"""Creation sequences from here on are provisional: staged rows are newer than every committed one."""
+
+
+class SealedError(StoreError):
+    """The transaction has ended; what was staged in the nested one has to be done again on its own."""
+
+
+@dataclass(slots=True)
+class Layer:
+    """Staged writes of one task, in a form that can be laid over others.
+
+    `removes` maps to the revision expected; None for any; ABSENT takes back a creation staged in a layer below.
+    """
+
+    task: asyncio.Task[object] | None = None
+    puts: dict[Key, Put] = field(default_factory=dict)
+    removes: dict[Key, int | None] = field(default_factory=dict)
+    cascades: list[Cascade] = field(default_factory=list)
+    requires: dict[Key, Require] = field(default_factory=dict)
+    after_commit: list[Callable[[], None]] = field(default_factory=list)
+
+    def lay(self, upper: Layer) -> None:
+        """Take in the writes of a layer above this one."""
+        for key, expected in upper.removes.items():
+            put = self.puts.pop(key, None)
+            if expected != ABSENT:
+                self.removes[key] = expected
+            elif put is None:
+                self.removes[key] = ABSENT
+        self.puts.update(upper.puts)
+        self.cascades.extend(upper.cascades)
+        self.requires.update(upper.requires)
+        self.after_commit.extend(upper.after_commit)
+
+    def changes(self) -> Changes:
+        """What a store has to write."""
+        return Changes(
+            removes=[Remove(*key, expected) for key, expected in self.removes.items() if expected != ABSENT],
+            cascades=self.cascades,
+            puts=list(self.puts.values()),
+            requires=list(self.requires.values()),
+        )
+
+
+class Transaction:
+    """Reads and staged writes of one call.
+
+    Args:
+        store: where committed rows are read, and where the outermost transaction commits.
+        parent: the transaction that this one joins; its staged writes are seen, and `merge` hands ours to it.
+    """
+
+    __slots__ = ("_layers", "_parent", "_provisional", "_store", "sealed", "task")
+
+    def __init__(self, store: Store, parent: Transaction | None = None) -> None:
+        self._store = store
+        self._parent = parent
+        self._layers: list[Layer] = []
+        self._provisional = UNCOMMITTED
+        self.sealed = False
+        self.task = asyncio.current_task()
+
+    def __repr__(self) -> str:
+        state = "sealed" if self.sealed else "open"
+        nested = "nested, " if self._parent is not None else ""
+        return f"<Transaction {nested}{state}, {sum(len(layer.puts) for layer in self._layers)} rows staged>"
+
+    # Reads: staged first, then the last commit.
+
+    async def get(self, kind: str, id_: str) -> Row | None:
+        """The row with that id."""
+        known, row = self._staged((kind, id_))
+        return row if known else await self._store.get(kind, id_)
+
+    async def by_slug(self, kind: str, slug: str, namespace: str) -> Row | None:
+        """The row that holds the slug in the namespace."""
+        for row in self._staged_rows(kind):
+            if row.slug == slug and row.namespace == namespace:
+                return row
+        return self._unless_staged(await self._store.by_slug(kind, slug, namespace))
+
+    async def by_slug_anywhere(self, kind: str, slug: str) -> list[Row]:
+        """At most two rows that hold the slug; the one in the empty namespace comes first."""
+        staged = [row for row in self._staged_rows(kind) if row.slug == slug]
+        found = [row for row in await self._store.by_slug_anywhere(kind, slug) if self._unless_staged(row)]
+        return sorted((*staged, *found), key=lambda row: row.namespace)[:2]
+
+    async def page(self, query: Query, window: Window) -> Page:
+        """The query's rows within the window.
+
+        Where the transaction has staged rows of the kinds concerned, all matches are read and laid over.
+        """
+        kinds = {query.kind, query.through.kind} if query.through else {query.kind}
+        if not any(key[0] in kinds for key in self._staged_keys()):
+            return await self._store.page(query, window)
+        return _cut(await self._matches(query), window)
+
+    async def newest(self, kind: str, field_: str, value: str) -> Row | None:
+        """The newest row of the kind that has the key."""
+        page = await self.page(Query(kind, ((field_, value),)), Window(limit=1))
+        return page.rows[0] if page.rows else None
+
+    # Writes: staged until the outermost transaction commits.
+
+    def create(self, row: Row) -> None:
+        """Stage a row that must not be there yet."""
+        staged = replace(row, revision=ABSENT, sequence=self._next_provisional())
+        self._own().puts[row.kind, row.id] = Put(staged, ABSENT)
+
+    def update(self, row: Row) -> None:
+        """Stage new contents of a row that was read here; its `revision` must still stand at commit."""
+        self._own().puts[row.kind, row.id] = Put(row, row.revision)
+
+    def delete(self, row: Row) -> None:
+        """Stage the deletion of a row that was read here; its `revision` must still stand at commit."""
+        layer, key = self._own(), (row.kind, row.id)
+        put = layer.puts.pop(key, None)
+        if row.revision != ABSENT:
+            layer.removes[key] = row.revision
+        elif put is None:
+            layer.removes[key] = ABSENT
+
+    async def delete_dependents(self, dependents: Iterable[Dependent], id_: str) -> None:
+        """Stage the deletion of what goes with the row `id_`; looked up again at commit."""
+        for dependent in dependents:
+            self._own().cascades.append(Cascade(dependent, id_))
+            await self._forget(dependent, id_)
+
+    def discard(self, kind: str, id_: str) -> None:
+        """Stage the deletion of a row, whatever its revision and whether or not it is there."""
+        layer = self._own()
+        layer.puts.pop((kind, id_), None)
+        layer.removes[kind, id_] = None
+
+    def require(self, kind: str, id_: str) -> None:
+        """The row must be there when this transaction commits."""
+        self._own().requires[kind, id_] = Require(kind, id_)
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        """Run `action` once this run's writes are committed; never, where they are not."""
+        self._own().after_commit.append(action)
+
+    # The end.
+
+    def merge(self) -> None:
+        """Hand what was staged to the parent.
+
+        Raises:
+            SealedError: the parent has ended; nothing was handed over.
+        """
+        parent = self._parent
+        if parent is None or parent.sealed:
+            raise SealedError("the call that this one joined has ended")
+        self.sealed = True
+        layer = self._folded(self._layers)
+        layer.task = self.task
+        parent._layers.append(layer)  # noqa: SLF001 - the same class
+
+    def seal(self) -> tuple[Layer, list[Layer]]:
+        """End the transaction: later calls no longer join it.
+
+        Returns:
+            what to commit, and apart from it the layers of tasks that outlive the call: those commit alone.
+        """
+        self.sealed = True
+        apart = [layer for layer in self._layers if self._outlives(layer.task)]
+        return self._folded(layer for layer in self._layers if layer not in apart), apart
+
+    async def commit(self, layer: Layer) -> Sequence[Change]:
+        """Commit what `seal` gave, then run its after-commit actions.
+
+        Raises:
+            ConflictError: nothing was written.
+        """
+        changes = layer.changes()
+        committed = await self._store.commit(changes) if changes else ()
+        for action in layer.after_commit:
+            action()
+        return committed
+
+    # Inside.
+
+    def _outlives(self, task: asyncio.Task[object] | None) -> bool:
+        return task is not None and task is not self.task and not task.done()
+
+    @staticmethod
+    def _folded(layers: Iterable[Layer]) -> Layer:
+        whole = Layer()
+        for layer in layers:
+            whole.lay(layer)
+        return whole
+
+    def _own(self) -> Layer:
+        if not self._layers or self._layers[-1].task is not None:
+            self._layers.append(Layer())
+        return self._layers[-1]
+
+    def _next_provisional(self) -> int:
+        root = self
+        while root._parent is not None:
+            root = root._parent
+        root._provisional += 1
+        return root._provisional
+
+    def _staged(self, key: Key) -> tuple[bool, Row | None]:
+        """Whether the row is staged (here or in a parent), and as what; None is deleted."""
+        for layer in reversed(self._layers):
+            put = layer.puts.get(key)
+            if put is not None:
+                return True, put.row
+            if key in layer.removes:
+                return True, None
+        return self._parent._staged(key) if self._parent is not None else (False, None)
+
+    def _staged_keys(self) -> set[Key]:
+        keys = self._parent._staged_keys() if self._parent is not None else set[Key]()
+        for layer in self._layers:
+            keys.update(layer.puts, layer.removes)
+        return keys
+
+    def _staged_rows(self, kind: str) -> list[Row]:
+        keys = [key for key in self._staged_keys() if key[0] == kind]
+        return [row for row in (self._staged(key)[1] for key in keys) if row is not None]
+
+    def _unless_staged(self, row: Row | None) -> Row | None:
+        return None if row is None or self._staged((row.kind, row.id))[0] else row
+
+    async def _matches(self, query: Query) -> list[Row]:
+        """Every row that matches, staged ones first seen, newest first."""
+        through = query.through
+        if through is not None:
+            holders = await self._matches(Query(through.kind, (through.key,)))
+            values = {through.value, *(holder.id for holder in holders)}
+            parts = [await self._matches(Query(query.kind, (*query.keys, (through.field, v)))) for v in values]
+            return sorted((row for part in parts for row in part), key=_newest_first)
+        committed = (await self._store.page(query, Window(limit=None))).rows
+        wanted = set(query.keys)
+        staged = [row for row in self._staged_rows(query.kind) if wanted <= set(row.keys)]
+        return sorted((*staged, *(row for row in committed if self._unless_staged(row))), key=_newest_first)
+
+    async def _forget(self, dependent: Dependent, id_: str) -> None:
+        for row in await self._matches(Query(dependent.kind, ((dependent.field, id_),))):
+            if row.revision == ABSENT:
+                self.delete(row)
+            else:
+                self.discard(row.kind, row.id)
+            for inner in dependent.dependents:
+                await self._forget(inner, row.id)
+
+
+def _newest_first(row: Row) -> int:
+    return -row.sequence
+
+
+def _cut(rows: Sequence[Row], window: Window) -> Page:
+    """The window of rows that are all at hand."""
+    older = [row for row in rows if window.before is None or row.sequence < window.before][window.skip :]
+    taken: list[Row] = []
+    size = 0
+    for row in older[: window.limit]:
+        size += len(row.data)
+        if taken and window.budget_bytes is not None and size > window.budget_bytes:
+            break
+        taken.append(row)
+    return Page(taken, more=len(taken) < len(older), total=len(rows))

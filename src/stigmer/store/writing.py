@@ -1,0 +1,164 @@
+"""SQLite writes, run on the writing connection's thread: one batch of transactions, one commit."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from stigmer.store import statements as sql
+from stigmer.store.base import (
+    ABSENT,
+    Cascade,
+    Change,
+    Changes,
+    ConflictError,
+    Dependent,
+    Put,
+    Remove,
+    Require,
+    Row,
+)
+from stigmer.store.lane import unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Outcome: TypeAlias = "list[Change] | Exception"
+
+
+class Writer:
+    """Applies batches, on the writing connection's thread.
+
+    Attributes:
+        revision: the last revision that was given.
+    """
+
+    def __init__(self, revision: int) -> None:
+        self.revision = revision
+
+    def run(self, connection: sqlite3.Connection, batch: Sequence[Changes]) -> list[Outcome]:
+        """Write a batch of transactions in one commit.
+
+        Returns:
+            for each its changes in order, or what was wrong with it: it then wrote nothing.
+        """
+        before = self.revision
+        try:
+            connection.execute(sql.BEGIN_WRITE)
+            counts: Counter[str] = Counter()
+            outcomes = [self._attempt(connection, changes, counts) for changes in batch]
+            connection.executemany(sql.COUNT_UP, [(kind, count) for kind, count in counts.items() if count])
+            connection.execute(sql.SET_COUNT, ("", self.revision))
+            connection.execute(sql.COMMIT)
+        except sqlite3.Error as error:
+            self.revision = before
+            if connection.in_transaction:
+                connection.execute(sql.ROLLBACK)
+            return [unavailable(error)] * len(batch)
+        return outcomes
+
+    def _attempt(self, connection: sqlite3.Connection, changes: Changes, counts: Counter[str]) -> Outcome:
+        connection.execute(sql.SAVEPOINT)
+        attempt = _Attempt(connection, self.revision)
+        try:
+            attempt.apply(changes)
+        except (ConflictError, OverflowError, UnicodeEncodeError) as error:
+            connection.execute(sql.ROLLBACK_TO)
+            connection.execute(sql.RELEASE)
+            return error
+        connection.execute(sql.RELEASE)
+        self.revision = attempt.revision
+        counts.update(attempt.counts)
+        return attempt.changes
+
+
+class _Attempt:
+    """One transaction's writes within a batch."""
+
+    def __init__(self, connection: sqlite3.Connection, revision: int) -> None:
+        self._connection = connection
+        self.revision = revision
+        self.changes: list[Change] = []
+        self.counts: Counter[str] = Counter()
+
+    def apply(self, changes: Changes) -> None:
+        """Apply all of it.
+
+        Raises:
+            ConflictError: a precondition does not hold.
+        """
+        for cascade in changes.cascades:
+            self._cascade(cascade)
+        for remove in changes.removes:
+            self._remove(remove)
+        for put in changes.puts:
+            self._put(put)
+        for require in changes.requires:
+            self._require(require)
+
+    def _cascade(self, cascade: Cascade) -> None:
+        self._delete_dependents(cascade.dependent, cascade.id)
+
+    def _delete_dependents(self, dependent: Dependent, id_: str) -> None:
+        found = self._connection.execute(sql.DEPENDENTS, (dependent.kind, dependent.field, id_)).fetchall()
+        for (child,) in found:
+            for inner in dependent.dependents:
+                self._delete_dependents(inner, child)
+            self._remove(Remove(dependent.kind, child, None))
+
+    def _remove(self, remove: Remove) -> None:
+        head = self._head(remove.kind, remove.id)
+        if remove.expected is not None and (head is None or head[1] != remove.expected):
+            raise ConflictError((remove.kind, remove.id))
+        if head is None:
+            return
+        self._connection.execute(sql.DELETE, (head[0],))
+        self.counts[remove.kind] -= 1
+        self._note(remove.kind, remove.id, None)
+
+    def _put(self, put: Put) -> None:
+        row = replace(put.row, revision=self.revision + 1)
+        sequence = self._insert(row) if put.expected == ABSENT else self._update(row, put.expected)
+        self._note(row.kind, row.id, replace(row, sequence=sequence, keys=()))
+
+    def _insert(self, row: Row) -> int:
+        values = (row.kind, row.id, row.namespace, row.slug, row.created_by, row.revision, row.data)
+        try:
+            cursor = self._connection.execute(sql.INSERT, values)
+        except sqlite3.IntegrityError:
+            raise ConflictError(self._taken(row)) from None
+        sequence = int(cursor.lastrowid or 0)
+        self._connection.executemany(sql.ADD_KEY, [(row.kind, *key, sequence) for key in row.keys])
+        self.counts[row.kind] += 1
+        return sequence
+
+    def _taken(self, row: Row) -> tuple[str, ...]:
+        if row.slug is None or self._head(row.kind, row.id) is not None:
+            return (row.kind, row.id)
+        return (row.kind, row.slug, row.namespace)
+
+    def _update(self, row: Row, expected: int) -> int:
+        head = self._head(row.kind, row.id)
+        if head is None or head[1] != expected:
+            raise ConflictError((row.kind, row.id))
+        sequence = head[0]
+        self._connection.execute(sql.UPDATE, (row.data, row.revision, sequence))
+        have = set(self._connection.execute(sql.KEYS, (sequence,)))
+        want = set(row.keys)
+        self._connection.executemany(sql.DROP_KEY, [(row.kind, *key, sequence) for key in have - want])
+        self._connection.executemany(sql.ADD_KEY, [(row.kind, *key, sequence) for key in want - have])
+        return sequence
+
+    def _require(self, require: Require) -> None:
+        if self._head(require.kind, require.id) is None:
+            raise ConflictError((require.kind, require.id))
+
+    def _head(self, kind: str, id_: str) -> tuple[int, int] | None:
+        found: tuple[int, int] | None = self._connection.execute(sql.HEAD, (kind, id_)).fetchone()
+        return found
+
+    def _note(self, kind: str, id_: str, row: Row | None) -> None:
+        self.revision += 1
+        self.changes.append(Change(kind, id_, self.revision, row))
