@@ -151,6 +151,21 @@ def is_map(field: FieldDescriptor) -> bool:
     return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 
+def map_parts(field: FieldDescriptor) -> tuple[FieldDescriptor, FieldDescriptor]:
+    """What a map's keys and values are; raises TypeError for any other field."""
+    if field.message_type is None or not is_map(field):
+        raise TypeError(f"{field.full_name} is no map")
+    parts = field.message_type.fields_by_name
+    return parts["key"], parts["value"]
+
+
+def message_type(field: FieldDescriptor) -> Descriptor:
+    """The type of a field that holds messages; raises TypeError for any other field."""
+    if field.message_type is None:
+        raise TypeError(f"{field.full_name} holds no messages")
+    return field.message_type
+
+
 def _with_nested(message: Descriptor) -> Iterator[Descriptor]:
     yield message
     for inner in message.nested_types:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from protovalidate import Validator
 
-from stigmer.descriptors import is_map, message_class
+from stigmer.descriptors import is_map, map_parts, message_class
 from stigmer.errors import Violation
 
 if TYPE_CHECKING:
@@ -71,4 +71,4 @@ def _type_at(parent: Descriptor | None, name: str, *, whole: bool) -> Descriptor
     field = parent.fields_by_name.get(name) if parent is not None else None
     if field is None or field.message_type is None or (whole and field.is_repeated):
         return None
-    return field.message_type.fields_by_name["value"].message_type if is_map(field) else field.message_type
+    return map_parts(field)[1].message_type if is_map(field) else field.message_type

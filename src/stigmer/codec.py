@@ -1,0 +1,122 @@
+"""Between bytes, wire messages and betterproto2 objects: the only place where one becomes another.
+
+A wire message is the C runtime's (upb), of the private pool in `descriptors`; handlers see betterproto2 objects. Bytes
+are read and written by the C runtime alone, which is strict about UTF-8, wire types and depth; betterproto2's own parse
+and bytes are used nowhere. `grpc_codec` plugs this into grpclib, the store keeps what `encode` gives.
+
+Two things do not survive a trip through an object: nanoseconds of a Timestamp below the microsecond, and unknown
+fields inside a Timestamp.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
+
+import betterproto2
+from google.protobuf.message import DecodeError, Message
+
+from stigmer import codec_faults, descriptors
+from stigmer.converters import Converter, Converters
+from stigmer.errors import InvalidArgument, Violation
+from stigmer.message_types import full_name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+M = TypeVar("M", bound=betterproto2.Message)
+
+_CONVERTERS = Converters()
+# What a converter meets where an object holds what its type hints forbid, or Python cannot hold what the wire does.
+_REFUSALS = (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError, DecodeError)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded(Generic[M]):
+    """A message that is bytes already, such as a stored row on its way out.
+
+    Attributes:
+        type: the generated class of the message.
+        data: the message on the wire.
+    """
+
+    type: type[M]
+    data: bytes
+
+    def decode(self) -> M:
+        """A new object with what the bytes hold; raises InvalidArgument where they are not such a message."""
+        return decode(self.type, self.data)
+
+
+def warm_up(full_names: Iterable[str]) -> None:
+    """Build the converters of these messages now, so that no call pays for it (about 1 ms each)."""
+    for name in full_names:
+        _CONVERTERS.of(name)
+
+
+def to_wire(message: betterproto2.Message) -> Message:
+    """A wire message with all that the object holds, unknown fields included.
+
+    Raises:
+        InvalidArgument: the wire cannot hold it; every such field is named. Two members of a oneof are set, a value has
+            another type than its field, a number is out of range, a string holds a lone surrogate, a Struct is
+            nested too deep.
+        TypeError: not an object of a generated class.
+    """
+    converter = _converter_of(type(message))
+    wire = converter.wire_class()
+    try:
+        converter.write(wire, message)
+    except _REFUSALS as error:
+        found = codec_faults.object_faults(message, descriptors.descriptor(converter.full_name))
+        raise InvalidArgument(*found or [_unexplained(converter, error)]) from error
+    return wire
+
+
+def from_wire(wire: Message) -> betterproto2.Message:
+    """A new object with all that the wire message holds; the two share nothing that can change.
+
+    Raises:
+        InvalidArgument: a Timestamp or Duration is out of Python's range, or a Struct is nested too deep; every such
+            field is named.
+    """
+    converter = _CONVERTERS.of(wire.DESCRIPTOR.full_name)
+    try:
+        return converter.read(wire)
+    except _REFUSALS as error:
+        raise InvalidArgument(*codec_faults.wire_faults(wire) or [_unexplained(converter, error)]) from error
+
+
+def parse(kind: type[betterproto2.Message] | str, data: bytes) -> Message:
+    """The wire message that the bytes hold; `kind` is a generated class or a full name.
+
+    Raises:
+        InvalidArgument: the bytes are not such a message.
+    """
+    full_name = kind if isinstance(kind, str) else full_name_of(kind)
+    try:
+        return descriptors.message_class(full_name).FromString(data)
+    except DecodeError as error:
+        reason = str(error).rpartition("': ")[2]  # after the name, which stands in our own words
+        raise InvalidArgument.of("", f"the request is not a valid {full_name}: {reason}") from error
+
+
+def decode(cls: type[M], data: bytes) -> M:
+    """The object that the bytes hold; raises as `parse` and `from_wire` do."""
+    return cast("M", from_wire(parse(cls, data)))
+
+
+def encode(message: betterproto2.Message) -> bytes:
+    """The object on the wire, the same bytes for equal objects; raises as `to_wire` does."""
+    return to_wire(message).SerializeToString(deterministic=True)
+
+
+@cache
+def _converter_of(cls: type[betterproto2.Message]) -> Converter:
+    return _CONVERTERS.of(full_name_of(cls))
+
+
+def _unexplained(converter: Converter, error: Exception) -> Violation:
+    """For a refusal that `codec_faults` finds no words for; the exception's own might hold a value."""
+    return Violation("", f"{converter.full_name} cannot be converted ({type(error).__name__})")
