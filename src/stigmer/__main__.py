@@ -1,0 +1,5 @@
+"""`python -m stigmer`: the same as the command `stigmer`."""
+
+from stigmer.cli import main
+
+main()

@@ -1,0 +1,90 @@
+"""`stigmer serve`: the settings' flags, the logs, the event loop; then `stigmer.app` takes over."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from pathlib import Path  # noqa: TC003  # typer reads the annotations
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stigmer.cli import INTERRUPTED
+from stigmer.settings import LogFormat, LogLevel, Settings, load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typer.models import OptionInfo
+
+
+def _flag(name: str, metavar: str | None = None) -> OptionInfo:
+    """The flag of one setting, with the setting's own description and default."""
+    field = Settings.model_fields[name]
+    spelled = f"--{name.replace('_', '-')}"
+    if field.annotation is bool:
+        return _option(f"{spelled}/--no-{name}", f"{field.description} [on]", metavar)
+    default = "~/.stigmer" if name == "data_dir" else field.default
+    shown = f"{default:g}" if isinstance(default, float) else default
+    return _option(spelled, f"{field.description} [{shown}]" if shown else f"{field.description}", metavar)
+
+
+def _option(declared: str, text: str, metavar: str | None) -> OptionInfo:
+    option: OptionInfo = typer.Option(declared, help=text, metavar=metavar, show_default=False)
+    return option
+
+
+def serve(  # noqa: PLR0913  # one flag a setting
+    *,
+    config: Annotated[Path | None, _flag("config", "FILE")] = None,
+    listen: Annotated[str | None, _flag("listen", "HOST:PORT")] = None,
+    data_dir: Annotated[Path | None, _flag("data_dir", "DIR")] = None,
+    log_level: Annotated[LogLevel | None, _flag("log_level")] = None,
+    log_format: Annotated[LogFormat | None, _flag("log_format")] = None,
+    tls_cert: Annotated[Path | None, _flag("tls_cert", "FILE")] = None,
+    tls_key: Annotated[Path | None, _flag("tls_key", "FILE")] = None,
+    tls_client_ca: Annotated[Path | None, _flag("tls_client_ca", "FILE")] = None,
+    max_message_bytes: Annotated[int | None, _flag("max_message_bytes", "BYTES")] = None,
+    max_streams: Annotated[int | None, _flag("max_streams", "N")] = None,
+    max_subscriptions: Annotated[int | None, _flag("max_subscriptions", "N")] = None,
+    keepalive_s: Annotated[float | None, _flag("keepalive_s", "SECONDS")] = None,
+    keepalive_timeout_s: Annotated[float | None, _flag("keepalive_timeout_s", "SECONDS")] = None,
+    grace_s: Annotated[float | None, _flag("grace_s", "SECONDS")] = None,
+    uvloop: Annotated[bool | None, _flag("uvloop")] = None,
+) -> None:
+    """Run the server until SIGTERM or Ctrl-C.
+
+    A flag wins over its variable (--data-dir: STIGMER_DATA_DIR), the variable over the key in the TOML file (data_dir),
+    the key over the default in brackets.
+    """
+    flags = dict(locals())  # exactly the parameters above
+    settings = load(**flags)
+    try:
+        _run(settings)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _run(settings: Settings) -> None:
+    from stigmer import app  # noqa: PLC0415  # the server, not wanted for the command's help
+    from stigmer.logs import configure, get_logger  # noqa: PLC0415  # as above
+
+    configure(settings.log_level, settings.log_format)
+    get_logger("stigmer.cli").info(
+        "stigmer starts",
+        listen=settings.listen,
+        data_dir=str(settings.data_dir),
+        config=str(settings.config or "none"),
+        call=settings.how_to_call(),
+    )
+    with asyncio.Runner(loop_factory=_loop_factory(settings)) as runner:
+        runner.run(app.serve(settings))
+
+
+def _loop_factory(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Uvloop's, where it is wanted and installed; None for asyncio's own."""
+    if not settings.uvloop or importlib.util.find_spec("uvloop") is None:
+        return None
+    import uvloop  # noqa: PLC0415  # an extra
+
+    return uvloop.new_event_loop

@@ -1,0 +1,172 @@
+"""Structured logs: `get_logger` for every module, `configure` for the command line alone.
+
+A line goes from `get_logger(...)` to the standard library's logger of the same name as one `Event`; what becomes of it
+is the process's choice. `stigmer serve` calls `configure`. A host that embeds stigmer configures `logging` as it likes
+and sees plain text with `key=value` pairs at the end; one that configures nothing sees nothing, because "stigmer" has a
+NullHandler. structlog's own default would print to stdout, which a library must not do: hence no bare
+`structlog.get_logger` in modules. Messages are masked before either sees them, and tracebacks show no local variables.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
+
+import structlog
+from structlog.contextvars import merge_contextvars
+
+from stigmer.log_stream import LogStream
+from stigmer.masking import mask, mask_messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from structlog.typing import EventDict, WrappedLogger
+
+Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["console", "json"]
+
+_USER_FRAME = 3  # from logging.Logger.log past _emit and the method to the line that logs
+
+logging.getLogger("stigmer").addHandler(logging.NullHandler())
+
+
+class Event(dict[str, Any]):
+    """The fields of one line. Its text, for a host's own formatters, is made only when one asks for it."""
+
+    def __str__(self) -> str:
+        fields = " ".join(f"{key}={value!r}" for key, value in self.items() if key != "event")
+        return f"{self.get('event', '')} {fields}".rstrip()
+
+
+def _to_stdlib(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> tuple[tuple[Event], dict[str, Any]]:
+    """The last processor: arguments for `logging.Logger.log`."""
+    exc_info = event_dict.pop("exc_info", None)
+    stack_info = bool(event_dict.pop("stack_info", False))
+    return (Event(event_dict),), {"exc_info": exc_info, "stack_info": stack_info}
+
+
+class Logger(structlog.BoundLoggerBase):
+    """A bound logger that does nothing, at the price of one check, below its level.
+
+    The level is asked at each call, so a logger made at import follows a later `configure` or a host's `setLevel`.
+    """
+
+    def debug(self, event: str, **fields: object) -> None:
+        """For who looks into a fault."""
+        if self._logger.isEnabledFor(logging.DEBUG):
+            self._emit(logging.DEBUG, event, fields)
+
+    def info(self, event: str, **fields: object) -> None:
+        """What happened, one line a call."""
+        if self._logger.isEnabledFor(logging.INFO):
+            self._emit(logging.INFO, event, fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Something to look at that did not stop the work."""
+        if self._logger.isEnabledFor(logging.WARNING):
+            self._emit(logging.WARNING, event, fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        """A failure of the server's own."""
+        if self._logger.isEnabledFor(logging.ERROR):
+            self._emit(logging.ERROR, event, fields)
+
+    def exception(self, event: str, **fields: object) -> None:
+        """A failure, with the traceback of the exception that is being handled."""
+        if self._logger.isEnabledFor(logging.ERROR):
+            self._emit(logging.ERROR, event, {"exc_info": True, **fields})
+
+    def _emit(self, level: int, event: str, fields: dict[str, Any]) -> None:
+        try:
+            args, kwargs = self._process_event(logging.getLevelName(level).lower(), event, fields)
+        except structlog.DropEvent:
+            return
+        self._logger.log(level, *args, stacklevel=_USER_FRAME, **kwargs)
+
+
+_PROCESSORS = (merge_contextvars, mask_messages, _to_stdlib)
+
+
+def get_logger(name: str, **bound: object) -> Logger:
+    """The logger of a module (`stigmer.store`, `stigmer.call`), with fields bound to all its lines.
+
+    Fields bound with `structlog.contextvars` (request id, attempt) are on every line of that context as well.
+    """
+    return Logger(logging.getLogger(name), _PROCESSORS, dict(bound))
+
+
+def configure(level: Level, format_: Format, stream: TextIO | None = None) -> None:
+    """Send the process's logs to `stream` (default: stderr), one line each; a second call replaces the first.
+
+    stigmer logs from `level` up. Everybody else's loggers, and Python's warnings, go the same way from WARNING up; a
+    bare `structlog.get_logger` joins them. Takes over the root logger, so only the command line calls it.
+    """
+    least = logging.getLevelNamesMapping()[level.upper()]
+    handler = _handler(format_, stream if stream is not None else sys.stderr)
+    logging.basicConfig(handlers=[handler], level=max(least, logging.WARNING), force=True)
+    logging.getLogger("stigmer").setLevel(least)
+    logging.captureWarnings(True)
+    structlog.configure(processors=list(_PROCESSORS), wrapper_class=Logger, logger_factory=_factory)
+
+
+def _factory(name: str = "structlog", *_args: object) -> logging.Logger:
+    return logging.getLogger(name)
+
+
+def _handler(format_: Format, stream: TextIO | None) -> logging.Handler:
+    if stream is None:  # python without a stderr
+        return logging.NullHandler()
+    handler = LogStream(stream)
+    handler.setFormatter(_Formatter(_json if format_ == "json" else _console(stream)))
+    return handler
+
+
+class _Formatter(logging.Formatter):
+    """Renders our events and everybody else's records alike."""
+
+    def __init__(self, render: Callable[[EventDict], str]) -> None:
+        super().__init__()
+        self._render = render
+
+    def format(self, record: logging.LogRecord) -> str:
+        when = dt.datetime.fromtimestamp(record.created, dt.UTC)
+        line: EventDict = {
+            "timestamp": when.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+        }
+        line.update({key: value for key, value in _fields(record).items() if key not in line})
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            line["stack"] = self.formatStack(record.stack_info)
+        return self._render(line)
+
+
+def _fields(record: logging.LogRecord) -> Mapping[str, Any]:
+    message: object = record.msg
+    if isinstance(message, Event):
+        return {"event": message.get("event", ""), **message}
+    text = str(mask(message))
+    if not record.args:
+        return {"event": text}
+    arguments = mask(record.args)
+    return {"event": text % (tuple(cast("list[object]", arguments)) if isinstance(arguments, list) else arguments)}
+
+
+_json = json.JSONEncoder(default=str, ensure_ascii=False, separators=(",", ":")).encode
+
+
+def _console(stream: TextIO) -> Callable[[EventDict], str]:
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=stream.isatty() and not os.environ.get("NO_COLOR"),
+        exception_formatter=structlog.dev.plain_traceback,
+        sort_keys=False,
+        repr_native_str=True,
+    )
+    return lambda line: renderer(None, "", line)

@@ -1,0 +1,172 @@
+"""Typed settings, read once: flags, then `STIGMER_*` variables, then a TOML file, then defaults.
+
+`cli` calls `load` with its flags; `app` is handed the result. Every setting is a field here, and its description is the
+only text about it: `stigmer serve --help` shows it and `stigmer.example.toml` repeats it (a test compares them).
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from stigmer import settings_source
+from stigmer.startup import StartupError
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["console", "json"]
+
+_MAX_INT32 = 2**31 - 1
+_WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # compared with, not bound to
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of `HOST:PORT` or `[IPV6]:PORT`; ValueError says how to write it."""
+    host, colon, port = address.rpartition(":")
+    bare_ipv6 = ":" in host and not (host.startswith("[") and host.endswith("]"))
+    is_port = port.isascii() and port.isdigit() and int(port) < 65536
+    if not (host and colon and is_port) or bare_ipv6:
+        raise ValueError("not HOST:PORT; write it like 127.0.0.1:7234 or [::1]:7234")
+    return host.strip("[]"), int(port)
+
+
+def _address(value: str) -> str:
+    split_address(value)
+    return value
+
+
+def _pem(path: Path) -> Path:
+    path = path.expanduser()
+    if not path.is_file():
+        raise ValueError("no such file; give the path of a PEM file")
+    return path
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _number(value: object) -> object:
+    """Pydantic would take `true` for 1, and infinity for a number of seconds."""
+    if isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError("not a number")
+    return value
+
+
+_Count = Annotated[int, BeforeValidator(_number), Field(ge=1, le=_MAX_INT32)]
+_Seconds = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+_Pem = Annotated[Path, AfterValidator(_pem)]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, checked and frozen.
+
+    Making one reads the environment and the file as well as the arguments; `load` does the same and turns every
+    complaint into a `StartupError`. An empty variable counts as unset; other `STIGMER_*` variables are left alone.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="STIGMER_", env_ignore_empty=True, extra="forbid", frozen=True)
+
+    config: Path | None = Field(
+        default=None, description="TOML file with settings; else ~/.stigmer/stigmer.toml, if there."
+    )
+    listen: Annotated[str, AfterValidator(_address)] = Field(
+        default="127.0.0.1:7234", description="Address to listen on; port 0 takes a free one."
+    )
+    data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
+        default_factory=lambda: Path.home() / ".stigmer",
+        description="Directory of the database; made when missing, used by one server at a time.",
+    )
+    log_level: Annotated[LogLevel, BeforeValidator(_lower)] = Field(
+        default="info", description="Least level that is logged."
+    )
+    log_format: Annotated[LogFormat, BeforeValidator(_lower)] = Field(
+        default="console", description="Form of the log on stderr: for people, or one JSON object a line."
+    )
+    tls_cert: _Pem | None = Field(default=None, description="PEM file of the server's certificate chain; turns TLS on.")
+    tls_key: _Pem | None = Field(default=None, description="PEM file of the certificate's private key.")
+    tls_client_ca: _Pem | None = Field(
+        default=None, description="PEM file of the authorities whose client certificates are required."
+    )
+    max_message_bytes: _Count = Field(default=10 * 2**20, description="Largest message taken or sent, in bytes.")
+    max_streams: _Count = Field(default=1000, description="Calls open at once on one connection.")
+    max_subscriptions: _Count = Field(default=10_000, description="Subscriptions open at once on the whole server.")
+    keepalive_s: _Seconds = Field(default=30.0, gt=0, description="Seconds of silence before a connection is pinged.")
+    keepalive_timeout_s: _Seconds = Field(
+        default=10.0, gt=0, description="Seconds without an answer before it is closed."
+    )
+    grace_s: _Seconds = Field(
+        default=10.0, ge=0, description="Seconds that calls in flight get to finish when stopping."
+    )
+    uvloop: bool = Field(default=True, description="Run on uvloop where it is installed.")
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Settings:
+        if self.tls_key and not self.tls_cert:
+            raise _incomplete("tls_key", "tls_cert")
+        if self.tls_cert and not self.tls_key:
+            raise _incomplete("tls_cert", "tls_key")
+        if self.tls_client_ca and not self.tls_cert:
+            raise _incomplete("tls_client_ca", "tls_cert")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # pydantic-settings' signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # pydantic-settings' signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The order of precedence, highest first."""
+        return init_settings, env_settings, settings_source.TomlFile(settings_cls)
+
+    @property
+    def host(self) -> str:
+        """The host to bind, without brackets."""
+        return split_address(self.listen)[0]
+
+    @property
+    def port(self) -> int:
+        """The port to bind; 0 for a free one."""
+        return split_address(self.listen)[1]
+
+    def reachable_at(self, port: int | None = None) -> str:
+        """The address that a caller on this machine dials; `port` is the bound one where `listen` says 0."""
+        host = _WILDCARDS.get(self.host, self.host)
+        return f"[{host}]:{port or self.port}" if ":" in host else f"{host}:{port or self.port}"
+
+    def how_to_call(self, port: int | None = None) -> str:
+        """A shell command that lists the services; for the line that the server logs when it starts."""
+        tls = "-plaintext"
+        if self.tls_cert:
+            tls = f"-cacert {self.tls_cert}"
+        if self.tls_client_ca:
+            tls += " -cert CLIENT.pem -key CLIENT.key"
+        return f"grpcurl {tls} {self.reachable_at(port)} list"
+
+
+def load(**flags: object) -> Settings:
+    """The settings of this process; a flag that is None was not given.
+
+    Raises:
+        StartupError: one line for each thing wrong, with its source (flag, variable, or file and key) and the remedy.
+    """
+    given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        lines = [settings_source.complaint(e, given, Settings) for e in error.errors(include_url=False)]
+        raise StartupError("\n".join(lines)) from None
+    except RuntimeError as error:  # pathlib's answer where no home directory is known
+        raise StartupError(f"{error}; set HOME, or give --data-dir and --config without ~") from None
+
+
+def _incomplete(name: str, needs: str) -> PydanticCustomError:
+    message = "{name} needs {needs}; give both or neither"
+    return PydanticCustomError("incomplete", message, {"name": name, "needs": needs})

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import stigmer
+from stigmer import logs
+from stigmer.cli import main
+from stigmer.settings import Settings
+from stigmer.startup import StartupError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class App:
+    """Stands in for `stigmer.app`, which would run until a signal."""
+
+    def __init__(self) -> None:
+        self.settings = Settings()
+        self.loop = ""
+        self.failure: BaseException | None = None
+
+    async def serve(self, settings: Settings) -> None:
+        self.settings = settings
+        self.loop = type(asyncio.get_running_loop()).__module__
+        if self.failure:
+            raise self.failure
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    app = App()
+    monkeypatch.setitem(sys.modules, "stigmer.app", app)
+    monkeypatch.setattr(stigmer, "app", app, raising=False)
+    monkeypatch.setattr(logs, "configure", lambda *_: None)
+    return app
+
+
+def serve(*arguments: str) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["stigmer", "serve", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return int(ended.value.code or 0)
+
+
+def test_flags_reach_the_server_and_win_over_variables(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STIGMER_LISTEN", "127.0.0.1:1")
+    monkeypatch.setenv("STIGMER_MAX_STREAMS", "5")
+    assert serve("--listen", "127.0.0.1:2", "--grace-s", "0.5", "--log-level", "debug") == 0
+    assert app.settings.listen == "127.0.0.1:2"
+    assert (app.settings.max_streams, app.settings.grace_s, app.settings.log_level) == (5, 0.5, "debug")
+
+
+def test_every_setting_has_a_flag(app: App, tmp_path: Path) -> None:
+    pem = tmp_path / "x.pem"
+    pem.touch()
+    values: dict[str, Any] = {
+        "config": pem, "listen": "h:1", "data_dir": tmp_path, "log_level": "error", "log_format": "json",
+        "tls_cert": pem, "tls_key": pem, "tls_client_ca": pem, "max_message_bytes": 1, "max_streams": 2,
+        "max_subscriptions": 3, "keepalive_s": 4.0, "keepalive_timeout_s": 5.0, "grace_s": 6.0,
+    }  # fmt: skip
+    assert set(values) | {"uvloop"} == set(Settings.model_fields)
+    flags = [part for name, value in values.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    assert serve(*flags, "--no-uvloop") == 0
+    assert app.settings.model_dump() == {**values, "uvloop": False}
+
+
+def test_uvloop_runs_the_server_where_it_is_wanted_and_installed(app: App) -> None:
+    pytest.importorskip("uvloop")
+    serve()
+    assert app.loop.startswith("uvloop")
+    serve("--no-uvloop")
+    assert app.loop.startswith("asyncio")
+
+
+def test_without_uvloop_asyncio_runs_the_server(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert serve() == 0
+    assert app.loop.startswith("asyncio")
+
+
+def test_a_server_that_cannot_start_exits_with_1_and_its_line(app: App, capsys: pytest.CaptureFixture[str]) -> None:
+    app.failure = StartupError("the port is taken; choose another with --listen")
+    assert serve() == 1
+    assert capsys.readouterr().err == "stigmer: the port is taken; choose another with --listen\n"
+
+
+def test_an_interrupt_is_quiet(app: App, capsys: pytest.CaptureFixture[str]) -> None:
+    app.failure = KeyboardInterrupt()
+    assert serve() == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_first_line_says_where_and_how_to_call(app: App, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "stigmer"):
+        serve("--listen", "0.0.0.0:7000", "--data-dir", "/somewhere")
+    (record,) = caplog.records
+    assert isinstance(record.msg, logs.Event)
+    assert record.msg == {
+        "event": "stigmer starts",
+        "listen": "0.0.0.0:7000",
+        "data_dir": "/somewhere",
+        "config": "none",
+        "call": "grpcurl -plaintext 127.0.0.1:7000 list",
+    }

@@ -1,0 +1,316 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from structlog.contextvars import bound_contextvars
+
+import stigmer
+from stigmer import log_stream
+from stigmer.log_stream import LogStream
+from stigmer.logs import configure, get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from google.protobuf.message import Message
+
+SRC = Path(stigmer.__file__).parents[1]
+SECRET = "hunter2-canary"
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    root, ours = logging.getLogger(), logging.getLogger("stigmer")
+    before = (root.handlers[:], root.level, ours.level)
+    showwarning = warnings.showwarning
+    root.handlers[:] = []
+    yield
+    root.handlers[:], root.level, ours.level = before[0], before[1], before[2]
+    root.setLevel(before[1])  # clears the loggers' level caches
+    logging.captureWarnings(False)
+    warnings.showwarning = showwarning
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def secret() -> Message:
+    """A message with a value and a flag, as every secret of the contract has them."""
+    file = descriptor_pb2.FileDescriptorProto(name="s.proto", package="s", syntax="proto3")
+    message = file.message_type.add(name="Value")
+    message.field.add(name="value", number=1, type=descriptor_pb2.FieldDescriptorProto.TYPE_STRING, label=1)
+    message.field.add(name="is_secret", number=2, type=descriptor_pb2.FieldDescriptorProto.TYPE_BOOL, label=1)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    made: Any = message_factory.GetMessageClass(pool.FindMessageTypeByName("s.Value"))
+    filled: Message = made(value=SECRET, is_secret=True)
+    return filled
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def json_logs(level: Any = "info") -> io.StringIO:
+    stream = io.StringIO()
+    configure(level, "json", stream)
+    return stream
+
+
+def test_a_json_line_has_time_level_logger_event_and_fields() -> None:
+    stream = json_logs()
+    get_logger("stigmer.call", kind="Agent").info("call finished", method="/x/Get", code="OK", duration_ms=1.5)
+    (line,) = lines(stream)
+    assert line.pop("timestamp").endswith("Z")
+    assert list(line) == ["level", "logger", "event", "kind", "method", "code", "duration_ms"]
+    assert (line["level"], line["logger"], line["event"]) == ("info", "stigmer.call", "call finished")
+
+
+def test_fields_of_the_context_are_on_every_line() -> None:
+    stream = json_logs()
+    with bound_contextvars(request_id="r-1"):
+        get_logger("stigmer.x").info("e")
+    assert lines(stream)[0]["request_id"] == "r-1"
+
+
+def test_fields_cannot_pose_as_time_level_or_logger() -> None:
+    stream = json_logs()
+    get_logger("stigmer.x").warning("e", level="debug", logger="other", timestamp="never")
+    (line,) = lines(stream)
+    assert (line["level"], line["logger"]) == ("warning", "stigmer.x")
+    assert line["timestamp"] != "never"
+
+
+def test_a_logger_made_before_configure_follows_it() -> None:
+    log = get_logger("stigmer.early")
+    stream = json_logs("error")
+    log.debug("no")
+    log.info("no")
+    log.warning("no")
+    log.error("yes")
+    assert [line["event"] for line in lines(stream)] == ["yes"]
+
+
+def test_below_the_level_nothing_is_run() -> None:
+    class Untouchable:
+        def __str__(self) -> str:
+            raise AssertionError
+
+        __repr__ = __str__
+
+    stream = json_logs("info")
+    get_logger("stigmer.x").debug("e", thing=Untouchable())
+    assert stream.getvalue() == ""
+
+
+def test_foreign_loggers_come_through_from_warning_up() -> None:
+    stream = json_logs("debug")
+    logging.getLogger("grpclib").info("no")
+    logging.getLogger("asyncio").warning("slow: %s %d", "x", 3)
+    logging.getLogger("aiosqlite").warning("%(a)s", {"a": "by name"})
+    structlog.get_logger("other").warning("bare", n=1)
+    assert [(line["logger"], line["event"]) for line in lines(stream)] == [
+        ("asyncio", "slow: x 3"),
+        ("aiosqlite", "by name"),
+        ("other", "bare"),
+    ]
+
+
+def test_warnings_are_captured() -> None:
+    stream = json_logs()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(False)
+        logging.captureWarnings(True)
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+        logging.captureWarnings(False)
+    (line,) = lines(stream)
+    assert line["logger"] == "py.warnings"
+    assert "DeprecationWarning: old" in line["event"]
+
+
+def test_a_traceback_shows_no_local_variables() -> None:
+    for format_ in ("json", "console"):
+        stream = io.StringIO()
+        configure("info", format_, stream)
+        _fail_with_a_local(SECRET)
+        assert "RuntimeError: boom" in stream.getvalue()
+        assert SECRET not in stream.getvalue()
+
+
+def _boom() -> None:
+    raise RuntimeError("boom")
+
+
+def _fail_with_a_local(value: str) -> None:
+    try:
+        _boom()
+    except RuntimeError:
+        get_logger("stigmer.x").exception("failed", size=len(value))
+
+
+def test_messages_are_masked_in_our_lines_and_in_foreign_ones(secret: Message) -> None:
+    stream = json_logs()
+    get_logger("stigmer.x").info("e", request=secret, nested=[{"a": secret}])
+    logging.getLogger("grpclib").warning("got %s", secret)
+    logging.getLogger("grpclib").warning(secret)
+    assert SECRET not in stream.getvalue()
+    assert stream.getvalue().count("***") == 4
+
+
+def test_a_value_that_json_does_not_know_is_shown_as_text() -> None:
+    stream = json_logs()
+    get_logger("stigmer.x").info("e", path=Path("/x"), keys={1})
+    assert (lines(stream)[0]["path"], lines(stream)[0]["keys"]) == ("/x", [1])
+
+
+def test_a_line_that_cannot_be_rendered_does_not_break_the_call() -> None:
+    class Broken:
+        def __str__(self) -> str:
+            raise ValueError(SECRET)
+
+        __repr__ = __str__
+
+    stream = json_logs()
+    get_logger("stigmer.x").info("e", thing=Broken())
+    logging.getLogger("other").warning("%d", "text")
+    assert "stigmer.x could not be rendered: ValueError" in stream.getvalue()
+    assert "other could not be rendered: TypeError" in stream.getvalue()
+    assert SECRET not in stream.getvalue()
+
+
+def test_the_console_has_colours_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for stream, coloured in ((io.StringIO(), False), (Terminal(), True)):
+        configure("info", "console", stream)
+        get_logger("stigmer.x").info("hello", n=1)
+        assert "hello" in stream.getvalue()
+        assert ("\x1b[" in stream.getvalue()) is coloured
+    monkeypatch.setenv("NO_COLOR", "1")
+    configure("info", "console", stream := Terminal())
+    get_logger("stigmer.x").info("hello")
+    assert "\x1b[" not in stream.getvalue()
+
+
+def test_a_value_cannot_forge_a_line_on_the_console() -> None:
+    configure("info", "console", stream := io.StringIO())
+    get_logger("stigmer.x").info("e", name="a\nforged\x1b[31m")
+    assert len(stream.getvalue().splitlines()) == 1
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_a_second_configure_replaces_the_first() -> None:
+    first = json_logs()
+    second = json_logs()
+    get_logger("stigmer.x").info("e")
+    assert (first.getvalue(), len(lines(second))) == ("", 1)
+
+
+def test_an_embedder_who_configures_nothing_sees_nothing() -> None:
+    code = (
+        "from stigmer.logs import get_logger; get_logger('stigmer.x').error('e', n=1); get_logger('stigmer').info('e')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(SRC)}, capture_output=True, check=True
+    )
+    assert (done.stdout, done.stderr) == (b"", b"")
+
+
+def test_an_embedder_with_plain_logging_sees_text_and_the_place(secret: Message) -> None:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s %(funcName)s %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    get_logger("stigmer.x").info("call finished", code="OK", request=secret)
+    assert stream.getvalue().startswith(
+        "INFO stigmer.x test_an_embedder_with_plain_logging_sees_text_and_the_place call finished code='OK' request="
+    )
+    assert SECRET not in stream.getvalue()
+
+
+def test_without_a_stderr_logging_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    configure("info", "json")
+    get_logger("stigmer.x").info("e")
+
+
+def test_a_broken_pipe_kills_nothing() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        configure("info", "json", stream)
+        get_logger("stigmer.x").info("into the void")
+        get_logger("stigmer.x").info("again")
+
+
+def test_a_closed_stream_kills_nothing() -> None:
+    stream = json_logs()
+    stream.close()
+    get_logger("stigmer.x").info("e")
+
+
+def test_a_full_pipe_is_not_waited_for_and_the_loss_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_stream, "PATIENCE_MS", 1)
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stream, os.fdopen(reader, "rb", buffering=0) as source:
+        configure("info", "json", stream)
+        log = get_logger("stigmer.x")
+        sent = 2000
+        for n in range(sent):
+            log.info("e", n=n, padding="x" * 200)
+        received: list[bytes] = []
+        drain = threading.Thread(target=lambda: received.extend(source))
+        assert "stalled=True" in repr(logging.getLogger().handlers[0])
+        first = source.read(65536)
+        log.info("reader is back")
+        logging.getLogger().handlers[:] = []
+        drain.start()
+        stream.close()
+        drain.join()
+    events = [json.loads(line) for line in (first + b"".join(received)).splitlines()]
+    written = sum(event["event"] == "e" for event in events)
+    assert 0 < written < sent
+    assert events[-2]["event"] == "reader is back"
+    assert events[-1]["event"] == f"{sent - written} log lines were lost: nobody read them in time"
+
+
+def test_a_line_longer_than_the_pipe_takes_arrives_whole_where_it_is_read() -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stream, os.fdopen(reader, "rb") as source:
+        received: list[bytes] = []
+        drain = threading.Thread(target=lambda: received.extend(source))
+        drain.start()
+        configure("info", "json", stream)
+        get_logger("stigmer.x").info("e", text="ü" * 100_000)
+        logging.getLogger().handlers[:] = []
+        stream.close()
+        drain.join()
+    (line,) = received
+    assert len(json.loads(line)["text"]) == 100_000
+
+
+def test_a_line_cut_short_is_ended_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_stream, "PATIENCE_MS", 1)
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stream, os.fdopen(reader, "rb", buffering=0) as source:
+        handler = LogStream(stream)
+        handler.emit(logging.makeLogRecord({"msg": "x" * 200_000}))
+        assert handler.lost == 1
+        source.read(200_000)
+        handler.emit(logging.makeLogRecord({"msg": "next"}))
+        assert source.read(1000).startswith(b"\nnext\n")

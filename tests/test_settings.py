@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from stigmer.settings import Settings, load, split_address
+from stigmer.startup import StartupError
+
+EXAMPLE = Path(__file__).parents[1] / "stigmer.example.toml"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in [name for name in os.environ if name.upper().startswith("STIGMER_")]:
+        monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    (home / ".stigmer").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    return home
+
+
+def toml(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def refusal(**flags: object) -> list[str]:
+    with pytest.raises(StartupError) as caught:
+        load(**flags)
+    return str(caught.value).splitlines()
+
+
+def test_without_anything_the_defaults_hold(home: Path) -> None:
+    settings = load()
+    assert (settings.listen, settings.host, settings.port) == ("127.0.0.1:7234", "127.0.0.1", 7234)
+    assert settings.data_dir == home / ".stigmer"
+    assert (settings.max_message_bytes, settings.max_streams, settings.max_subscriptions) == (10 * 2**20, 1000, 10_000)
+    assert (settings.keepalive_s, settings.keepalive_timeout_s, settings.grace_s) == (30, 10, 10)
+    assert settings.config is None
+
+
+def test_a_flag_wins_over_the_variable_and_the_variable_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = toml(tmp_path / "s.toml", 'listen = "127.0.0.1:1"\nmax_streams = 1\ngrace_s = 1\n')
+    monkeypatch.setenv("STIGMER_LISTEN", "127.0.0.1:2")
+    monkeypatch.setenv("STIGMER_MAX_STREAMS", "2")
+    settings = load(config=file, listen="127.0.0.1:3")
+    assert (settings.port, settings.max_streams, settings.grace_s) == (3, 2, 1)
+
+
+def test_a_flag_of_none_was_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STIGMER_LOG_LEVEL", "DEBUG")
+    assert load(log_level=None).log_level == "debug"
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STIGMER_TLS_CERT", "")
+    assert load().tls_cert is None
+
+
+def test_the_file_in_the_home_directory_is_read_when_it_is_there(home: Path) -> None:
+    file = toml(home / ".stigmer/stigmer.toml", "max_streams = 7")
+    assert (load().max_streams, load().config) == (7, file)
+
+
+def test_a_variable_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STIGMER_CONFIG", str(toml(tmp_path / "s.toml", "max_streams = 7")))
+    assert load().max_streams == 7
+
+
+def test_relative_paths_in_the_file_start_at_the_file(tmp_path: Path) -> None:
+    assert load(config=toml(tmp_path / "s.toml", 'data_dir = "data"')).data_dir == tmp_path / "data"
+
+
+def test_a_tilde_means_the_home_directory(home: Path) -> None:
+    assert load(data_dir="~/d").data_dir == home / "d"
+
+
+def test_without_a_home_directory_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    assert "set HOME" in refusal()[0]
+
+
+def test_every_wrong_value_is_listed_with_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = toml(tmp_path / "s.toml", "max_steams = 5\ngrace_s = true\n")
+    monkeypatch.setenv("STIGMER_MAX_STREAMS", "many")
+    lines = refusal(config=file, listen="nowhere")
+    assert len(lines) == 4
+    assert any(line.startswith("--listen: 'nowhere': not HOST:PORT; write it like") for line in lines)
+    assert any(line.startswith("STIGMER_MAX_STREAMS: 'many': Input should be a valid integer") for line in lines)
+    assert any(line.startswith(f"{file}: grace_s: True: not a number") for line in lines)
+    assert f"{file}: max_steams: unknown setting; did you mean max_streams?" in lines
+
+
+def test_an_unknown_key_like_no_other_lists_the_known_ones(tmp_path: Path) -> None:
+    assert "use one of listen, data_dir" in refusal(config=toml(tmp_path / "s.toml", "colour = 1"))[0]
+
+
+def test_a_missing_file_is_refused_with_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = tmp_path / "none.toml"
+    assert refusal(config=missing) == [f"{missing}: no such file; correct --config, or leave it out"]
+    monkeypatch.setenv("STIGMER_CONFIG", str(missing))
+    assert refusal() == [f"{missing}: no such file; correct STIGMER_CONFIG, or leave it out"]
+
+
+@pytest.mark.parametrize("content", [b"listen = ", b"\xff\xfe"])
+def test_a_file_that_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "s.toml"
+    file.write_bytes(content)
+    assert refusal(config=file)[0].startswith(f"{file}: not a TOML file (")
+
+
+def test_a_directory_is_no_settings_file(tmp_path: Path) -> None:
+    assert refusal(config=tmp_path)[0].startswith(f"{tmp_path}: cannot be read (Is a directory)")
+
+
+def test_a_file_cannot_name_another(tmp_path: Path) -> None:
+    assert "cannot name another" in refusal(config=toml(tmp_path / "s.toml", 'config = "other"'))[0]
+
+
+@pytest.mark.parametrize("given", ["tls_cert", "tls_key", "tls_client_ca"])
+def test_tls_needs_certificate_and_key(tmp_path: Path, given: str) -> None:
+    pem = toml(tmp_path / "x.pem", "")
+    (line,) = refusal(**{given: pem})
+    assert line.startswith(f"--{given.replace('_', '-')}: {given} needs tls_")
+
+
+def test_a_missing_certificate_file_is_refused(tmp_path: Path) -> None:
+    (line,) = refusal(tls_cert=tmp_path / "no.pem", tls_key=toml(tmp_path / "k", ""))
+    assert line.startswith("--tls-cert: ")
+    assert line.endswith("no.pem: no such file; give the path of a PEM file")
+
+
+@pytest.mark.parametrize("flags", [{"max_streams": 0}, {"keepalive_s": 0}, {"grace_s": -1}, {"grace_s": float("inf")}])
+def test_numbers_out_of_range_are_refused(flags: dict[str, float]) -> None:
+    assert len(refusal(**flags)) == 1
+
+
+@pytest.mark.parametrize("address", ["", "host", ":7234", "host:", "host:65536", "host:-1", "::1:7234", "host:٣"])
+def test_an_address_is_host_and_port(address: str) -> None:
+    with pytest.raises(ValueError, match="not HOST:PORT"):
+        split_address(address)
+
+
+def test_brackets_hold_an_ipv6_host() -> None:
+    assert split_address("[::1]:7234") == ("::1", 7234)
+
+
+@pytest.mark.parametrize(
+    ("listen", "dialled"),
+    [("0.0.0.0:0", "127.0.0.1:99"), ("[::]:0", "[::1]:99"), ("10.0.0.1:0", "10.0.0.1:99")],
+)
+def test_a_wildcard_is_reached_on_loopback(listen: str, dialled: str) -> None:
+    settings = load(listen=listen)
+    assert settings.reachable_at(99) == dialled
+    assert settings.how_to_call(99) == f"grpcurl -plaintext {dialled} list"
+
+
+def test_the_call_names_the_certificates_that_it_needs(tmp_path: Path) -> None:
+    pem = toml(tmp_path / "x.pem", "")
+    settings = load(tls_cert=pem, tls_key=pem, tls_client_ca=pem)
+    assert settings.how_to_call() == f"grpcurl -cacert {pem} -cert CLIENT.pem -key CLIENT.key 127.0.0.1:7234 list"
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        load().listen = "h:1"
+
+
+def test_the_example_file_holds_every_setting_with_its_description_and_default(home: Path) -> None:
+    text = EXAMPLE.read_text()
+    table = tomllib.loads(re.sub(r"^# (?=\w+ = )", "", text, flags=re.MULTILINE))
+    fields = {name: field for name, field in Settings.model_fields.items() if name != "config"}
+    assert list(table) == list(fields)
+    defaults = load()
+    for name, field in fields.items():
+        assert f"# {field.description}" in text
+        if not name.startswith("tls_"):
+            assert getattr(load(**{name: table[name]}), name) == getattr(defaults, name)
+
+
+def test_the_example_file_as_it_stands_changes_nothing(home: Path) -> None:
+    assert load(config=EXAMPLE).model_dump(exclude={"config"}) == load().model_dump(exclude={"config"})
