@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from google.protobuf import descriptor_pool
@@ -11,6 +12,7 @@ from google.protobuf import descriptor_pool
 from stigmer import descriptors
 from stigmer.descriptors import Authorization
 
+GENERATE = Path(__file__).parent.parent / "tools" / "generate.py"
 AGENT = "ai.stigmer.agentic.agent.v1"
 COMMANDS = f"/{AGENT}.AgentCommandController"
 
@@ -96,5 +98,5 @@ def test_the_generated_code_brings_no_top_level_packages_of_its_own() -> None:
 
 
 def test_the_generated_code_is_what_the_protos_give() -> None:
-    done = subprocess.run([sys.executable, "tools/generate.py", "--check"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, str(GENERATE), "--check"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
