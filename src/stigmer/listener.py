@@ -1,0 +1,261 @@
+"""The listening side of the transport: takes connections, admits calls, drains.
+
+`server.Server` is its only caller; `connection` has what is inside a client's connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from grpclib import protocol, server
+from grpclib.const import Status
+from grpclib.metadata import Deadline, decode_bin_value, encode_grpc_message
+
+from stigmer.connection import Connection, EventsProcessor
+from stigmer.errors import Cancelled
+from stigmer.h2tuning import Limits, new_connection
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection
+
+    from grpclib._typing import IServable
+    from grpclib.config import Configuration
+    from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
+    from h2.config import H2Configuration
+
+    from stigmer.http2 import Headers, Stream
+
+log = logging.getLogger(__name__)
+
+CANCEL_S = 2.0  # how long cancelled calls may take to clean up
+CLOSE_S = 1.0  # how long a client may take to read the last bytes
+
+
+class Refusal(NamedTuple):
+    """Why a call is answered without its handler."""
+
+    status: Status
+    message: str
+
+
+class Handler(server.Handler):
+    """Admits the calls of one connection; grpclib's request handler runs them."""
+
+    def accept(self, stream: protocol.Stream, headers: Headers, release_stream: Callable[[], Any]) -> None:
+        """Start the call's task, its deadline taken out of the headers: ours is the only clock that ends a call."""
+        deadline = _deadline(headers)
+        refusal = deadline if isinstance(deadline, Refusal) else self._refusal(headers)
+        if refusal is None:
+            cast("Stream", stream).deadline = cast("Deadline | None", deadline)
+            super().accept(stream, [field for field in headers if field[0] != "grpc-timeout"], release_stream)
+        else:
+            self._tasks[stream] = self.loop.create_task(_refuse(stream, refusal, release_stream))
+        # A task that is cancelled before it first runs never comes to its `finally`: grpclib would keep the stream.
+        self._tasks[stream].add_done_callback(lambda _: release_stream())
+
+    def _refusal(self, headers: Headers) -> Refusal | None:
+        """What grpclib would log as a server error and leave unanswered, or answer so that Go clients misread it."""
+        fields = dict(headers)
+        if not fields.keys() >= {":method", ":path"}:
+            return Refusal(Status.INTERNAL, "the request lacks ':method' or ':path'")
+        if not all(map(_well_formed, headers)):
+            return Refusal(Status.INTERNAL, "metadata must be ASCII, and base64 where its key ends in '-bin'")
+        if fields[":path"] not in self.mapping and fields.get("content-type", "").startswith("application/grpc"):
+            return Refusal(Status.UNIMPLEMENTED, f"unknown method {fields[':path']}")
+        return None
+
+    def cancel(self, stream: protocol.Stream) -> None:
+        """Cancel a call whose caller went away; nothing where it is over."""
+        if stream in self._tasks:
+            super().cancel(stream)
+
+    def close(self) -> None:
+        """Cancel every call, once: a second time would break into their cleaning up."""
+        if not self.closing:
+            super().close()
+
+    def running(self) -> list[asyncio.Task[None]]:
+        """The tasks of calls that are not over."""
+        return [task for task in {*self._tasks.values(), *self._cancelled} if not task.done()]
+
+
+def _deadline(headers: Headers) -> Deadline | Refusal | None:
+    try:
+        return Deadline.from_headers(headers)
+    except (ValueError, OverflowError):
+        return Refusal(Status.INVALID_ARGUMENT, "invalid grpc-timeout header: up to 8 digits and one of H M S m u n")
+
+
+def _well_formed(field: tuple[str, str]) -> bool:
+    name, value = field
+    if not (value.isascii() and name.isascii()):
+        return False
+    if name.endswith("-bin"):
+        try:
+            decode_bin_value(value.encode("ascii"))
+        except ValueError:
+            return False
+    return True
+
+
+async def _refuse(stream: protocol.Stream, refusal: Refusal, release_stream: Callable[[], Any]) -> None:
+    """Answer with a status alone."""
+    headers = [
+        (":status", "200"),
+        ("content-type", "application/grpc+proto"),
+        ("grpc-status", str(refusal.status.value)),
+        ("grpc-message", encode_grpc_message(refusal.message)),
+    ]
+    try:
+        with contextlib.suppress(Cancelled):
+            await stream.send_headers(headers, end_stream=True)
+            if stream.closable:
+                stream.reset_nowait()
+    finally:
+        release_stream()
+
+
+class Protocol(protocol.H2Protocol):
+    """One client's connection, from its first byte to its end."""
+
+    connection: Connection
+    processor: EventsProcessor
+    handler: Handler
+
+    def __init__(self, handler: Handler, listener: Listener, config: Configuration, h2_config: H2Configuration) -> None:
+        super().__init__(handler, config, h2_config)
+        self._listener = listener
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send our settings."""
+        limits = self._listener.limits
+        h2_connection = new_connection(self.h2_config, limits)
+        # grpclib declares its own classes for these two and sets them nowhere else.
+        self.connection = Connection(h2_connection, cast("asyncio.Transport", transport), limits)  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.processor = EventsProcessor(self.handler, self.connection)  # pyright: ignore[reportIncompatibleVariableOverride]
+        self._listener.joined(self)
+        self.connection.flush()
+
+    def data_received(self, data: bytes) -> None:
+        """Act on what the client sent; whatever is wrong with it ends this connection and nothing else."""
+        if self.connection.is_closing():
+            return
+        try:
+            self.connection.heard()
+            for event in self.connection.feed(data):
+                self.processor.process(event)
+        except Exception as error:  # h2, hpack and hyperframe let more out than their own errors
+            log.debug("connection ended: %r", error, exc_info=True)
+            self.connection.blame(error)
+            self.processor.close("Protocol error")
+        else:
+            self.connection.flush_soon()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Cancel the calls of a client that is gone."""
+        self.connection.lost()
+        super().connection_lost(exc)
+        self._listener.left(self)
+
+
+class Listener(server.Server):
+    """grpclib's server with limits, and with an end: see `drain`."""
+
+    def __init__(
+        self,
+        handlers: Collection[IServable],
+        *,
+        codec: CodecBase | None = None,
+        status_details_codec: StatusDetailsCodecBase | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        super().__init__(handlers, codec=codec, status_details_codec=status_details_codec)
+        self.limits = limits or Limits()
+        self._h2_config.header_encoding = "latin-1"  # a byte that is not ASCII is one call's mistake: see Handler
+        self._live: set[Protocol] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def _protocol_factory(self) -> Protocol:
+        self.__gc_step__()
+        handler = Handler(self._mapping, self._codec, self._status_details_codec, self.__dispatch__)
+        self._handlers.add(handler)
+        return Protocol(handler, self, self._config, self._h2_config)
+
+    def joined(self, protocol_: Protocol) -> None:
+        """Note a connection; one that comes while the server drains ends at once (it was in its TLS handshake)."""
+        self._live.add(protocol_)
+        self._empty.clear()
+        if not self.sockets:
+            protocol_.connection.abort()
+
+    def left(self, protocol_: Protocol) -> None:
+        """Note that a connection is closed."""
+        self._live.discard(protocol_)
+        if not self._live:
+            self._empty.set()
+
+    @property
+    def sockets(self) -> tuple[Any, ...]:
+        """The listening sockets; none before the start and once the drain has begun."""
+        return tuple(cast("asyncio.Server", self._server).sockets) if self._server else ()
+
+    async def drain(self, grace_s: float, on_drain: Callable[[], None] | None = None) -> int:
+        """Take no new connections or calls, let the running calls end, cancel what is left, close every connection.
+
+        Args:
+            grace_s: how long running calls may go on.
+            on_drain: called once every client was told to open no more calls here; ends the open streams.
+
+        Returns:
+            How many calls had to be cancelled.
+        """
+        self._stop_listening()
+        try:
+            for protocol_ in self._live:
+                protocol_.connection.go_away()
+            if on_drain is not None:
+                on_drain()
+            left = await self._settle(grace_s)
+            for protocol_ in self._live:
+                protocol_.handler.close()
+            await self._settle(CANCEL_S)
+        finally:
+            await self._hang_up()
+        return left
+
+    def _stop_listening(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    async def _settle(self, patience_s: float) -> int:
+        """Wait for the running calls, those included that start meanwhile; the number of those that run on."""
+        end = self._loop.time() + patience_s
+        while tasks := [task for protocol_ in self._live for task in protocol_.handler.running()]:
+            left_s = end - self._loop.time()
+            if left_s <= 0:
+                break
+            await asyncio.wait(tasks, timeout=left_s)
+        return len(tasks)
+
+    async def _hang_up(self) -> None:
+        """Close every connection; those whose client does not read its last bytes are cut."""
+        for protocol_ in list(self._live):
+            protocol_.connection.close()
+        await _within(CLOSE_S, self._empty.wait())
+        for protocol_ in list(self._live):
+            protocol_.connection.abort()
+        await _within(CLOSE_S, self._empty.wait())
+        if self._server is not None:
+            abort_clients = getattr(self._server, "abort_clients", None)  # Python 3.13: those in their TLS handshake
+            if abort_clients is not None:
+                abort_clients()
+            await _within(CLOSE_S, self._server.wait_closed())
+
+
+async def _within(patience_s: float, awaitable: Awaitable[object]) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(awaitable, patience_s)

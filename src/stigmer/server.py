@@ -1,0 +1,210 @@
+"""Bind, serve, stop: the server as the command line and embedders see it. `listener` does the work."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+from google.protobuf.message import DecodeError, Message
+from grpclib.encoding.base import CodecBase
+from grpclib.encoding.proto import ProtoCodec, ProtoStatusDetailsCodec
+
+from stigmer.errors import InvalidArgument
+from stigmer.listener import Listener
+from stigmer.settings import split_address
+from stigmer.startup import StartupError
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Collection, Generator
+    from types import TracebackType
+
+    from grpclib._typing import IServable
+    from grpclib.encoding.base import StatusDetailsCodecBase
+
+    from stigmer.h2tuning import Limits
+
+log = logging.getLogger(__name__)
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+BACKLOG = 1024  # connections that may wait to be accepted
+
+_REMEDIES = {
+    errno.EADDRINUSE: "another process listens there: stop it, or listen on another port (0 takes a free one)",
+    errno.EACCES: "not permitted: ports below 1024 need privileges, so listen on a higher one",
+    errno.EPERM: "not permitted: listen on another port",
+    errno.EADDRNOTAVAIL: "this machine has no such address: use 127.0.0.1, or 0.0.0.0 for all of them",
+}
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """Host and port of `HOST:PORT` or `[IPV6]:PORT`.
+
+    Raises:
+        StartupError: the text has another form.
+    """
+    try:
+        return split_address(address)
+    except ValueError as error:
+        raise StartupError(f"cannot listen on '{address}': {error}") from error
+
+
+class _WithProtobuf(CodecBase):
+    """A codec, beside it one for the messages of health and reflection, which are google.protobuf's."""
+
+    def __init__(self, codec: CodecBase) -> None:
+        self._codec, self._protobuf = codec, ProtoCodec()
+
+    @property
+    def __content_subtype__(self) -> str:
+        return self._codec.__content_subtype__
+
+    def encode(self, message: Any, message_type: type[Any]) -> bytes:  # noqa: ANN401  # grpclib's signature
+        return (self._protobuf if issubclass(message_type, Message) else self._codec).encode(message, message_type)
+
+    def decode(self, data: bytes, message_type: type[Any]) -> Any:  # noqa: ANN401  # grpclib's signature
+        if not issubclass(message_type, Message):
+            return self._codec.decode(data, message_type)
+        try:
+            return message_type.FromString(data)
+        except DecodeError as error:
+            raise InvalidArgument.of("", f"the bytes are no {message_type.DESCRIPTOR.full_name}") from error
+
+
+class Server:
+    """A listening gRPC server: an async context manager that listens while it is entered.
+
+    Leaving it drains without grace where `drain` or `serve_until_signal` has not done so before.
+    """
+
+    def __init__(  # noqa: PLR0913  # the settings of one object, each by its name
+        self,
+        handlers: Collection[IServable],
+        *,
+        host: str,
+        port: int,
+        ssl: ssl.SSLContext | None = None,
+        codec: CodecBase | None = None,
+        status_details_codec: StatusDetailsCodecBase | None = None,
+        limits: Limits | None = None,
+        on_drain: Callable[[], None] | None = None,
+    ) -> None:
+        """Keep the settings; nothing is bound yet. Make it inside the running loop.
+
+        Args:
+            handlers: objects with grpclib's `__mapping__`.
+            host: an address or name of this machine; a name with several addresses listens on all.
+            port: 0 takes a free one, see `address`.
+            ssl: see `tls.server_context`; None serves plain text.
+            codec: how the handlers' messages become bytes; those of google.protobuf (health, reflection) need none.
+            status_details_codec: how details become bytes; grpclib's where None.
+            limits: see `Limits`.
+            on_drain: called when clients were told to go away; ends the open streams.
+        """
+        self._host, self._port, self._ssl = host, port, ssl
+        self._on_drain = on_drain
+        self._drained = False
+        self._listener = Listener(
+            handlers,
+            codec=_WithProtobuf(codec or ProtoCodec()),
+            status_details_codec=status_details_codec or ProtoStatusDetailsCodec(),
+            limits=limits,
+        )
+
+    def __repr__(self) -> str:
+        state = "drained" if self._drained else "listening" if self._listener.sockets else "not started"
+        return f"<Server {self._host}:{self._port} {state}>"
+
+    async def __aenter__(self) -> Self:
+        """Listen.
+
+        Raises:
+            StartupError: the address cannot be bound.
+        """
+        try:
+            await self._listener.start(self._host, self._port, ssl=self._ssl, backlog=BACKLOG)
+        except (OSError, UnicodeError, OverflowError) as error:
+            raise StartupError(f"cannot listen on {self._host}:{self._port}: {_remedy(error)}") from error
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._drained:
+            await self.drain(0)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that it listens on, the port as bound; the first of several."""
+        if self._listener.sockets:
+            self._host, self._port = self._listener.sockets[0].getsockname()[:2]
+        return self._host, self._port
+
+    async def drain(self, grace_s: float) -> int:
+        """Stop: no new connections, GOAWAY, `grace_s` for running calls, then the end of all that is left.
+
+        Returns:
+            How many calls were cancelled because the grace was over.
+        """
+        _ = self.address  # keep it readable when the sockets are gone
+        self._drained = True
+        return await self._listener.drain(grace_s, self._on_drain)
+
+    async def serve_until_signal(self, grace_s: float, *, draining: Callable[[], None] | None = None) -> int:
+        """Serve until SIGTERM or SIGINT, then drain.
+
+        A second signal ends the process at once, with status 128 + its number. The signals' former handlers are back
+        when this returns, but for those set with `loop.add_signal_handler`.
+
+        Args:
+            grace_s: as in `drain`.
+            draining: called first, before clients are told anything: health becomes NOT_SERVING.
+
+        Returns:
+            How many calls were cancelled because the grace was over.
+        """
+        with _stop_signals() as stop:
+            name = signal.Signals(await stop).name
+            log.info("%s: draining for at most %g s; a second signal ends at once", name, grace_s)
+            if draining is not None:
+                draining()
+            return await self.drain(grace_s)
+
+
+def _remedy(error: Exception) -> str:
+    if isinstance(error, (socket.gaierror, UnicodeError)):
+        return "the name cannot be resolved: give an address of this machine, such as 127.0.0.1"
+    if isinstance(error, OverflowError):
+        return "the port must be between 0 and 65535"
+    return _REMEDIES.get(getattr(error, "errno", None) or 0, f"{error}: choose another address")
+
+
+@contextmanager
+def _stop_signals() -> Generator[asyncio.Future[int]]:
+    """A future of the first stop signal's number; the second one exits."""
+    loop = asyncio.get_running_loop()
+    first: asyncio.Future[int] = loop.create_future()
+
+    def on_signal(number: int) -> None:
+        if not first.done():
+            first.set_result(number)
+            return
+        log.warning("%s again: ending at once", signal.Signals(number).name)
+        os._exit(128 + number)
+
+    former = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield first
+    finally:
+        for number, handler in former.items():
+            loop.remove_signal_handler(number)
+            if handler is not None:  # None: set by other than Python code, which cannot be put back
+                signal.signal(number, handler)
