@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 DOMAIN = "stigmer.ai"
+CLIP_CHARS = 160
+"""How much of a caller's own text an error repeats: statuses travel in headers, which clients limit to 8 KiB."""
+MAX_VIOLATION_BYTES = 2_000
+"""How much the broken fields of one error may take, before the rest is only counted."""
 
 
 class Code(IntEnum):
@@ -70,6 +74,9 @@ class Violation:
     field: str
     description: str
 
+    def __str__(self) -> str:
+        return f"{self.field}: {self.description}" if self.field else self.description
+
 
 class InvalidArgument(StigmerError):
     """The request breaks a rule; every broken field is named."""
@@ -77,7 +84,7 @@ class InvalidArgument(StigmerError):
     code = Code.INVALID_ARGUMENT
 
     def __init__(self, *violations: Violation) -> None:
-        super().__init__("; ".join(f"{v.field}: {v.description}" if v.field else v.description for v in violations))
+        super().__init__("; ".join(map(str, _fitting(violations))))
         self.violations = violations
 
     @classmethod
@@ -88,7 +95,7 @@ class InvalidArgument(StigmerError):
     @property
     def details(self) -> tuple[Message, ...]:
         """A google.rpc.BadRequest."""
-        return (_bad_request(self.violations),)
+        return (_bad_request(_fitting(self.violations)),)
 
 
 class NotFound(StigmerError):
@@ -97,8 +104,8 @@ class NotFound(StigmerError):
     code = Code.NOT_FOUND
 
     def __init__(self, kind: str, name: str, *, message: str | None = None) -> None:
-        super().__init__(message or f"{kind} not found: {name}")
-        self.kind, self.name = kind, name
+        super().__init__(message or f"{kind} not found: {clip(name)}")
+        self.kind, self.name = kind, clip(name)
 
     @property
     def details(self) -> tuple[Message, ...]:
@@ -112,7 +119,7 @@ class AlreadyExists(StigmerError):
     code = Code.ALREADY_EXISTS
 
     def __init__(self, kind: str, holder: str, *, slug: str | None = None) -> None:
-        by = f"with slug '{slug}' " if slug is not None else ""
+        by = f"with slug '{clip(slug)}' " if slug is not None else ""
         super().__init__(f"{kind} {by}already exists: {holder}")
         self.kind, self.holder = kind, holder
 
@@ -194,6 +201,20 @@ class Unavailable(StigmerError):
         return (info,)
 
 
+class Relayed(StigmerError):
+    """A failure that another service, or an interceptor of the host's, put in gRPC's terms; passed on as it is."""
+
+    def __init__(self, code: Code, message: str, details: Sequence[Message] = ()) -> None:
+        super().__init__(message)
+        self.code = code  # type: ignore[misc]  # the one class whose code is each error's own
+        self._details = tuple(details)
+
+    @property
+    def details(self) -> tuple[Message, ...]:
+        """What came with the status."""
+        return self._details
+
+
 class Internal(StigmerError):
     """Anything else. The caller sees an error id that the log line bears too, and nothing of the cause."""
 
@@ -207,6 +228,24 @@ class Internal(StigmerError):
     def details(self) -> tuple[Message, ...]:
         """A google.rpc.ErrorInfo with the error id in its metadata."""
         return (rpc.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"error_id": self.error_id}),)
+
+
+def clip(text: str) -> str:
+    """A caller's text, short enough to be repeated in an error."""
+    return text if len(text) <= CLIP_CHARS else f"{text[:CLIP_CHARS]}…"
+
+
+def _fitting(violations: Sequence[Violation]) -> list[Violation]:
+    """As many as fit into a header, and how many more there are."""
+    kept: list[Violation] = []
+    size = 0
+    for violation in violations:
+        short = Violation(clip(violation.field), clip(violation.description))
+        size += len(str(short).encode(errors="replace"))
+        if kept and size > MAX_VIOLATION_BYTES:
+            return [*kept, Violation("", f"and {len(violations) - len(kept)} more")]
+        kept.append(short)
+    return kept
 
 
 def _bad_request(violations: Sequence[Violation]) -> rpc.BadRequest:

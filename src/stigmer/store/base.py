@@ -48,7 +48,8 @@ class Row:
         namespace: where the slug is unique.
         slug: None where the kind's slugs are not unique: such rows are not reached by slug.
         data: the encoded resource; the store never looks inside.
-        keys: (field, value) pairs by which the row is reached. Given on writes, empty on reads.
+        keys: (field, value) pairs by which the row is reached; given on writes and in the change feed, None where the row
+            was read back.
         created_by: the actor that created it.
         revision: given at commit, grows over the whole store with every write; ABSENT before the first commit.
         sequence: the creation sequence, given once; newest first is by falling sequence.
@@ -59,7 +60,7 @@ class Row:
     namespace: str
     slug: str | None
     data: bytes
-    keys: tuple[tuple[str, str], ...] = ()
+    keys: tuple[tuple[str, str], ...] | None = None
     created_by: str = ""
     revision: int = ABSENT
     sequence: int = 0

@@ -62,7 +62,7 @@ def page(query: Query, window: Window) -> Read:
 def row_of(columns: tuple[Any, ...]) -> Row:
     """A row from what a statement that selects COLUMNS gives."""
     kind, id_, namespace, slug, data, created_by, revision, sequence = columns
-    return Row(kind, id_, namespace, slug, data, (), created_by, revision, sequence)
+    return Row(kind, id_, namespace, slug, data, None, created_by, revision, sequence)
 
 
 def _attempt(connection: sqlite3.Connection, read: Read) -> Any:  # noqa: ANN401 - each read has a result type of its own

@@ -27,7 +27,7 @@ from stigmer.store.base import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 Key: TypeAlias = tuple[str, str]
 
@@ -52,6 +52,7 @@ class Layer:
     cascades: list[Cascade] = field(default_factory=list)
     requires: dict[Key, Require] = field(default_factory=dict)
     after_commit: list[Callable[[], None]] = field(default_factory=list)
+    undo: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
     def lay(self, upper: Layer) -> None:
         """Take in the writes of a layer above this one."""
@@ -65,6 +66,7 @@ class Layer:
         self.cascades.extend(upper.cascades)
         self.requires.update(upper.requires)
         self.after_commit.extend(upper.after_commit)
+        self.undo.extend(upper.undo)
 
     def changes(self) -> Changes:
         """What a store has to write."""
@@ -174,6 +176,10 @@ class Transaction:
         """Run `action` once this run's writes are committed; never, where they are not."""
         self._own().after_commit.append(action)
 
+    def on_failure(self, action: Callable[[], Awaitable[None]]) -> None:
+        """Run `action` where this run fails: it takes back what was made elsewhere."""
+        self._own().undo.append(action)
+
     # The end.
 
     def merge(self) -> None:
@@ -198,7 +204,9 @@ class Transaction:
         """
         self.sealed = True
         apart = [layer for layer in self._layers if self._outlives(layer.task)]
-        return self._folded(layer for layer in self._layers if layer not in apart), apart
+        whole = self._folded(layer for layer in self._layers if not self._outlives(layer.task))
+        self._layers = [whole]
+        return whole, apart
 
     async def commit(self, layer: Layer) -> Sequence[Change]:
         """Commit what `seal` gave, then run its after-commit actions.
@@ -269,7 +277,7 @@ class Transaction:
             return sorted((row for part in parts for row in part), key=_newest_first)
         committed = (await self._store.page(query, Window(limit=None))).rows
         wanted = set(query.keys)
-        staged = [row for row in self._staged_rows(query.kind) if wanted <= set(row.keys)]
+        staged = [row for row in self._staged_rows(query.kind) if wanted <= set(row.keys or ())]
         return sorted((*staged, *(row for row in committed if self._unless_staged(row))), key=_newest_first)
 
     async def _forget(self, dependent: Dependent, id_: str) -> None:

@@ -121,7 +121,7 @@ class _Attempt:
     def _put(self, put: Put) -> None:
         row = replace(put.row, revision=self.revision + 1)
         sequence = self._insert(row) if put.expected == ABSENT else self._update(row, put.expected)
-        self._note(row.kind, row.id, replace(row, sequence=sequence, keys=()))
+        self._note(row.kind, row.id, replace(row, sequence=sequence))
 
     def _insert(self, row: Row) -> int:
         values = (row.kind, row.id, row.namespace, row.slug, row.created_by, row.revision, row.data)
@@ -130,7 +130,7 @@ class _Attempt:
         except sqlite3.IntegrityError:
             raise ConflictError(self._taken(row)) from None
         sequence = int(cursor.lastrowid or 0)
-        self._connection.executemany(sql.ADD_KEY, [(row.kind, *key, sequence) for key in row.keys])
+        self._connection.executemany(sql.ADD_KEY, [(row.kind, *key, sequence) for key in row.keys or ()])
         self.counts[row.kind] += 1
         return sequence
 
@@ -146,7 +146,7 @@ class _Attempt:
         sequence = head[0]
         self._connection.execute(sql.UPDATE, (row.data, row.revision, sequence))
         have = set(self._connection.execute(sql.KEYS, (sequence,)))
-        want = set(row.keys)
+        want = set(row.keys or ())
         self._connection.executemany(sql.DROP_KEY, [(row.kind, *key, sequence) for key in have - want])
         self._connection.executemany(sql.ADD_KEY, [(row.kind, *key, sequence) for key in want - have])
         return sequence

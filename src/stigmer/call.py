@@ -1,0 +1,60 @@
+"""One call, from its arrival to its reply: what travels beside the request.
+
+`edge` makes one for each call and puts it in CURRENT; interceptors, steps and downstream clients read it there.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from multidict import MultiDict
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from stigmer.descriptors import KindMeta, Method
+    from stigmer.store.transaction import Transaction
+
+SYSTEM = "system"
+"""The actor while no caller is known."""
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """What is known of a call.
+
+    Attributes:
+        method: the RPC method, as the protos describe it.
+        metadata: what the caller sent beside the request; ASCII values are str, `-bin` values bytes.
+        deadline_s: when the caller gives up, on the clock of `time.monotonic`; None is never.
+        peer: who calls, `host:port`, or `loopback`.
+        parent: the call inside which this one was made over the loopback; None for outermost calls.
+        request_id: names the call in logs, and the calls that it makes downstream.
+        caller: the actor that audit fields name.
+        kind: the kind that the service is about; set by the interceptor of that name.
+        wire: the request as the C runtime parsed it, never changed; None where an interceptor may have changed it.
+        transaction: the transaction of the current run.
+        attempt: the number of the current run, from 1.
+        drained: whether the server ended it because it stops.
+        resource_id: the id of the resource concerned, once it is known; for the log.
+    """
+
+    method: Method
+    metadata: MultiDict[str | bytes] = field(default_factory=MultiDict)
+    deadline_s: float | None = None
+    peer: str = "loopback"
+    parent: Call | None = None
+    request_id: str = ""
+    caller: str = SYSTEM
+    kind: KindMeta | None = None
+    wire: Message | None = None
+    transaction: Transaction | None = None
+    attempt: int = 1
+    drained: bool = False
+    resource_id: str = ""
+
+
+CURRENT: ContextVar[Call | None] = ContextVar("stigmer_call", default=None)
+"""The call that the running task works on."""

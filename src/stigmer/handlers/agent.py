@@ -1,0 +1,38 @@
+"""Agent: a reusable definition of who does the work."""
+
+from stigmer._gen.ai.stigmer.agentic.agent.v1 import Agent, AgentCommandControllerBase, AgentQueryControllerBase
+from stigmer.handler import Handler
+from stigmer.handlers import standard
+from stigmer.kinds import Kind
+from stigmer.steps.build_new_state import BuildNewState
+from stigmer.steps.check_duplicate import CheckDuplicate
+from stigmer.steps.create_default_instance import CreateDefaultInstance
+from stigmer.steps.delete import DeleteResource, ExtractResourceId, LoadExistingForDelete
+from stigmer.steps.persist import Persist
+from stigmer.steps.resolve_slug import ResolveSlug
+from stigmer.steps.validate_proto import ValidateProto
+
+HANDLER = Handler(
+    kind=Kind(Agent),
+    services=(AgentCommandControllerBase, AgentQueryControllerBase),
+    rpcs={
+        "create": (
+            ValidateProto(),
+            ResolveSlug(),
+            CheckDuplicate(),
+            BuildNewState(),
+            CreateDefaultInstance(),
+            Persist(),
+        ),
+        "update": standard.UPDATE,
+        "apply": standard.APPLY,
+        "delete": (
+            ValidateProto(),
+            ExtractResourceId(),
+            LoadExistingForDelete(),
+            DeleteResource(also_kind="AgentInstance", also_status_id="default_instance_id"),
+        ),
+        "get": standard.GET,
+        "getByReference": standard.GET_BY_REFERENCE,
+    },
+)

@@ -1,0 +1,64 @@
+"""AgentExecution: one run of an agent within a session, from PENDING to its end."""
+
+from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import (
+    AgentExecution,
+    AgentExecutionCommandControllerBase,
+    AgentExecutionList,
+    AgentExecutionQueryControllerBase,
+)
+from stigmer.handler import Handler
+from stigmer.handlers import standard
+from stigmer.kinds import Kind
+from stigmer.steps.build_new_state import BuildNewState
+from stigmer.steps.build_new_state_with_status import BuildNewStateWithStatus
+from stigmer.steps.create_default_instance import CreateDefaultInstanceIfNeeded
+from stigmer.steps.create_session_if_needed import CreateSessionIfNeeded
+from stigmer.steps.list import HasAll, Is, List
+from stigmer.steps.load_existing import LoadExisting
+from stigmer.steps.load_target import LoadTarget
+from stigmer.steps.persist import Persist
+from stigmer.steps.resolve_slug import ResolveSlug
+from stigmer.steps.set_initial_phase import SetInitialPhase
+from stigmer.steps.stream_updates import StreamUpdates
+from stigmer.steps.validate_proto import ValidateProto
+from stigmer.steps.validate_session_or_agent import ValidateSessionOrAgent
+from stigmer.store.base import Dependent
+
+HANDLER = Handler(
+    kind=Kind(
+        AgentExecution,
+        reached_by=("spec.session_id", "status.phase", "metadata.tags"),
+        fixed=("spec.session_id", "spec.agent_id"),
+        slug_unique=False,
+        dependents=(Dependent("ExecutionContext", "spec.execution_id"),),
+    ),
+    services=(AgentExecutionCommandControllerBase, AgentExecutionQueryControllerBase),
+    rpcs={
+        "create": (
+            ValidateProto(),
+            ResolveSlug(),
+            ValidateSessionOrAgent(),
+            BuildNewState(),
+            CreateDefaultInstanceIfNeeded(),
+            CreateSessionIfNeeded(),
+            SetInitialPhase(),
+            Persist(),
+        ),
+        "update": standard.UPDATE,
+        "updateStatus": (
+            ValidateProto(),
+            LoadExisting(id_field="execution_id"),
+            BuildNewStateWithStatus(),
+            Persist(),
+        ),
+        "delete": standard.DELETE,
+        "get": standard.GET,
+        "list": (
+            ValidateProto(),
+            List(AgentExecutionList, Is("phase", "status.phase"), HasAll("tags", "metadata.tags")),
+        ),
+        "listBySession": (ValidateProto(), List(AgentExecutionList, Is("session_id", "spec.session_id"))),
+        "subscribe": (ValidateProto(), LoadTarget()),
+    },
+    streams={"subscribe": StreamUpdates()},
+)

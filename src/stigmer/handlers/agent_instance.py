@@ -1,0 +1,27 @@
+"""AgentInstance: an agent with the environments that it runs in."""
+
+from stigmer._gen.ai.stigmer.agentic.agentinstance.v1 import (
+    AgentInstance,
+    AgentInstanceCommandControllerBase,
+    AgentInstanceList,
+    AgentInstanceQueryControllerBase,
+)
+from stigmer.handler import Handler
+from stigmer.handlers import standard
+from stigmer.kinds import Kind
+from stigmer.steps.list import Is, List
+from stigmer.steps.validate_proto import ValidateProto
+
+HANDLER = Handler(
+    kind=Kind(AgentInstance, reached_by=("spec.agent_id",), fixed=("spec.agent_id",)),
+    services=(AgentInstanceCommandControllerBase, AgentInstanceQueryControllerBase),
+    rpcs={
+        "create": standard.CREATE,
+        "update": standard.UPDATE,
+        "apply": standard.APPLY,
+        "delete": standard.DELETE,
+        "get": standard.GET,
+        "getByReference": standard.GET_BY_REFERENCE,
+        "getByAgent": (ValidateProto(), List(AgentInstanceList, Is("agent_id", "spec.agent_id"))),
+    },
+)

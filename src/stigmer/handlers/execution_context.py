@@ -1,0 +1,27 @@
+"""ExecutionContext: what one execution runs with; never changed, gone with its execution."""
+
+from stigmer._gen.ai.stigmer.agentic.executioncontext.v1 import (
+    ExecutionContext,
+    ExecutionContextCommandControllerBase,
+    ExecutionContextQueryControllerBase,
+)
+from stigmer.handler import Handler
+from stigmer.handlers import standard
+from stigmer.kinds import Kind
+from stigmer.steps.load_by_execution_id import LoadByExecutionId
+from stigmer.steps.load_for_apply import LoadForApply, ThenCreate
+from stigmer.steps.resolve_slug import ResolveSlug
+from stigmer.steps.validate_proto import ValidateProto
+
+HANDLER = Handler(
+    kind=Kind(ExecutionContext, reached_by=("spec.execution_id",), namespaced=False),
+    services=(ExecutionContextCommandControllerBase, ExecutionContextQueryControllerBase),
+    rpcs={
+        "create": standard.CREATE,
+        "apply": (ValidateProto(), ResolveSlug(), LoadForApply(), ThenCreate()),
+        "delete": standard.DELETE,
+        "get": standard.GET,
+        "getByReference": standard.GET_BY_REFERENCE,
+        "getByExecutionId": (ValidateProto(), LoadByExecutionId()),
+    },
+)

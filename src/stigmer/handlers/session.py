@@ -1,0 +1,39 @@
+"""Session: a conversation with an instance of an agent; it holds the executions."""
+
+from stigmer._gen.ai.stigmer.agentic.session.v1 import (
+    Session,
+    SessionCommandControllerBase,
+    SessionList,
+    SessionQueryControllerBase,
+)
+from stigmer.handler import Handler
+from stigmer.handlers import standard
+from stigmer.kinds import Kind
+from stigmer.steps.list import HasAll, IsOrHasParent, List
+from stigmer.steps.validate_proto import ValidateProto
+from stigmer.store.base import Dependent
+
+CONTEXTS = Dependent("ExecutionContext", "spec.execution_id")
+EXECUTIONS = Dependent("AgentExecution", "spec.session_id", (CONTEXTS,))
+
+HANDLER = Handler(
+    kind=Kind(
+        Session,
+        reached_by=("spec.agent_instance_id", "metadata.tags"),
+        fixed=("spec.agent_instance_id",),
+        dependents=(EXECUTIONS,),
+    ),
+    services=(SessionCommandControllerBase, SessionQueryControllerBase),
+    rpcs={
+        "create": standard.CREATE,
+        "update": standard.UPDATE,
+        "apply": standard.APPLY,
+        "delete": standard.DELETE,
+        "get": standard.GET,
+        "list": (ValidateProto(), List(SessionList, HasAll("tags", "metadata.tags"))),
+        "listByAgent": (
+            ValidateProto(),
+            List(SessionList, IsOrHasParent("agent_id", "spec.agent_instance_id", "AgentInstance", "spec.agent_id")),
+        ),
+    },
+)

@@ -1,0 +1,31 @@
+"""What an interceptor is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from stigmer.call import Call
+    from stigmer.pipeline import Reply
+
+UnaryNext: TypeAlias = "Callable[[Call, Any], Awaitable[Reply]]"
+StreamNext: TypeAlias = "Callable[[Call, Any], AsyncGenerator[Reply, None]]"
+
+
+class Interceptor:
+    """Sees every call: override either method, or both. The defaults hand on.
+
+    A unary one is a coroutine around `proceed`; a streaming one an async generator around it, which must close it
+    (`contextlib.aclosing`) and must not yield inside a cancel scope. Raise a `errors.StigmerError`, or a
+    `grpclib.GRPCError`, to refuse. Requests and replies are betterproto2 objects; those of health and reflection, which
+    are no services of stigmer's, are None.
+    """
+
+    async def unary(self, call: Call, request: Any, proceed: UnaryNext) -> Reply:  # noqa: ANN401 - any RPC's request
+        """Around a call with one reply."""
+        return await proceed(call, request)
+
+    def stream(self, call: Call, request: Any, proceed: StreamNext) -> AsyncGenerator[Reply, None]:  # noqa: ANN401 - as above
+        """Around a call with a stream of replies."""
+        return proceed(call, request)

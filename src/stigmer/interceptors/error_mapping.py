@@ -1,0 +1,59 @@
+"""Every failure as one of `errors`: callers see no exception that was not made for them."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from stigmer.errors import Internal, ResourceExhausted, StigmerError, Unavailable
+from stigmer.interceptors.base import Interceptor, StreamNext, UnaryNext
+from stigmer.logs import get_logger
+from stigmer.store.base import StoreUnavailableError
+from stigmer.store.feed import TooManySubscriptionsError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from stigmer.call import Call
+    from stigmer.pipeline import Reply
+
+log = get_logger("stigmer.interceptors.error_mapping")
+
+
+class ErrorMapping(Interceptor):
+    """Turn the store's errors into statuses, and everything unforeseen into INTERNAL with an id that the log bears."""
+
+    async def unary(self, call: Call, request: Any, proceed: UnaryNext) -> Reply:  # noqa: ANN401 - any RPC's request
+        """Map what the handler raises."""
+        try:
+            return await proceed(call, request)
+        except StigmerError:
+            raise
+        except Exception as error:  # noqa: BLE001 - nothing unforeseen may reach a caller
+            raise mapped(error, call) from error
+
+    async def stream(self, call: Call, request: Any, proceed: StreamNext) -> AsyncGenerator[Reply, None]:  # noqa: ANN401 - as above
+        """Map what the handler raises."""
+        try:
+            async with aclosing(proceed(call, request)) as replies:
+                async for reply in replies:
+                    yield reply
+        except StigmerError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            raise mapped(error, call) from error
+
+
+def mapped(error: Exception, call: Call) -> StigmerError:
+    """The error that a caller sees in place of an exception that was not made for callers."""
+    if isinstance(error, StoreUnavailableError):
+        log.warning("The store is out of reach", error=str(error), request_id=call.request_id)
+        return Unavailable("the store is out of reach: try again; the server's health says when it is back")
+    if isinstance(error, TooManySubscriptionsError):
+        return ResourceExhausted(f"{error}: close some, or raise the server's --max-subscriptions")
+    error_id = uuid.uuid4().hex
+    log.error(
+        "Internal error", error_id=error_id, method=call.method.path, request_id=call.request_id, exc_info=error
+    )
+    return Internal(error_id)

@@ -1,0 +1,72 @@
+"""One log line a call: method, code, duration, request id, kind, id."""
+
+from __future__ import annotations
+
+import time
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from stigmer.errors import Code, StigmerError
+from stigmer.interceptors.base import Interceptor, StreamNext, UnaryNext
+from stigmer.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from stigmer.call import Call
+    from stigmer.pipeline import Reply
+
+log = get_logger("stigmer.call")
+
+_SERVER_FAULTS = frozenset({Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS})
+
+
+class Logging(Interceptor):
+    """Log each call when it is done; never its request or reply, which may hold secrets."""
+
+    async def unary(self, call: Call, request: Any, proceed: UnaryNext) -> Reply:  # noqa: ANN401 - any RPC's request
+        """Log the call."""
+        started = time.perf_counter()
+        code = Code.CANCELLED
+        try:
+            reply = await proceed(call, request)
+            code = Code.OK
+        except StigmerError as error:
+            code = error.code
+            raise
+        else:
+            return reply
+        finally:
+            _line(call, code, started)
+
+    async def stream(self, call: Call, request: Any, proceed: StreamNext) -> AsyncGenerator[Reply, None]:  # noqa: ANN401 - as above
+        """Log the call when the stream ends."""
+        started = time.perf_counter()
+        code, sent = Code.CANCELLED, 0
+        try:
+            async with aclosing(proceed(call, request)) as replies:
+                async for reply in replies:
+                    yield reply
+                    sent += 1
+            code = Code.OK
+        except StigmerError as error:
+            code = error.code
+            raise
+        finally:
+            _line(call, Code.UNAVAILABLE if call.drained else code, started, sent=sent)
+
+
+def _line(call: Call, code: Code, started: float, **more: object) -> None:
+    emit = log.error if code in _SERVER_FAULTS else log.info
+    emit(
+        "call",
+        method=call.method.path,
+        code=code.name,
+        duration_ms=round((time.perf_counter() - started) * 1000, 3),
+        request_id=call.request_id,
+        kind=call.kind.name if call.kind is not None else "",
+        id=call.resource_id,
+        peer=call.peer,
+        attempt=call.attempt,
+        **more,
+    )

@@ -1,0 +1,272 @@
+"""Pipelines: an RPC as an ordered list of steps.
+
+`handlers/` lists the steps of each RPC, `steps/` has them. A pipeline and each of its steps is a tracing span and a debug
+log line with its duration; both bear the attempt, because a lost race runs the whole pipeline again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from opentelemetry import trace
+
+from stigmer import codec
+from stigmer.call import Call
+from stigmer.logs import get_logger
+from stigmer.store.transaction import Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import betterproto2
+    from google.protobuf.message import Message
+
+    from stigmer.codec import Encoded
+    from stigmer.ids import IdSource
+    from stigmer.kinds import Kind, Resource
+    from stigmer.store.base import Row, Store
+    from stigmer.unit_of_work import UnitOfWork
+
+log = get_logger("stigmer.pipeline")
+tracer = trace.get_tracer("stigmer.pipeline")
+
+Reply: TypeAlias = "betterproto2.Message | Encoded"
+"""What a pipeline answers; stored resources go out as their stored bytes."""
+
+
+def decoded(reply: Reply) -> betterproto2.Message:
+    """A reply as an object of its own; what is done to it shows nowhere else."""
+    encoded = reply if isinstance(reply, codec.Encoded) else codec.Encoded(type(reply), codec.encode(reply))
+    return encoded.decode()
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What steps work with, wired by `app`.
+
+    Attributes:
+        store: where rows are read that need no transaction, and followed.
+        unit_of_work: runs pipelines in transactions of that store.
+        kinds: every kind by name.
+        ids: gives ids.
+        downstream: clients of other domains; see `downstream.Downstream`. A client that is None means the store itself.
+    """
+
+    store: Store
+    unit_of_work: UnitOfWork
+    kinds: Mapping[str, Kind]
+    ids: IdSource
+    downstream: Downstream
+
+
+class Client(Protocol):
+    """What steps ask of another domain's kind."""
+
+    @property
+    def in_process(self) -> bool:
+        """Whether its calls join the caller's transaction."""
+        ...
+
+    async def get(self, id_: str) -> Any:  # noqa: ANN401 - each client has its own kind
+        """The resource, or None where there is none of that id."""
+        ...
+
+    async def create(self, resource: Any) -> Any:  # noqa: ANN401 - as above
+        """Make a resource; gives it as it was made."""
+        ...
+
+    async def delete(self, id_: str) -> None:
+        """Delete a resource; it may be gone already."""
+        ...
+
+
+@dataclass
+class Downstream:
+    """Clients of other domains, by kind's name. Without a client, steps use the store directly."""
+
+    clients: dict[str, Client] = field(default_factory=dict)
+
+    def of(self, kind: str) -> Client | None:
+        """The client for a kind."""
+        return self.clients.get(kind)
+
+
+@dataclass(slots=True, eq=False)
+class Context:
+    """What the steps of one run share. A step's docstring says what it reads and writes.
+
+    Attributes:
+        call: the call that runs.
+        runtime: what steps work with.
+        kind: the kind that the RPC is about.
+        request: the request; each run has a copy of its own.
+        wire: the request as the C runtime has it.
+        tx: reads and staged writes of this run.
+        pipelines: the handler's other pipelines, by RPC name.
+        applying: whether apply runs this as its create or update.
+        slug: the slug that the request names or its name gives.
+        resource_id: the id of the resource concerned.
+        row: the row that was loaded, and `existing` the resource in it.
+        new_state: the resource as it will be.
+        reply: what the caller gets.
+    """
+
+    call: Call
+    runtime: Runtime
+    kind: Kind
+    request: Any
+    wire: Message
+    tx: Transaction
+    pipelines: Mapping[str, Pipeline]
+    applying: bool = False
+    slug: str = ""
+    resource_id: str = ""
+    row: Row | None = None
+    existing: Resource | None = None
+    new_state: Resource | None = None
+    reply: Reply | None = None
+
+
+class Step(Protocol):
+    """One step of a unary pipeline. Its class name is the step's name."""
+
+    def __call__(self, ctx: Context, /) -> Awaitable[None]:
+        """Do it; raises a StigmerError to refuse the call."""
+        ...
+
+
+class StreamStep(Protocol):
+    """The last step of a streaming pipeline."""
+
+    def stream(self, ctx: Context, /) -> AsyncGenerator[Reply, None]:
+        """The replies, one by one."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The steps of one RPC.
+
+    Attributes:
+        name: `agent.create`.
+        steps: in order.
+        last: what a streaming RPC ends in.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    last: StreamStep | None = None
+
+    def names(self) -> list[str]:
+        """The names of all steps, in order."""
+        return [step_name(step) for step in (*self.steps, *((self.last,) if self.last is not None else ()))]
+
+    async def run(self, ctx: Context) -> None:
+        """Run the steps in order; the reply is in `ctx.reply`.
+
+        Raises:
+            StigmerError: a step refuses the call.
+        """
+        with tracer.start_as_current_span(self.name, attributes=_attributes(ctx)) as span:
+            started = time.perf_counter()
+            for step in self.steps:
+                await _run_step(step, ctx, traced=span.is_recording())
+            _log_done("Pipeline done", self.name, ctx, started)
+
+    async def stream(self, ctx: Context) -> AsyncGenerator[Reply, None]:
+        """Run the steps, then give what the last one gives."""
+        await self.run(ctx)
+        if self.last is None:
+            raise TypeError(f"{self.name} does not end in a StreamStep")
+        span = tracer.start_span(step_name(self.last), attributes=_attributes(ctx))
+        started = time.perf_counter()
+        try:
+            async with aclosing(self.last.stream(ctx)) as replies:
+                async for reply in replies:
+                    yield reply
+        finally:
+            span.end()
+            _log_done("Step done", step_name(self.last), ctx, started)
+
+
+def step_name(step: Step | StreamStep) -> str:
+    """A step's name, as the tables of the docs have it."""
+    return type(step).__name__
+
+
+async def _run_step(step: Step, ctx: Context, *, traced: bool) -> None:
+    started = time.perf_counter()
+    if traced:
+        with tracer.start_as_current_span(step_name(step), attributes=_attributes(ctx)) as span:
+            try:
+                await step(ctx)
+            except BaseException as error:
+                span.set_attribute("stigmer.outcome", type(error).__name__)
+                raise
+            span.set_attribute("stigmer.outcome", "ok")
+    else:
+        await step(ctx)
+    _log_done("Step done", step_name(step), ctx, started)
+
+
+def _attributes(ctx: Context) -> dict[str, str | int]:
+    return {"stigmer.kind": ctx.kind.name, "stigmer.method": ctx.call.method.name, "stigmer.attempt": ctx.call.attempt}
+
+
+def _log_done(event: str, name: str, ctx: Context, started: float) -> None:
+    log.debug(
+        event,
+        name=name,
+        kind=ctx.kind.name,
+        attempt=ctx.call.attempt,
+        duration_ms=round((time.perf_counter() - started) * 1000, 3),
+        request_id=ctx.call.request_id,
+    )
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One RPC of one handler, ready to be called: a pipeline with what it works with.
+
+    `edge` calls it for calls from outside; the generated service's own methods call it for who embeds one handler.
+    """
+
+    pipeline: Pipeline
+    kind: Kind
+    runtime: Runtime
+    pipelines: Mapping[str, Pipeline]
+
+    async def unary(self, call: Call, request: betterproto2.Message) -> Reply:
+        """Run the pipeline in the call's transaction, again where a race was lost.
+
+        Raises:
+            StigmerError: the call is refused.
+            StoreError: the store failed.
+        """
+        fresh = call.wire is not None
+        wire = call.wire if call.wire is not None else codec.to_wire(request)
+
+        async def once(transaction: Transaction) -> Reply:
+            nonlocal fresh
+            copy = request if fresh else codec.from_wire(wire)
+            fresh = False
+            ctx = self._context(call, copy, wire, transaction)
+            await self.pipeline.run(ctx)
+            if ctx.reply is None:
+                raise TypeError(f"{self.pipeline.name} ended without a reply")
+            return ctx.reply
+
+        return await self.runtime.unit_of_work.run(call, once)
+
+    def stream(self, call: Call, request: betterproto2.Message) -> AsyncGenerator[Reply, None]:
+        """The replies of a streaming pipeline; it never joins a transaction."""
+        wire = call.wire if call.wire is not None else codec.to_wire(request)
+        ctx = self._context(call, request, wire, Transaction(self.runtime.store))
+        return self.pipeline.stream(ctx)
+
+    def _context(self, call: Call, request: betterproto2.Message, wire: Message, transaction: Transaction) -> Context:
+        return Context(call, self.runtime, self.kind, request, wire, transaction, self.pipelines)

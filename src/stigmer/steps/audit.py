@@ -1,0 +1,58 @@
+"""Who did what when: the audit fields that the steps stamp."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+from stigmer._gen.ai.stigmer.commons.apiresource import (
+    ApiResourceAudit,
+    ApiResourceAuditActor,
+    ApiResourceAuditInfo,
+    ApiResourceMetadataVersion,
+)
+from stigmer.descriptors import kind_by_name
+
+if TYPE_CHECKING:
+    from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata
+    from stigmer.ids import IdSource
+
+CREATED = "created"
+UPDATED = "updated"
+
+
+def created(actor: str) -> ApiResourceAudit:
+    """The audit of a new resource: spec and status alike, updated as created."""
+    at = dt.datetime.now(dt.UTC)
+    return ApiResourceAudit(spec_audit=_created(actor, at), status_audit=_created(actor, at))
+
+
+def updated(before: ApiResourceAuditInfo | None, actor: str) -> ApiResourceAuditInfo:
+    """The audit of a change: who created it, and when, stays."""
+    return ApiResourceAuditInfo(
+        created_by=before.created_by if before is not None else None,
+        created_at=before.created_at if before is not None else None,
+        updated_by=ApiResourceAuditActor(id=actor),
+        updated_at=dt.datetime.now(dt.UTC),
+        event=UPDATED,
+    )
+
+
+def next_version(
+    ids: IdSource, sent: ApiResourceMetadata, before: ApiResourceMetadata | None
+) -> ApiResourceMetadataVersion:
+    """The version of metadata and spec that a write makes; the caller's message is kept."""
+    previous = before.version.id if before is not None and before.version is not None else ""
+    message = sent.version.message if sent.version is not None else ""
+    id_ = ids.new(kind_by_name("ApiResourceVersion").id_prefix)
+    return ApiResourceMetadataVersion(id=id_, message=message, previous_version_id=previous)
+
+
+def _created(actor: str, at: dt.datetime) -> ApiResourceAuditInfo:
+    return ApiResourceAuditInfo(
+        created_by=ApiResourceAuditActor(id=actor),
+        created_at=at,
+        updated_by=ApiResourceAuditActor(id=actor),
+        updated_at=at,
+        event=CREATED,
+    )

@@ -1,0 +1,46 @@
+"""BuildNewState: the resource that create makes of a request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stigmer.errors import AlreadyExists, InvalidArgument
+from stigmer.ids import is_well_formed
+from stigmer.kinds import present, shallow
+from stigmer.steps import audit
+
+if TYPE_CHECKING:
+    from stigmer.pipeline import Context
+
+
+@dataclass(frozen=True, slots=True)
+class BuildNewState:
+    """Give the resource its id, version, slug and audit, and an otherwise empty status.
+
+    Reads the request and `slug`; writes `new_state` and `resource_id`. An id that the caller brings is kept; refuses
+    one that is malformed or taken.
+    """
+
+    async def __call__(self, ctx: Context) -> None:
+        sent = present(ctx.request.metadata)
+        state = shallow(ctx.request)
+        state.metadata = shallow(sent)
+        state.metadata.id = await _id(ctx, sent.id)
+        state.metadata.slug = ctx.slug
+        state.metadata.version = audit.next_version(ctx.runtime.ids, sent, None)
+        state.spec = shallow(state.spec)
+        state.status = ctx.kind.status_message(audit=audit.created(ctx.call.caller))
+        ctx.new_state = state
+        ctx.resource_id = ctx.call.resource_id = state.metadata.id
+
+
+async def _id(ctx: Context, brought: str) -> str:
+    prefix = ctx.kind.meta.id_prefix
+    if not brought:
+        return ctx.runtime.ids.new(prefix)
+    if not is_well_formed(brought, prefix):
+        raise InvalidArgument.of("metadata.id", f"is not '{prefix}-' and a lower-case ULID: leave it out to get one")
+    if await ctx.tx.get(ctx.kind.name, brought) is not None:
+        raise AlreadyExists(ctx.kind.name, brought)
+    return brought

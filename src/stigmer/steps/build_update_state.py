@@ -1,0 +1,72 @@
+"""BuildUpdateState: the resource that update makes of a request and what is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from stigmer.errors import Aborted, InvalidArgument, Violation
+from stigmer.kinds import Resource, present, shallow
+from stigmer.steps import audit
+
+if TYPE_CHECKING:
+    from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata
+    from stigmer.pipeline import Context
+
+
+@dataclass(frozen=True, slots=True)
+class BuildUpdateState:
+    """Replace name, labels, annotations, tags and spec as a whole; keep id, slug, org, owner_scope and status.
+
+    Reads the request and `existing`; writes `new_state`. Refuses another value of a fixed field and, unless apply runs
+    it, a version id that is not the current one.
+    """
+
+    async def __call__(self, ctx: Context) -> None:
+        existing = present(ctx.existing)
+        sent, kept = present(ctx.request.metadata), present(existing.metadata)
+        if not ctx.applying:
+            _check_version(ctx, sent, kept)
+        state = shallow(ctx.request)
+        state.metadata = _metadata(sent, kept)
+        state.metadata.version = audit.next_version(ctx.runtime.ids, sent, kept)
+        state.spec = shallow(state.spec)
+        _keep_fixed(ctx.kind.fixed, state, existing)
+        state.status = _status(existing, ctx.call.caller)
+        ctx.new_state = state
+
+
+def _check_version(ctx: Context, sent: ApiResourceMetadata, kept: ApiResourceMetadata) -> None:
+    wanted = sent.version.id if sent.version is not None else ""
+    current = kept.version.id if kept.version is not None else ""
+    if wanted and wanted != current:
+        raise Aborted(
+            f"{ctx.kind.name} {kept.id} is at version {current}, not {wanted}: get it again and repeat the change",
+            reason="VERSION_MISMATCH",
+        )
+
+
+def _metadata(sent: ApiResourceMetadata, kept: ApiResourceMetadata) -> ApiResourceMetadata:
+    metadata = shallow(sent)
+    metadata.id, metadata.slug = kept.id, kept.slug
+    metadata.org, metadata.owner_scope = kept.org, kept.owner_scope
+    return metadata
+
+
+def _keep_fixed(paths: tuple[str, ...], state: Resource, existing: Resource) -> None:
+    violations: list[Violation] = []
+    for path in paths:
+        name = path.removeprefix("spec.")
+        before, after = getattr(existing.spec, name), getattr(state.spec, name)
+        if after and after != before:
+            violations.append(Violation(path, f"is fixed after create: leave it out or send '{before}'"))
+        setattr(state.spec, name, before)
+    if violations:
+        raise InvalidArgument(*violations)
+
+
+def _status(existing: Resource, actor: str) -> Any:  # noqa: ANN401 - each kind has a status of its own
+    status = shallow(existing.status)
+    status.audit = shallow(present(status.audit))
+    status.audit.spec_audit = audit.updated(status.audit.spec_audit, actor)
+    return status

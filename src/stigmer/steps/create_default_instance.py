@@ -1,0 +1,81 @@
+"""CreateDefaultInstance and CreateDefaultInstanceIfNeeded: every agent can run at once, with no configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stigmer._gen.ai.stigmer.agentic.agentinstance.v1 import AgentInstance, AgentInstanceSpec
+from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata
+from stigmer.kinds import present, shallow
+from stigmer.logs import get_logger
+from stigmer.steps import neighbours
+
+if TYPE_CHECKING:
+    from stigmer._gen.ai.stigmer.agentic.agent.v1 import Agent
+    from stigmer.pipeline import Context
+
+DESCRIPTION = "Default instance (auto-created, no custom configuration)"
+
+log = get_logger("stigmer.steps.create_default_instance")
+
+
+@dataclass(frozen=True, slots=True)
+class CreateDefaultInstance:
+    """Make the new agent's default instance downstream, and note its id in the agent's status.
+
+    Reads and writes `new_state`.
+    """
+
+    async def __call__(self, ctx: Context) -> None:
+        agent: Agent = ctx.new_state  # type: ignore[assignment]  # the step stands in Agent.create alone
+        agent.status = shallow(present(agent.status))
+        agent.status.default_instance_id = await _create(ctx, agent)
+
+
+@dataclass(frozen=True, slots=True)
+class CreateDefaultInstanceIfNeeded:
+    """Give the execution's agent a default instance where it has none, or its id names nothing any more.
+
+    Reads `new_state`, an execution; stages the agent's status through the store. Does nothing where the execution names
+    a session.
+    """
+
+    async def __call__(self, ctx: Context) -> None:
+        spec = present(ctx.new_state).spec
+        if spec.session_id:
+            return
+        kind = ctx.runtime.kinds["Agent"]
+        row = await ctx.tx.get(kind.name, spec.agent_id)
+        if row is None:
+            log.debug("The agent is kept elsewhere, with its default instance", agent_id=spec.agent_id)
+            return
+        agent: Agent = kind.resource_of(row)  # type: ignore[assignment]  # the kind is Agent
+        status = present(agent.status)
+        if status.default_instance_id and await neighbours.find(ctx, "AgentInstance", status.default_instance_id):
+            return
+        agent.status = shallow(status)
+        agent.status.default_instance_id = await _create(ctx, agent)
+        ctx.tx.update(kind.row_of(agent, based_on=row))  # type: ignore[arg-type]  # an Agent is a Resource
+
+
+async def _create(ctx: Context, agent: Agent) -> str:
+    """Make the instance; gives its id."""
+    owner = present(agent.metadata)
+    metadata = ApiResourceMetadata(
+        name=f"{owner.name}-default",
+        slug=await neighbours.free_slug(ctx, "AgentInstance", f"{owner.slug}-default", owner.org),
+        org=owner.org,
+        owner_scope=owner.owner_scope,
+    )
+    instance = AgentInstance(
+        api_version=agent.api_version,
+        kind="AgentInstance",
+        metadata=metadata,
+        spec=AgentInstanceSpec(agent_id=owner.id, description=DESCRIPTION),
+    )
+    ctx.tx.require("Agent", owner.id)
+    made = await neighbours.create(ctx, "AgentInstance", instance)
+    id_: str = made.metadata.id
+    ctx.tx.after_commit(lambda: log.info("Successfully created default instance", agent_id=owner.id, instance_id=id_))
+    return id_

@@ -1,0 +1,62 @@
+"""The steps of delete: ExtractResourceId, LoadExistingForDelete, DeleteResource."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stigmer.codec import Encoded
+from stigmer.errors import NotFound
+from stigmer.kinds import present
+
+if TYPE_CHECKING:
+    from stigmer.pipeline import Context
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractResourceId:
+    """Take the id out of the request, whose field is `value` or `resource_id`.
+
+    Writes `resource_id`.
+    """
+
+    async def __call__(self, ctx: Context) -> None:
+        request = ctx.request
+        ctx.resource_id = request.value if hasattr(request, "value") else request.resource_id
+        ctx.call.resource_id = ctx.resource_id
+
+
+@dataclass(frozen=True, slots=True)
+class LoadExistingForDelete:
+    """Load what is deleted.
+
+    Reads `resource_id`; writes `row` and `reply`. Refuses an id that names nothing.
+    """
+
+    async def __call__(self, ctx: Context) -> None:
+        ctx.row = await ctx.tx.get(ctx.kind.name, ctx.resource_id)
+        if ctx.row is None:
+            raise NotFound(ctx.kind.name, ctx.resource_id)
+        ctx.reply = Encoded(ctx.kind.message, ctx.row.data)
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteResource:
+    """Stage the deletion of the resource and of the kind's dependents.
+
+    Reads `row`. `also_status_id` names a status field that holds the id of one more resource that goes, of kind
+    `also_kind`, with its dependents.
+    """
+
+    also_kind: str = ""
+    also_status_id: str = ""
+
+    async def __call__(self, ctx: Context) -> None:
+        row = present(ctx.row)
+        ctx.tx.delete(row)
+        await ctx.tx.delete_dependents(ctx.kind.dependents, row.id)
+        if self.also_kind:
+            id_ = getattr(ctx.kind.resource_of(row).status, self.also_status_id)
+            if id_:
+                ctx.tx.discard(self.also_kind, id_)
+                await ctx.tx.delete_dependents(ctx.runtime.kinds[self.also_kind].dependents, id_)

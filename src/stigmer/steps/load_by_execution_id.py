@@ -1,0 +1,30 @@
+"""LoadByExecutionId: the context of an execution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stigmer.codec import Encoded
+from stigmer.errors import NotFound
+
+if TYPE_CHECKING:
+    from stigmer.pipeline import Context
+
+
+@dataclass(frozen=True, slots=True)
+class LoadByExecutionId:
+    """Load the newest context with the request's `execution_id`.
+
+    Writes `row`, `resource_id` and `reply`. Refuses an execution that has none.
+    """
+
+    async def __call__(self, ctx: Context) -> None:
+        execution_id = ctx.request.execution_id
+        ctx.row = await ctx.tx.newest(ctx.kind.name, "spec.execution_id", execution_id)
+        if ctx.row is None:
+            raise NotFound(
+                ctx.kind.name, execution_id, message=f"{ctx.kind.name} not found for execution: {execution_id}"
+            )
+        ctx.resource_id = ctx.call.resource_id = ctx.row.id
+        ctx.reply = Encoded(ctx.kind.message, ctx.row.data)

@@ -1,0 +1,48 @@
+"""LoadForApply, and what apply does then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stigmer.errors import AlreadyExists, InvalidArgument
+from stigmer.kinds import present
+
+if TYPE_CHECKING:
+    from stigmer.pipeline import Context
+
+
+@dataclass(frozen=True, slots=True)
+class LoadForApply:
+    """Look for the resource that holds the slug.
+
+    Reads the request's metadata and `slug`; writes `row`. Refuses a `metadata.id` other than the holder's.
+    """
+
+    async def __call__(self, ctx: Context) -> None:
+        metadata = present(ctx.request.metadata)
+        ctx.row = await ctx.tx.by_slug(ctx.kind.name, ctx.slug, ctx.kind.namespace_of(metadata.org))
+        if ctx.row is not None and metadata.id not in ("", ctx.row.id):
+            raise InvalidArgument.of(
+                "metadata.id", f"is {metadata.id}, but the slug '{ctx.slug}' is {ctx.row.id}'s: leave the id out"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ThenCreate:
+    """Run the create pipeline; where the slug has a holder, `or_else`, or refuse.
+
+    Reads `row`; writes what that pipeline writes.
+    """
+
+    or_else: str = ""
+
+    async def __call__(self, ctx: Context) -> None:
+        holder, ctx.row = ctx.row, None
+        ctx.applying = True
+        if holder is None:
+            await ctx.pipelines["create"].run(ctx)
+        elif self.or_else:
+            await ctx.pipelines[self.or_else].run(ctx)
+        else:
+            raise AlreadyExists(ctx.kind.name, holder.id, slug=ctx.slug)

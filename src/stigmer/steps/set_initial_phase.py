@@ -1,0 +1,20 @@
+"""SetInitialPhase: an execution begins by waiting for a runner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import ExecutionPhase
+from stigmer.kinds import present
+
+if TYPE_CHECKING:
+    from stigmer.pipeline import Context
+
+
+@dataclass(frozen=True, slots=True)
+class SetInitialPhase:
+    """Set the phase to PENDING. Reads and writes `new_state`."""
+
+    async def __call__(self, ctx: Context) -> None:
+        present(ctx.new_state).status.phase = ExecutionPhase.EXECUTION_PENDING

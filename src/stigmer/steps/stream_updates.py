@@ -1,0 +1,53 @@
+"""StreamUpdates: an execution as it goes, until it has ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stigmer.codec import Encoded
+from stigmer.errors import NotFound
+from stigmer.kinds import key_value
+from stigmer.steps.build_new_state_with_status import TERMINAL
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from stigmer.pipeline import Context
+    from stigmer.store.base import Row
+
+PHASE = "status.phase"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamUpdates:
+    """Give the current state, then every later one in commit order; end after the terminal one.
+
+    Reads `resource_id`. Refuses a resource that is, or will be, deleted. The subscription is opened before the state is
+    read, and what the feed then tells of older revisions is left out, so that nothing is lost or told twice.
+    """
+
+    async def stream(self, ctx: Context) -> AsyncGenerator[Encoded, None]:
+        """The states, as their stored bytes."""
+        store, kind = ctx.runtime.store, ctx.kind
+        with store.feed.subscribe(kind.name, ctx.resource_id) as subscription:
+            row = await store.get(kind.name, ctx.resource_id)
+            revision = 0
+            while True:
+                if row is None:
+                    raise NotFound(kind.name, ctx.resource_id)
+                yield Encoded(kind.message, row.data)
+                if _has_ended(ctx, row):
+                    return
+                revision = max(revision, row.revision)
+                change = await subscription.next()
+                while change.revision <= revision:
+                    change = await subscription.next()
+                row = change.row
+
+
+def _has_ended(ctx: Context, row: Row) -> bool:
+    """Whether the phase is terminal: by the row's keys where the feed gave them, so that no follower decodes it."""
+    if row.keys is None:
+        return ctx.kind.resource_of(row).status.phase in TERMINAL
+    return any((PHASE, key_value(phase)) in row.keys for phase in TERMINAL)

@@ -1,0 +1,40 @@
+"""ValidateProto: the first step of every RPC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stigmer import validation
+from stigmer.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from stigmer.pipeline import Context
+
+
+@dataclass(frozen=True, slots=True)
+class ValidateProto:
+    """Refuse a request that breaks a rule of the protos; every broken field is named.
+
+    Reads `wire`; writes nothing. With `keeps_fixed`, a field that is fixed after create may be left empty, because an
+    update then keeps its value.
+    """
+
+    keeps_fixed: bool = False
+
+    async def __call__(self, ctx: Context) -> None:
+        violations = validation.violations(ctx.wire)
+        if self.keeps_fixed and violations:
+            kept = {path for path in ctx.kind.fixed if _is_empty(ctx.wire, path)}
+            violations = [violation for violation in violations if violation.field not in kept]
+        if violations:
+            raise InvalidArgument(*violations)
+
+
+def _is_empty(message: Message, path: str) -> bool:
+    *parents, leaf = path.split(".")
+    for parent in parents:
+        message = getattr(message, parent)
+    return not getattr(message, leaf)

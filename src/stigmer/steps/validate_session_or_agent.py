@@ -1,0 +1,49 @@
+"""ValidateSessionOrAgent: what an execution runs on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stigmer.errors import InvalidArgument, NotFound
+from stigmer.kinds import shallow
+from stigmer.steps import neighbours
+
+if TYPE_CHECKING:
+    from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import AgentExecutionSpec
+    from stigmer.pipeline import Context
+
+
+@dataclass(frozen=True, slots=True)
+class ValidateSessionOrAgent:
+    """Require a session or an agent; of a session, fill in its agent.
+
+    Reads and writes the request's spec. Refuses neither, what names nothing, and another agent than the session's.
+    """
+
+    async def __call__(self, ctx: Context) -> None:
+        ctx.request.spec = spec = shallow(ctx.request.spec)
+        if spec.session_id:
+            await _of_session(ctx, spec)
+        elif not spec.agent_id:
+            raise InvalidArgument.of("spec.session_id", "is required where spec.agent_id is empty")
+        elif await neighbours.find(ctx, "Agent", spec.agent_id) is None:
+            raise NotFound("Agent", spec.agent_id)
+
+
+async def _of_session(ctx: Context, spec: AgentExecutionSpec) -> None:
+    session = await neighbours.find(ctx, "Session", spec.session_id)
+    if session is None:
+        raise NotFound("Session", spec.session_id)
+    agent_id = await _agent_of(ctx, session.spec.agent_instance_id)
+    if spec.agent_id and agent_id and spec.agent_id != agent_id:
+        raise InvalidArgument.of(
+            "spec.agent_id", f"is {spec.agent_id}, but session {spec.session_id} is of {agent_id}: leave it out"
+        )
+    spec.agent_id = agent_id or spec.agent_id
+
+
+async def _agent_of(ctx: Context, instance_id: str) -> str:
+    """The agent of a session's instance; empty where the instance is gone, because references are not checked on write."""
+    instance = await neighbours.find(ctx, "AgentInstance", instance_id)
+    return instance.spec.agent_id if instance is not None else ""
