@@ -1,7 +1,7 @@
 """For each message type the two functions that copy between a wire message and a betterproto2 object.
 
 They are written as Python source from the descriptors, a few lines a field, and compiled when a type is first asked
-for: about fifteen times as fast as betterproto2's own codec. A write function refuses, with whatever exception is at
+for: some twenty times as fast as betterproto2's own codec (2.3 KB: 50 us in, 40 us out). A write function refuses, with whatever exception is at
 hand, what the wire cannot hold; `codec` calls both functions and lets `codec_faults` find the words for a refusal.
 """
 
