@@ -1,8 +1,9 @@
 """For each message type the two functions that copy between a wire message and a betterproto2 object.
 
 They are written as Python source from the descriptors, a few lines a field, and compiled when a type is first asked
-for: some twenty times as fast as betterproto2's own codec (2.3 KB: 50 us in, 40 us out). A write function refuses, with whatever exception is at
-hand, what the wire cannot hold; `codec` calls both functions and lets `codec_faults` find the words for a refusal.
+for: some twenty times as fast as betterproto2's own codec (2.3 KB: 50 us in, 40 us out). A write function refuses, with
+whatever exception is at hand, what the wire cannot hold; `codec` calls both functions and lets `codec_faults` find the
+words for a refusal.
 """
 
 from __future__ import annotations
