@@ -12,7 +12,8 @@ from stigmer.downstream import AgentClient, AgentInstanceClient, SessionClient
 from stigmer.edge import Edge, EdgeCodec
 from stigmer.h2tuning import Limits
 from stigmer.handlers import HANDLERS
-from stigmer.health import NAME as HEALTH, Monitor
+from stigmer.health import NAME as HEALTH
+from stigmer.health import Monitor
 from stigmer.ids import IdSource
 from stigmer.logs import get_logger
 from stigmer.loopback import LoopbackChannel
@@ -23,7 +24,7 @@ from stigmer.unit_of_work import UnitOfWork
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from grpclib._typing import IServable
 
@@ -56,16 +57,14 @@ def assemble(store: Store, interceptors: Sequence[Interceptor] = ()) -> App:
     runtime = Runtime(store, UnitOfWork(store), kinds, ids, downstream)
     edge = Edge((service for handler in HANDLERS for service in handler.bind(runtime)), ids, interceptors)
     channel = LoopbackChannel(edge)
-    downstream.clients |= {
-        "Agent": AgentClient(channel),
-        "AgentInstance": AgentInstanceClient(channel),
-        "Session": SessionClient(channel),
-    }
+    downstream.clients["Agent"] = AgentClient(channel)
+    downstream.clients["AgentInstance"] = AgentInstanceClient(channel)
+    downstream.clients["Session"] = SessionClient(channel)
     return App(store, edge, channel)
 
 
 @asynccontextmanager
-async def running(settings: Settings, interceptors: Sequence[Interceptor] = ()) -> AsyncIterator[App]:
+async def running(settings: Settings, interceptors: Sequence[Interceptor] = ()) -> AsyncGenerator[App]:
     """A control plane on the settings' data directory.
 
     Raises:
@@ -77,7 +76,9 @@ async def running(settings: Settings, interceptors: Sequence[Interceptor] = ()) 
 
 
 @asynccontextmanager
-async def listening(settings: Settings, interceptors: Sequence[Interceptor] = ()) -> AsyncIterator[tuple[Server, Monitor]]:
+async def listening(
+    settings: Settings, interceptors: Sequence[Interceptor] = ()
+) -> AsyncGenerator[tuple[Server, Monitor]]:
     """A control plane with its port: the kinds' services, health and reflection.
 
     Raises:
@@ -109,7 +110,9 @@ async def serve(settings: Settings) -> None:
     """
     async with listening(settings) as (server, monitor):
         host, port = server.address
-        log.info("stigmer serves", listen=f"{host}:{port}", data_dir=str(settings.data_dir), call=settings.how_to_call(port))
+        log.info(
+            "stigmer serves", listen=f"{host}:{port}", data_dir=str(settings.data_dir), call=settings.how_to_call(port)
+        )
         left = await server.serve_until_signal(settings.grace_s, draining=monitor.drain)
         log.info("stigmer stops", cancelled_calls=left)
 

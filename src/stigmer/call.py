@@ -42,7 +42,7 @@ class Call:
     """
 
     method: Method
-    metadata: MultiDict[str | bytes] = field(default_factory=MultiDict)
+    metadata: MultiDict[str | bytes] = field(default_factory=MultiDict[str | bytes])
     deadline_s: float | None = None
     peer: str = "loopback"
     parent: Call | None = None

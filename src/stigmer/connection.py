@@ -21,7 +21,7 @@ from stigmer.http2 import Stream
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from h2.events import DataReceived, Event, RequestReceived, StreamReset
+    from h2.events import DataReceived, Event, RequestReceived, StreamReset, WindowUpdated
 
     from stigmer.h2tuning import Limits, TunedConnection
 
@@ -44,6 +44,7 @@ class Connection(protocol.Connection):
     def __init__(self, connection: TunedConnection, transport: asyncio.Transport, limits: Limits) -> None:
         super().__init__(connection, transport, config=_NO_KEEPALIVE)
         self.limits = limits
+        self.starved: set[Stream] = set()  # calls that wait for the peer's window
         self._loop = asyncio.get_running_loop()
         self._socket = transport  # grpclib forgets its own reference on close; aborting needs one
         self._unflushed_bytes = 0
@@ -58,7 +59,7 @@ class Connection(protocol.Connection):
 
     async def writable(self) -> None:
         """Wait while the peer does not read."""
-        if not self.write_ready.is_set():
+        while not self.write_ready.is_set():  # again after each wait: those woken before may have filled the buffer
             await self.write_ready.wait()
 
     def flush_soon(self, size: int = 0) -> None:
@@ -194,6 +195,14 @@ class EventsProcessor(protocol.EventsProcessor):
         """Buffer a call's bytes; an empty frame is none (grpclib would take it for the end of the stream)."""
         if event.flow_controlled_length:
             super().process_data_received(event)
+
+    def process_window_updated(self, event: WindowUpdated) -> None:
+        """Wake the calls that wait for the window (grpclib would walk over all calls at each update)."""
+        if event.stream_id:
+            super().process_window_updated(event)
+        else:
+            for stream in self.connection.starved:
+                stream.window_updated.set()
 
     def process_stream_reset(self, event: StreamReset) -> None:
         """Cancel a call.

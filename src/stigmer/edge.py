@@ -1,4 +1,4 @@
-"""The one door: every call, from the network or the loopback, passes here, through one interceptor chain to one handler.
+"""The one door: every call, from the network or the loopback, passes one interceptor chain on its way to one handler.
 
 The network and the loopback differ only in how a message comes in. grpclib's errors are raised here and nowhere else.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from grpclib.const import Cardinality, Handler, Status
+from grpclib.const import Handler, Status
 from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError
 from multidict import MultiDict
@@ -18,13 +18,12 @@ from multidict import MultiDict
 from stigmer import codec
 from stigmer.call import CURRENT, Call
 from stigmer.descriptors import Method
-from stigmer.errors import Code, DeadlineExceeded, InvalidArgument, Relayed, StigmerError, Unavailable, Unimplemented
+from stigmer.errors import DeadlineExceeded, InvalidArgument, StigmerError, Unavailable, Unimplemented
 from stigmer.http2 import CompressionUnsupported, deadline_of
 from stigmer.interceptors import Interceptor, built_in
 from stigmer.interceptors.deadline import until
-from stigmer.interceptors.error_mapping import mapped
-from stigmer.message_types import object_class
 from stigmer.pipeline import decoded
+from stigmer.route import Route, relaying, unary_chain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -36,39 +35,9 @@ if TYPE_CHECKING:
 
     from stigmer.handler import Service
     from stigmer.ids import IdSource
-    from stigmer.interceptors import StreamNext, UnaryNext
-    from stigmer.pipeline import Endpoint, Reply
+    from stigmer.pipeline import Reply
 
 DRAINING = "the server is stopping: call another one, or this one again when it is back"
-
-
-class Route:
-    """One RPC: what the protos say of it, and its chains of interceptors.
-
-    Attributes:
-        method: as the protos describe it.
-        unary: the chain of a unary RPC, down to the handler.
-        stream: the chain of a streaming RPC.
-        refuse: a chain of the built-in interceptors that ends in a refusal, for what never reaches the handler.
-    """
-
-    def __init__(self, endpoint: Endpoint, method: Method, outer: Sequence[Interceptor], own: Sequence[Interceptor]) -> None:
-        self.method = method
-        self.trusts_wire = not own
-        self.unary = _unary_chain(outer, _relaying(_unary_chain(own, _unary_end(endpoint, plain=not own))))
-        self.stream = _stream_chain(outer, _relaying_stream(_stream_chain(own, _stream_end(endpoint, plain=not own))))
-        self.refuse = _unary_chain(outer, _refusal)
-        self._strip = _stripper(object_class(method.request).__name__, method)
-
-    def arrive(self, call: Call, wire: Message) -> betterproto2.Message:
-        """The request as interceptors and handlers see it; what only the server may set is taken out of the message.
-
-        Raises:
-            InvalidArgument: Python cannot hold a value.
-        """
-        self._strip(wire)
-        call.wire = wire if self.trusts_wire else None
-        return codec.from_wire(wire)
 
 
 class Edge:
@@ -100,12 +69,14 @@ class Edge:
 
     def handlers(self) -> list[IServable]:
         """What a grpclib server serves, with `EdgeCodec` or a codec like it."""
-        return [_Mapped({path: self._served(path, shape) for path, shape in service.servicer.__mapping__().items()})
-                for service in self._services]
+        return [
+            _Mapped({path: self._served(path, shape) for path, shape in _shapes(service.servicer)})
+            for service in self._services
+        ]
 
     def foreign(self, servable: IServable) -> IServable:
         """A service that is not stigmer's, such as health, behind the same interceptors; they see no messages."""
-        return _Mapped({path: self._served_raw(path, shape) for path, shape in servable.__mapping__().items()})
+        return _Mapped({path: self._served_raw(path, shape) for path, shape in _shapes(servable)})
 
     def drain(self) -> None:
         """Refuse new calls, and end the open streams with UNAVAILABLE; running unary calls go on."""
@@ -114,20 +85,21 @@ class Edge:
             call.drained = True
             task.cancel()
 
-    def _served(self, path: str, shape: Handler) -> Handler:
+    def _served(self, path: str, shape: Shape) -> Handler:
         route = self._routes[path]
-        serve = self._serve_stream if shape.cardinality.server_streaming else self._serve_unary
+        serve = self._serve_stream if route.method.server_streaming else self._serve_unary
 
         async def func(stream: Stream[Any, Any]) -> None:
             call = _call_of(stream, route.method)
             with _as_status():
                 await serve(stream, route, call)
 
-        return Handler(_with_encodings(func), shape.cardinality, shape.request_type, shape.reply_type)
+        return Handler(*shape._replace(func=_with_encodings(func)))
 
-    def _served_raw(self, path: str, shape: Handler) -> Handler:
+    def _served_raw(self, path: str, shape: Shape) -> Handler:
         _, service, name = path.split("/")
-        method = Method(path, service, name, "", "", shape.cardinality.server_streaming, None, None, False, True)
+        streaming = bool(shape.cardinality.server_streaming)
+        method = Method(path, service, name, "", "", streaming, None, None, is_public=False, skip_authorization=True)
 
         async def func(stream: Stream[Any, Any]) -> None:
             call = _call_of(stream, method)
@@ -135,11 +107,11 @@ class Edge:
             async def end(_call: Call, _request: object) -> Any:  # noqa: ANN401 - there is no reply to pass on
                 await shape.func(stream)
 
-            chain = _unary_chain(self._outer, _relaying(_unary_chain(self._own, end)))
+            chain = unary_chain(self._outer, relaying(unary_chain(self._own, end)))
             with _as_status():
                 await self._until_drained(call, chain(call, None))
 
-        return Handler(_with_encodings(func), shape.cardinality, shape.request_type, shape.reply_type)
+        return Handler(*shape._replace(func=_with_encodings(func)))
 
     async def _serve_unary(self, stream: Stream[Any, Any], route: Route, call: Call) -> None:
         request = await self._receive(stream, route, call)
@@ -252,6 +224,19 @@ class EdgeCodec(CodecBase):
         return codec.parse(message_type, data)
 
 
+class Shape(NamedTuple):
+    """grpclib's `Handler`, with types."""
+
+    func: Callable[[Stream[Any, Any]], Awaitable[None]]
+    cardinality: Any
+    request_type: type[Any]
+    reply_type: type[Any]
+
+
+def _shapes(servable: IServable) -> list[tuple[str, Shape]]:
+    return [(path, Shape(*handler)) for path, handler in servable.__mapping__().items()]
+
+
 class _Mapped:
     """What grpclib takes for a service."""
 
@@ -262,88 +247,6 @@ class _Mapped:
         return self._mapping
 
 
-# Chains.
-
-
-def _unary_chain(interceptors: Sequence[Interceptor], end: UnaryNext) -> UnaryNext:
-    for interceptor in reversed(interceptors):
-        end = _unary_link(interceptor, end)
-    return end
-
-
-def _unary_link(interceptor: Interceptor, proceed: UnaryNext) -> UnaryNext:
-    return lambda call, request: interceptor.unary(call, request, proceed)
-
-
-def _stream_chain(interceptors: Sequence[Interceptor], end: StreamNext) -> StreamNext:
-    for interceptor in reversed(interceptors):
-        end = _stream_link(interceptor, end)
-    return end
-
-
-def _stream_link(interceptor: Interceptor, proceed: StreamNext) -> StreamNext:
-    return lambda call, request: interceptor.stream(call, request, proceed)
-
-
-def _unary_end(endpoint: Endpoint, *, plain: bool) -> UnaryNext:
-    """The handler; the host's interceptors see replies as objects, the built-in ones need not."""
-    if plain:
-        return endpoint.unary
-
-    async def end(call: Call, request: betterproto2.Message) -> Reply:
-        return decoded(await endpoint.unary(call, request))
-
-    return end
-
-
-def _stream_end(endpoint: Endpoint, *, plain: bool) -> StreamNext:
-    if plain:
-        return endpoint.stream
-
-    async def end(call: Call, request: betterproto2.Message) -> AsyncGenerator[Reply, None]:
-        async with aclosing(endpoint.stream(call, request)) as replies:
-            async for reply in replies:
-                yield decoded(reply)
-
-    return end
-
-
-def _relaying(proceed: UnaryNext) -> UnaryNext:
-    """What a host's interceptor says in gRPC's terms, in ours."""
-
-    async def relay(call: Call, request: Any) -> Reply:  # noqa: ANN401 - any RPC's request
-        try:
-            return await proceed(call, request)
-        except GRPCError as error:
-            raise relayed(error) from error
-
-    return relay
-
-
-def _relaying_stream(proceed: StreamNext) -> StreamNext:
-    async def relay(call: Call, request: Any) -> AsyncGenerator[Reply, None]:  # noqa: ANN401 - any RPC's request
-        try:
-            async with aclosing(proceed(call, request)) as replies:
-                async for reply in replies:
-                    yield reply
-        except GRPCError as error:
-            raise relayed(error) from error
-
-    return relay
-
-
-def relayed(error: GRPCError) -> Relayed:
-    """A gRPC error as one of `errors`."""
-    return Relayed(Code(error.status.value), error.message or "", error.details or ())
-
-
-async def _refusal(_call: Call, error: StigmerError) -> Reply:
-    raise error
-
-
-# Arrival.
-
-
 def _call_of(stream: Stream[Any, Any], method: Method) -> Call:
     deadline = deadline_of(stream)
     deadline_s = time.monotonic() + deadline.time_remaining() if deadline is not None else None
@@ -351,27 +254,12 @@ def _call_of(stream: Stream[Any, Any], method: Method) -> Call:
 
 
 def _peer(stream: Stream[Any, Any]) -> str:
-    address = stream.peer.addr()
+    address: Any = stream.peer.addr()  # a pair, or the path of a UNIX socket
     return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else str(address or "")
 
 
 def _sooner(one: float | None, other: float | None) -> float | None:
     return min((limit for limit in (one, other) if limit is not None), default=None)
-
-
-def _stripper(_name: str, method: Method) -> Callable[[Message], None]:
-    """Takes out of a request what only the server may set: a resource's status, a reported status's audit."""
-    fields = object_class(method.request).__dataclass_fields__  # type: ignore[attr-defined]  # each is a dataclass
-    if "status" not in fields:
-        return lambda _wire: None
-    if "spec" in fields:
-        return lambda wire: wire.ClearField("status")
-    return _strip_audit
-
-
-def _strip_audit(wire: Message) -> None:
-    if wire.HasField("status"):
-        wire.status.ClearField("audit")  # type: ignore[attr-defined]  # the descriptor has it
 
 
 async def _pump(stream: Stream[Any, Any], route: Route, call: Call, request: betterproto2.Message) -> None:
@@ -385,9 +273,6 @@ async def _pump(stream: Stream[Any, Any], route: Route, call: Call, request: bet
         raise DeadlineExceeded("the deadline passed before the stream ended") from None
 
 
-# Errors.
-
-
 class _as_status:  # noqa: N801 - a context manager, used like a function
     """Raise a failure as the gRPC status that it is."""
 
@@ -399,7 +284,9 @@ class _as_status:  # noqa: N801 - a context manager, used like a function
             raise GRPCError(Status(int(error.code)), error.message, list(error.details) or None) from error
 
 
-def _with_encodings(func: Callable[[Stream[Any, Any]], Awaitable[None]]) -> Callable[[Stream[Any, Any]], Awaitable[None]]:
+def _with_encodings(
+    func: Callable[[Stream[Any, Any]], Awaitable[None]],
+) -> Callable[[Stream[Any, Any]], Awaitable[None]]:
     """Tell a caller that compressed its request what is taken."""
 
     async def serve(stream: Stream[Any, Any]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar
 
-from google.rpc import error_details_pb2 as rpc
+from google.rpc import error_details_pb2 as rpc  # pyright: ignore[reportMissingTypeStubs]  # it has none
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

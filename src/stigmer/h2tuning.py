@@ -74,6 +74,8 @@ def _field(name: bytes, value: bytes) -> bytes:
 class TunedConnection(H2Connection):
     """h2's connection; its streams are forgotten as soon as their calls end, so that their number is their count."""
 
+    MAX_CLOSED_STREAMS = 2**13  # h2 remembers 65,536, some 6 MB, for frames that come late
+
     def forget(self, stream_id: int) -> None:
         """Drop a stream whose call is over; a peer that still sends on an answered call is told to stop."""
         stream = self.streams.get(stream_id)

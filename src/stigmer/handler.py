@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from stigmer import descriptors
 from stigmer.call import CURRENT, Call
-from stigmer.pipeline import Endpoint, Pipeline, decoded
+from stigmer.pipeline import Endpoint, Pipeline, StreamStep, decoded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from stigmer.descriptors import Method
     from stigmer.kinds import Kind
-    from stigmer.pipeline import Reply, Runtime, Step, StreamStep
+    from stigmer.pipeline import Runtime, Step
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,13 @@ class Handler:
     kind: Kind
     services: tuple[type[Any], ...]
     rpcs: Mapping[str, tuple[Step, ...]]
-    streams: Mapping[str, StreamStep] = field(default_factory=dict)
+    streams: Mapping[str, StreamStep] = field(default_factory=dict[str, StreamStep])
 
     @property
     def pipelines(self) -> dict[str, Pipeline]:
         """The pipeline of each RPC, by its name in the proto."""
         prefix = self.kind.meta.enum_name
-        return {
-            rpc: Pipeline(f"{prefix}.{rpc}", steps, self.streams.get(rpc)) for rpc, steps in self.rpcs.items()
-        }
+        return {rpc: Pipeline(f"{prefix}.{rpc}", steps, self.streams.get(rpc)) for rpc, steps in self.rpcs.items()}
 
     def bind(self, runtime: Runtime) -> list[Service]:
         """The kind's services on a runtime.
@@ -79,9 +77,7 @@ class Service:
 def _service(base: type[Any], kind: Kind, pipelines: Mapping[str, Pipeline], runtime: Runtime) -> Service:
     paths = list(base().__mapping__())
     methods = {path: descriptors.methods()[path] for path in paths}
-    endpoints = {
-        path: Endpoint(pipelines[method.name], kind, runtime, pipelines) for path, method in methods.items()
-    }
+    endpoints = {path: Endpoint(pipelines[method.name], kind, runtime, pipelines) for path, method in methods.items()}
     members = {python_name(method.name): _member(method, endpoints[path]) for path, method in methods.items()}
     servicer = type(base.__name__.removesuffix("Base"), (base,), members)()
     return Service(servicer, endpoints, methods)

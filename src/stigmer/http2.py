@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from stigmer.connection import Connection
 
 Headers = list[tuple[str, str]]
+FRAME_BYTES = 32 * 1024  # as much as one call may write before it looks again whether the peer reads
 HEADERS_BYTES = 256  # what a block of reply headers comes to, roughly
 
 
@@ -92,8 +93,7 @@ class Stream(protocol.Stream):
             await self.connection.writable()
             size = min(self._window(), len(data) - sent)
             if size <= 0:
-                self.window_updated.clear()
-                await self.window_updated.wait()
+                await self._more_window()
                 continue
             chunk, sent = data[sent : sent + size], sent + size
             self._h2_connection.send_data(self._require_open(), chunk, end_stream=end_stream and sent == len(data))
@@ -105,7 +105,16 @@ class Stream(protocol.Stream):
         return min(
             self._h2_connection.local_flow_control_window(self._require_open()),
             self._h2_connection.max_outbound_frame_size,
+            FRAME_BYTES,
         )
+
+    async def _more_window(self) -> None:
+        self.window_updated.clear()
+        self.connection.starved.add(self)
+        try:
+            await self.window_updated.wait()
+        finally:
+            self.connection.starved.discard(self)
 
     def reset_nowait(self, error_code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
         """Tell the peer that nothing more of this call is read or sent."""

@@ -1,4 +1,4 @@
-"""What a kind is: its message, how its rows are reached, what goes with it. Facts of the wire come from the descriptors.
+"""What a kind is: its message, how its rows are reached, what goes with it. The descriptors tell what the wire says.
 
 `handlers/` declares one for each kind; steps work on any.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from stigmer import codec, descriptors
 from stigmer.message_types import full_name_of, object_class
@@ -17,7 +17,7 @@ from stigmer.store.base import ABSENT, Dependent, Row
 if TYPE_CHECKING:
     import betterproto2
 
-    from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata
+    from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceAudit, ApiResourceMetadata
     from stigmer.descriptors import KindMeta
 
 M = TypeVar("M")
@@ -67,7 +67,13 @@ class Kind:
     def status_message(self) -> type[betterproto2.Message]:
         """The dataclass of the field `status`."""
         status = descriptors.descriptor(full_name_of(self.message)).fields_by_name["status"]
-        return object_class(status.message_type.full_name)
+        return object_class(descriptors.message_type(status).full_name)
+
+    def new_status(self, audit: ApiResourceAudit) -> Any:  # noqa: ANN401 - each kind has a status of its own
+        """An otherwise empty status."""
+        status: Any = self.status_message()
+        status.audit = audit
+        return status
 
     @cached_property
     def _getters(self) -> tuple[tuple[str, attrgetter[Any]], ...]:
@@ -88,7 +94,7 @@ class Kind:
             id=metadata.id,
             namespace=self.namespace_of(metadata.org),
             slug=metadata.slug if self.slug_unique else None,
-            data=codec.encode(resource),
+            data=codec.encode(cast("betterproto2.Message", resource)),
             keys=tuple(self._keys(resource)),
             created_by=based_on.created_by if based_on is not None else created_by,
             revision=based_on.revision if based_on is not None else ABSENT,
@@ -97,8 +103,7 @@ class Kind:
 
     def resource_of(self, row: Row) -> Resource:
         """The resource that a row keeps; each call gives a new one."""
-        resource: Any = codec.decode(self.message, row.data)
-        return resource  # type: ignore[no-any-return]  # every kind's message has Resource's fields
+        return cast("Resource", codec.decode(self.message, row.data))
 
     def _keys(self, resource: Resource) -> dict[tuple[str, str], None]:
         keys: dict[tuple[str, str], None] = {}
@@ -128,5 +133,5 @@ def shallow(message: M) -> M:
 
 
 def _values(value: Any) -> list[str]:  # noqa: ANN401 - a field of any kind's message
-    values = value if isinstance(value, list) else [value]
+    values = cast("list[str | int]", value if isinstance(value, list) else [value])
     return [key_value(one) for one in values if one]

@@ -58,6 +58,8 @@ class Handler(server.Handler):
 
     def _refusal(self, headers: Headers) -> Refusal | None:
         """What grpclib would log as a server error and leave unanswered, or answer so that Go clients misread it."""
+        if self.closing:
+            return Refusal(Status.UNAVAILABLE, "the server is stopping")
         fields = dict(headers)
         if not fields.keys() >= {":method", ":path"}:
             return Refusal(Status.INTERNAL, "the request lacks ':method' or ':path'")

@@ -1,4 +1,4 @@
-"""A channel that every generated stub accepts, whose calls stay in this process: through the same door as the network's.
+"""A channel that every generated stub accepts, whose calls stay in this process and pass the network calls' own door.
 
 A unary call made inside another one joins its transaction. Metadata, deadline, cancellation and errors are as over the
 network; the caller's message is never touched.
@@ -62,8 +62,8 @@ class LoopbackChannel:
         if timeout is None and deadline is not None:
             timeout = deadline.time_remaining()
         deadline_s = time.monotonic() + timeout if timeout is not None else None
-        sent: MultiDict[str | bytes] = MultiDict(metadata or ())  # type: ignore[arg-type]  # a mapping or pairs
-        return LoopbackStream(self._door, name, sent, deadline_s, streaming=cardinality.server_streaming)
+        sent: MultiDict[str | bytes] = MultiDict(metadata or ())
+        return LoopbackStream(self._door, name, sent, deadline_s, streaming=bool(cardinality.value.server_streaming))
 
 
 class LoopbackStream:

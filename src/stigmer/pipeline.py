@@ -1,13 +1,12 @@
 """Pipelines: an RPC as an ordered list of steps.
 
-`handlers/` lists the steps of each RPC, `steps/` has them. A pipeline and each of its steps is a tracing span and a debug
-log line with its duration; both bear the attempt, because a lost race runs the whole pipeline again.
+`handlers/` lists the steps of each RPC, `steps/` has them. A pipeline and each of its steps is a tracing span and a
+debug log line with its duration; both bear the attempt, because a lost race runs the whole pipeline again.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -15,17 +14,16 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from opentelemetry import trace
 
 from stigmer import codec
-from stigmer.call import Call
 from stigmer.logs import get_logger
 from stigmer.store.transaction import Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Mapping
 
     import betterproto2
     from google.protobuf.message import Message
 
-    from stigmer.codec import Encoded
+    from stigmer.call import Call
     from stigmer.ids import IdSource
     from stigmer.kinds import Kind, Resource
     from stigmer.store.base import Row, Store
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
 log = get_logger("stigmer.pipeline")
 tracer = trace.get_tracer("stigmer.pipeline")
 
-Reply: TypeAlias = "betterproto2.Message | Encoded"
+Reply: TypeAlias = "betterproto2.Message | codec.Encoded[Any]"
 """What a pipeline answers; stored resources go out as their stored bytes."""
 
 
@@ -75,7 +73,7 @@ class Client(Protocol):
         """The resource, or None where there is none of that id."""
         ...
 
-    async def create(self, resource: Any) -> Any:  # noqa: ANN401 - as above
+    async def create(self, resource: Any, /) -> Any:  # noqa: ANN401 - as above
         """Make a resource; gives it as it was made."""
         ...
 

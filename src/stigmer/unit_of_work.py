@@ -17,7 +17,7 @@ from stigmer.store.base import ConflictError, StoreError
 from stigmer.store.transaction import SealedError, Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from stigmer.call import Call
     from stigmer.store.base import Store
@@ -71,12 +71,11 @@ class UnitOfWork:
                 try:
                     return await self._attempt(call, once)
                 except ConflictError as conflict:
-                    lost = conflict
-                    log.debug("Lost a race, running again", key="/".join(conflict.key), attempt=call.attempt)
-                await turn(lost.key)
+                    key = conflict.key
+                log.debug("Lost a race, running again", key="/".join(key), attempt=call.attempt)
+                await turn(key)
         raise Aborted(
-            f"{call.method.name} lost {MAX_RUNS} races for {'/'.join(lost.key)}: try again when it is less busy",
-            reason="CONTENTION",
+            f"{call.method.name} lost {MAX_RUNS} races: try again when the resource is less busy", reason="CONTENTION"
         )
 
     async def _attempt(self, call: Call, once: Callable[[Transaction], Awaitable[T]]) -> T:
@@ -88,7 +87,7 @@ class UnitOfWork:
             return result
 
     @asynccontextmanager
-    async def _run(self, call: Call, transaction: Transaction) -> AsyncIterator[Transaction]:
+    async def _run(self, call: Call, transaction: Transaction) -> AsyncGenerator[Transaction]:
         """One run of a call in its transaction; where it fails, undo what it made elsewhere."""
         call.transaction = transaction
         try:
@@ -118,8 +117,8 @@ class Turns:
         return f"<Turns for {len(self._locks)} keys>"
 
     @asynccontextmanager
-    async def queue(self) -> AsyncIterator[Callable[[tuple[str, ...]], Awaitable[None]]]:
-        """A place in the queues: call it with a key to wait for the turn there, which lasts until the next or the end."""
+    async def queue(self) -> AsyncGenerator[Callable[[tuple[str, ...]], Awaitable[None]]]:
+        """A place in the queues: call it with a key to wait for the turn there; it lasts until the next, or the end."""
         held: list[tuple[str, ...]] = []
 
         async def turn(key: tuple[str, ...]) -> None:
@@ -158,12 +157,12 @@ async def _commit_alone(transaction: Transaction, layer: Layer) -> None:
     try:
         await transaction.commit(layer)
     except StoreError as error:
-        log.error("A call in a task that outlived its caller's call was lost", error=str(error))
+        log.exception("A call in a task that outlived its caller's call was lost", error=str(error))
 
 
 async def _undo(layer: Layer) -> None:
     for action in reversed(layer.undo):
         try:
             await action()
-        except Exception:  # noqa: BLE001 - the caller sees why its call failed, not why the cleaning up did
+        except Exception:  # the caller sees why its call failed, not why the cleaning up did
             log.exception("Cannot undo what a failed call made elsewhere")

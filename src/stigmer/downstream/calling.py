@@ -10,13 +10,13 @@ from grpclib.exceptions import GRPCError
 from opentelemetry import propagate
 
 from stigmer.call import CURRENT
-from stigmer.edge import relayed
 from stigmer.errors import Code
 from stigmer.interceptors.request_id import KEY
 from stigmer.loopback import LoopbackChannel
+from stigmer.route import relayed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Generator
 
 
 def is_in_process(channel: object) -> bool:
@@ -36,7 +36,7 @@ def inherited() -> dict[str, Any]:
 
 
 @contextmanager
-def relaying() -> Iterator[None]:
+def relaying() -> Generator[None]:
     """Raise a downstream failure as one of `errors`."""
     try:
         yield

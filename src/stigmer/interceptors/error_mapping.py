@@ -30,7 +30,7 @@ class ErrorMapping(Interceptor):
             return await proceed(call, request)
         except StigmerError:
             raise
-        except Exception as error:  # noqa: BLE001 - nothing unforeseen may reach a caller
+        except Exception as error:  # nothing unforeseen may reach a caller
             raise mapped(error, call) from error
 
     async def stream(self, call: Call, request: Any, proceed: StreamNext) -> AsyncGenerator[Reply, None]:  # noqa: ANN401 - as above
@@ -41,7 +41,7 @@ class ErrorMapping(Interceptor):
                     yield reply
         except StigmerError:
             raise
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # as above
             raise mapped(error, call) from error
 
 
@@ -53,7 +53,5 @@ def mapped(error: Exception, call: Call) -> StigmerError:
     if isinstance(error, TooManySubscriptionsError):
         return ResourceExhausted(f"{error}: close some, or raise the server's --max-subscriptions")
     error_id = uuid.uuid4().hex
-    log.error(
-        "Internal error", error_id=error_id, method=call.method.path, request_id=call.request_id, exc_info=error
-    )
+    log.error("Internal error", error_id=error_id, method=call.method.path, request_id=call.request_id, exc_info=error)
     return Internal(error_id)

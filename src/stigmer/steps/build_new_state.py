@@ -30,7 +30,7 @@ class BuildNewState:
         state.metadata.slug = ctx.slug
         state.metadata.version = audit.next_version(ctx.runtime.ids, sent, None)
         state.spec = shallow(state.spec)
-        state.status = ctx.kind.status_message(audit=audit.created(ctx.call.caller))
+        state.status = ctx.kind.new_status(audit.created(ctx.call.caller))
         ctx.new_state = state
         ctx.resource_id = ctx.call.resource_id = state.metadata.id
 

@@ -13,7 +13,9 @@ from stigmer.steps import audit
 if TYPE_CHECKING:
     from stigmer.pipeline import Context
 
-TERMINAL = frozenset({ExecutionPhase.EXECUTION_COMPLETED, ExecutionPhase.EXECUTION_FAILED, ExecutionPhase.EXECUTION_CANCELLED})
+TERMINAL = frozenset(
+    {ExecutionPhase.EXECUTION_COMPLETED, ExecutionPhase.EXECUTION_FAILED, ExecutionPhase.EXECUTION_CANCELLED}
+)
 """Phases that an execution does not leave."""
 
 MERGED = (

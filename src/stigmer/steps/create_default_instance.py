@@ -56,7 +56,7 @@ class CreateDefaultInstanceIfNeeded:
             return
         agent.status = shallow(status)
         agent.status.default_instance_id = await _create(ctx, agent)
-        ctx.tx.update(kind.row_of(agent, based_on=row))  # type: ignore[arg-type]  # an Agent is a Resource
+        ctx.tx.update(kind.row_of(agent, based_on=row))
 
 
 async def _create(ctx: Context, agent: Agent) -> str:

@@ -55,7 +55,8 @@ class CreateSessionIfNeeded:
         _announce(in_process=in_process)
         made = await neighbours.create(ctx, "Session", session)
         spec.session_id = made.metadata.id
-        ctx.tx.require("Session", spec.session_id) if _is_local(ctx) else None
+        if _is_local(ctx):
+            ctx.tx.require("Session", spec.session_id)
         ctx.tx.after_commit(lambda: _report(made.metadata.id, in_process=in_process))
 
 
@@ -88,5 +89,7 @@ def _announce(*, in_process: bool) -> None:
 
 
 def _report(session_id: str, *, in_process: bool) -> None:
-    way = "via in-process gRPC" if in_process else "(direct store access)"
-    log.info(f"Successfully auto-created session {way}", session_id=session_id)
+    if in_process:
+        log.info("Successfully auto-created session via in-process gRPC", session_id=session_id)
+    else:
+        log.info("Successfully auto-created session (direct store access)", session_id=session_id)

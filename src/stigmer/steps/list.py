@@ -98,15 +98,17 @@ class List:
         by_token = hasattr(ctx.request, "page_token")
         ctx.reply = await (self._by_token(ctx, query) if by_token else self._by_number(ctx, query))
 
-    async def _by_token(self, ctx: Context, query: Query) -> Encoded:
+    async def _by_token(self, ctx: Context, query: Query) -> Encoded[Any]:
         size = _size(ctx.request.page_size)
         bound_to = _digest(ctx.call.method.path, query)
         before = _position(ctx.request.page_token, bound_to)
         page = await ctx.tx.page(query, Window(size, before=before, budget_bytes=MAX_PAGE_BYTES))
         token = _token(page.rows[-1].sequence, bound_to) if page.more else ""
-        return self._encoded(page, self._reply(total_pages=-(-page.total // size), next_page_token=token))
+        head: Any = self._reply()
+        head.total_pages, head.next_page_token = -(-page.total // size), token
+        return self._encoded(page, head)
 
-    async def _by_number(self, ctx: Context, query: Query) -> Encoded:
+    async def _by_number(self, ctx: Context, query: Query) -> Encoded[Any]:
         info = ctx.request.page_info
         if info is None:
             window = Window(limit=None)
@@ -114,9 +116,11 @@ class List:
             size = _size(info.size)
             window = Window(size, skip=(max(info.num, 1) - 1) * size)
         page = await ctx.tx.page(query, window)
-        return self._encoded(page, self._reply(total_count=page.total))
+        head: Any = self._reply()
+        head.total_count = page.total
+        return self._encoded(page, head)
 
-    def _encoded(self, page: Page, head: betterproto2.Message) -> Encoded:
+    def _encoded(self, page: Page, head: betterproto2.Message) -> Encoded[Any]:
         """The reply: its scalar fields, then each row's bytes as they are stored."""
         parts = [codec.encode(head)]
         tag = _varint(self._entries << 3 | 2)

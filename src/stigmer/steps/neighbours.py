@@ -40,7 +40,7 @@ async def create(ctx: Context, kind: str, resource: Any) -> Any:  # noqa: ANN401
 
 
 async def free_slug(ctx: Context, kind: str, slug: str, org: str) -> str:
-    """The slug, or where it is taken the first free one of `slug-2`, `slug-3`, …"""
+    """The slug, or where it is taken the first free one of `slug-2`, `slug-3`, … ."""
     namespace = ctx.runtime.kinds[kind].namespace_of(org)
     candidate, number = slug, 1
     while await ctx.tx.by_slug(kind, candidate, namespace) is not None:
@@ -63,6 +63,6 @@ def _store(ctx: Context, name: str, resource: Any) -> Resource:  # noqa: ANN401 
     state.metadata = shallow(present(state.metadata))
     state.metadata.id = ctx.runtime.ids.new(kind.meta.id_prefix)
     state.metadata.version = audit.next_version(ctx.runtime.ids, state.metadata, None)
-    state.status = kind.status_message(audit=audit.created(ctx.call.caller))
+    state.status = kind.new_status(audit.created(ctx.call.caller))
     ctx.tx.create(kind.row_of(state, created_by=ctx.call.caller))
     return state

@@ -13,7 +13,7 @@ from stigmer.steps.build_new_state_with_status import TERMINAL
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from stigmer.pipeline import Context
+    from stigmer.pipeline import Context, Reply
     from stigmer.store.base import Row
 
 PHASE = "status.phase"
@@ -27,7 +27,7 @@ class StreamUpdates:
     read, and what the feed then tells of older revisions is left out, so that nothing is lost or told twice.
     """
 
-    async def stream(self, ctx: Context) -> AsyncGenerator[Encoded, None]:
+    async def stream(self, ctx: Context) -> AsyncGenerator[Reply, None]:
         """The states, as their stored bytes."""
         store, kind = ctx.runtime.store, ctx.kind
         with store.feed.subscribe(kind.name, ctx.resource_id) as subscription:

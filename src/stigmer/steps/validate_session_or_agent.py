@@ -44,6 +44,6 @@ async def _of_session(ctx: Context, spec: AgentExecutionSpec) -> None:
 
 
 async def _agent_of(ctx: Context, instance_id: str) -> str:
-    """The agent of a session's instance; empty where the instance is gone, because references are not checked on write."""
+    """The agent of a session's instance; empty where the instance is gone: references are not checked on write."""
     instance = await neighbours.find(ctx, "AgentInstance", instance_id)
     return instance.spec.agent_id if instance is not None else ""

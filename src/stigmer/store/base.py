@@ -1,7 +1,7 @@
 """The store's contract: what a backend keeps, answers and promises.
 
-`transaction.Transaction` stages writes above a backend; `sqlite.SqliteStore` is the one that ships. A backend has its own
-errors; `pipeline` turns them into what callers see. Every backend must pass `tests/store/`.
+`transaction.Transaction` stages writes above a backend; `sqlite.SqliteStore` is the one that ships. A backend has its
+own errors; `pipeline` turns them into what callers see. Every backend must pass `tests/store/`.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Row:
         namespace: where the slug is unique.
         slug: None where the kind's slugs are not unique: such rows are not reached by slug.
         data: the encoded resource; the store never looks inside.
-        keys: (field, value) pairs by which the row is reached; given on writes and in the change feed, None where the row
-            was read back.
+        keys: (field, value) pairs by which the row is reached; given on writes and in the change feed, None where the
+            row was read back.
         created_by: the actor that created it.
         revision: given at commit, grows over the whole store with every write; ABSENT before the first commit.
         sequence: the creation sequence, given once; newest first is by falling sequence.

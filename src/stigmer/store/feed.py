@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from stigmer.store.base import StoreError
 
@@ -49,7 +49,7 @@ class Subscription:
     def __repr__(self) -> str:
         return f"<Subscription {'/'.join(self._key)}, {len(self._pending)} pending>"
 
-    def __enter__(self) -> Subscription:
+    def __enter__(self) -> Self:
         self._feed.open(self, self._key)
         return self
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 import aiosqlite
 
@@ -68,7 +68,7 @@ class Lane(Generic[Item, Result]):
     def __repr__(self) -> str:
         return f"<Lane {'open' if self._open else 'closed'}, {len(self._waiting)} waiting>"
 
-    async def __aenter__(self) -> Lane[Item, Result]:
+    async def __aenter__(self) -> Self:
         await self.connection
         self._open = True
         return self

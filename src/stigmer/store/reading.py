@@ -100,9 +100,7 @@ def _page(connection: sqlite3.Connection, query: Query, window: Window, values: 
     return Page(rows, more, _total(connection, query, values))
 
 
-def _sequences(
-    connection: sqlite3.Connection, query: Query, values: list[str] | None, before: int
-) -> Iterator[int]:
+def _sequences(connection: sqlite3.Connection, query: Query, values: list[str] | None, before: int) -> Iterator[int]:
     """Sequences of the matching rows, newest first, read from the index alone as far as they are asked for."""
     if query.through is not None and values is not None:
         field = query.through.field
@@ -116,9 +114,7 @@ def _sequences(
             yield sequence
 
 
-def _walk(
-    connection: sqlite3.Connection, kind: str, keys: Sequence[tuple[str, str]], before: int
-) -> Iterator[int]:
+def _walk(connection: sqlite3.Connection, kind: str, keys: Sequence[tuple[str, str]], before: int) -> Iterator[int]:
     first, *others = keys
     statement = sql.SEQUENCES_OF_KEY.format(also=sql.HAS_KEY * len(others))
     parameters = (kind, *first, before, *(part for key in others for part in key))

@@ -11,10 +11,11 @@ import fcntl
 import os
 import sqlite3
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from stigmer.startup import StartupError
-from stigmer.store import reading, statements as sql
+from stigmer.store import reading
+from stigmer.store import statements as sql
 from stigmer.store.base import Changes
 from stigmer.store.cache import RowCache
 from stigmer.store.feed import ChangeFeed
@@ -23,7 +24,7 @@ from stigmer.store.migration import migrate
 from stigmer.store.writing import Outcome, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -47,9 +48,7 @@ class SqliteStore:
         StartupError: the directory cannot be written, another process has it, or the database is corrupt or newer.
     """
 
-    def __init__(
-        self, directory: Path, *, max_subscriptions: int = 10_000, cache_bytes: int = CACHE_BYTES
-    ) -> None:
+    def __init__(self, directory: Path, *, max_subscriptions: int = 10_000, cache_bytes: int = CACHE_BYTES) -> None:
         self._directory = directory
         self._feed = ChangeFeed(max_subscriptions)
         self._cache = RowCache(cache_bytes)
@@ -65,7 +64,7 @@ class SqliteStore:
         """Committed changes in commit order."""
         return self._feed
 
-    async def __aenter__(self) -> SqliteStore:
+    async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             stack.enter_context(held(self._directory))
             await self._open(stack)
@@ -136,7 +135,7 @@ _NOTHING = Changes()
 
 
 @contextlib.contextmanager
-def held(directory: Path) -> Iterator[None]:
+def held(directory: Path) -> Generator[None]:
     """Own the directory: no other process, and no other store of this one, can hold it meanwhile.
 
     Raises:
@@ -183,5 +182,7 @@ def _cannot_open(path: Path, error: sqlite3.Error) -> StartupError:
     if "locked" in str(error):
         return StartupError(f"another program has the database {path} locked: close it and start again")
     if isinstance(error, sqlite3.OperationalError):
-        return StartupError(f"cannot open the database {path} ({error}): check its permissions and the disk's free space")
+        return StartupError(
+            f"cannot open the database {path} ({error}): check its permissions and the disk's free space"
+        )
     return StartupError(f"the database {path} is damaged ({error}): restore a backup, or use another --data-dir")

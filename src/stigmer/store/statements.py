@@ -20,16 +20,14 @@ SAVEPOINT = "SAVEPOINT item"
 RELEASE = "RELEASE item"
 ROLLBACK_TO = "ROLLBACK TO item"
 
-GET = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND id = ?"
-BY_SLUG = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND slug = ? AND namespace = ?"
-BY_SLUG_ANYWHERE = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND slug = ? ORDER BY namespace LIMIT 2"
-BY_SEQUENCE = f"SELECT {COLUMNS} FROM resources WHERE sequence = ?"
+GET = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND id = ?"  # noqa: S608 - of constants
+BY_SLUG = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND slug = ? AND namespace = ?"  # noqa: S608 - of constants
+BY_SLUG_ANYWHERE = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND slug = ? ORDER BY namespace LIMIT 2"  # noqa: S608 - of constants
+BY_SEQUENCE = f"SELECT {COLUMNS} FROM resources WHERE sequence = ?"  # noqa: S608 - of constants
 PROBE = "SELECT value FROM counters WHERE name = ''"
 
 HEAD = "SELECT sequence, revision FROM resources WHERE kind = ? AND id = ?"
-INSERT = (
-    "INSERT INTO resources (kind, id, namespace, slug, created_by, revision, data) VALUES (?, ?, ?, ?, ?, ?, ?)"
-)
+INSERT = "INSERT INTO resources (kind, id, namespace, slug, created_by, revision, data) VALUES (?, ?, ?, ?, ?, ?, ?)"
 UPDATE = "UPDATE resources SET data = ?, revision = ? WHERE sequence = ?"
 DELETE = "DELETE FROM resources WHERE sequence = ?"
 
@@ -42,7 +40,9 @@ DEPENDENTS = (
     " WHERE k.kind = ? AND k.field = ? AND k.value = ? ORDER BY k.sequence"
 )
 
-COUNT_UP = "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
+COUNT_UP = (
+    "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
+)
 COUNT = "SELECT value FROM counters WHERE name = ?"
 SET_COUNT = "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
@@ -53,7 +53,8 @@ SEQUENCES_OF_KEY = (
 )
 COUNT_OF_KEY = "SELECT count(*) FROM resource_keys AS k WHERE kind = ? AND field = ? AND value = ?{also}"
 HAS_KEY = (
-    " AND EXISTS (SELECT 1 FROM resource_keys WHERE kind = k.kind AND field = ? AND value = ? AND sequence = k.sequence)"
+    " AND EXISTS"
+    " (SELECT 1 FROM resource_keys WHERE kind = k.kind AND field = ? AND value = ? AND sequence = k.sequence)"
 )
 SAMPLE_OF_KEY = (
     "SELECT count(*) FROM (SELECT 1 FROM resource_keys WHERE kind = ? AND field = ? AND value = ? LIMIT 1000)"

@@ -1,6 +1,7 @@
 """A transaction: staged writes above a store, reads that see them first, one commit at the end.
 
-`unit_of_work` opens one for each outermost call and a nested one for each call that joins it; steps read and write through it.
+`unit_of_work` opens one for each outermost call and a nested one for each call that joins it; steps read and write
+through it.
 """
 
 from __future__ import annotations
@@ -101,8 +102,6 @@ class Transaction:
         nested = "nested, " if self._parent is not None else ""
         return f"<Transaction {nested}{state}, {sum(len(layer.puts) for layer in self._layers)} rows staged>"
 
-    # Reads: staged first, then the last commit.
-
     async def get(self, kind: str, id_: str) -> Row | None:
         """The row with that id."""
         known, row = self._staged((kind, id_))
@@ -135,8 +134,6 @@ class Transaction:
         """The newest row of the kind that has the key."""
         page = await self.page(Query(kind, ((field_, value),)), Window(limit=1))
         return page.rows[0] if page.rows else None
-
-    # Writes: staged until the outermost transaction commits.
 
     def create(self, row: Row) -> None:
         """Stage a row that must not be there yet."""
@@ -180,8 +177,6 @@ class Transaction:
         """Run `action` where this run fails: it takes back what was made elsewhere."""
         self._own().undo.append(action)
 
-    # The end.
-
     def merge(self) -> None:
         """Hand what was staged to the parent.
 
@@ -220,8 +215,6 @@ class Transaction:
             action()
         return committed
 
-    # Inside.
-
     def _outlives(self, task: asyncio.Task[object] | None) -> bool:
         return task is not None and task is not self.task and not task.done()
 
@@ -238,11 +231,10 @@ class Transaction:
         return self._layers[-1]
 
     def _next_provisional(self) -> int:
-        root = self
-        while root._parent is not None:
-            root = root._parent
-        root._provisional += 1
-        return root._provisional
+        if self._parent is not None:
+            return self._parent._next_provisional()  # noqa: SLF001 - the same class
+        self._provisional += 1
+        return self._provisional
 
     def _staged(self, key: Key) -> tuple[bool, Row | None]:
         """Whether the row is staged (here or in a parent), and as what; None is deleted."""
@@ -252,10 +244,10 @@ class Transaction:
                 return True, put.row
             if key in layer.removes:
                 return True, None
-        return self._parent._staged(key) if self._parent is not None else (False, None)
+        return self._parent._staged(key) if self._parent is not None else (False, None)  # noqa: SLF001 - as above
 
     def _staged_keys(self) -> set[Key]:
-        keys = self._parent._staged_keys() if self._parent is not None else set[Key]()
+        keys: set[Key] = self._parent._staged_keys() if self._parent is not None else set()  # noqa: SLF001 - as above
         for layer in self._layers:
             keys.update(layer.puts, layer.removes)
         return keys
