@@ -1,0 +1,53 @@
+# Needs Python 3.11 or newer and make; everything else goes into .venv.
+# PYTHON=python3.13 make test: another interpreter, in a virtual environment of its own.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: help demo test check serve gen bench long format clean
+
+help: ## Show what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'stigmer needs Python 3.11 or newer: PYTHON=python3.12 make …'; exit 1; }
+	@echo 'Setting up $(VENV) (once; takes a minute) …'
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --constraint constraints.txt --upgrade pip
+	@$(PIP) install --constraint constraints.txt --group dev --editable .
+	@touch $@
+
+demo: $(READY) ## Start a server, run an agent on it with real clients, and say what happens
+	@$(BIN)/python demo/main.py
+
+test: check ## Everything that CI runs: check, then the tests with coverage
+	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
+
+check: $(READY) ## Lint, types, import contracts, generated code, README
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/basedpyright
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python tools/generate.py --check
+
+serve: $(READY) ## Run the server on 127.0.0.1:7234
+	@$(BIN)/stigmer serve
+
+gen: $(READY) ## Regenerate src/stigmer/_gen from protos/
+	@$(BIN)/python tools/generate.py
+
+bench: $(READY) ## Measure, and write benchmarks/RESULTS.md
+	@$(BIN)/python -m benchmarks
+
+long: $(READY) ## The tests that take minutes: a hundred kills, a large model check
+	@$(BIN)/python -m pytest -m long -o addopts="" --timeout=1800
+
+format: $(READY) ## Format the code
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format --quiet .
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) build dist .coverage* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
