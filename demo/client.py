@@ -1,0 +1,112 @@
+"""A gRPC client that knows nothing of stigmer but its address: it asks the server's reflection for the messages.
+
+Run by main.py, each command in a process of its own: `client.py create|follow|work ADDRESS [EXECUTION_ID]`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+AGENTIC = "ai.stigmer.agentic"
+EXECUTIONS = f"{AGENTIC}.agentexecution.v1"
+API_VERSION = "agentic.stigmer.ai/v1"
+TIMEOUT_S = 10
+
+
+class Client:
+    """Calls any method of any service that the server reflects."""
+
+    def __init__(self, address: str) -> None:
+        self._channel = grpc.insecure_channel(address)
+        self._pool = DescriptorPool(ProtoReflectionDescriptorDatabase(self._channel))
+
+    def message(self, name: str, **fields: Any) -> Any:  # noqa: ANN401 - made of a descriptor at run time
+        """A message of that full name."""
+        return GetMessageClass(self._pool.FindMessageTypeByName(name))(**fields)
+
+    def call(self, service: str, method: str, request: Any) -> Any:  # noqa: ANN401 - as above
+        """The reply of a unary method."""
+        path, reply = self._method(service, method)
+        unary = self._channel.unary_unary(path, type(request).SerializeToString, reply.FromString)
+        return unary(request, timeout=TIMEOUT_S)
+
+    def stream(self, service: str, method: str, request: Any) -> Iterator[Any]:  # noqa: ANN401 - as above
+        """The replies of a streaming method."""
+        path, reply = self._method(service, method)
+        return self._channel.unary_stream(path, type(request).SerializeToString, reply.FromString)(
+            request, timeout=TIMEOUT_S
+        )
+
+    def _method(self, service: str, method: str) -> tuple[str, Any]:
+        described = self._pool.FindServiceByName(service).methods_by_name[method]
+        return f"/{service}/{method}", GetMessageClass(described.output_type)
+
+
+def create(client: Client) -> None:
+    """Create an agent, and an execution of it with no session."""
+    agent = client.message(f"{AGENTIC}.agent.v1.Agent", api_version=API_VERSION, kind="Agent")
+    agent.metadata.name, agent.metadata.owner_scope = "Release Notes Writer", 2
+    agent.metadata.org = "acme"
+    agent.spec.instructions = "Write release notes from a list of commits, for people who use the product."
+    agent = client.call(f"{AGENTIC}.agent.v1.AgentCommandController", "create", agent)
+    say("caller", f"created agent {agent.metadata.slug} ({agent.metadata.id})")
+    say("caller", f"… the server gave it a default instance: {agent.status.default_instance_id}")
+    execution = client.message(f"{EXECUTIONS}.AgentExecution", api_version=API_VERSION, kind="AgentExecution")
+    execution.metadata.name = "Notes for 0.1"
+    execution.spec.agent_id, execution.spec.message = agent.metadata.id, "Write the notes for release 0.1"
+    execution = client.call(f"{EXECUTIONS}.AgentExecutionCommandController", "create", execution)
+    say("caller", f"created execution {execution.metadata.id} with no session")
+    say("caller", f"… the server made one, through its loopback: {execution.spec.session_id}")
+    print(execution.metadata.id)
+
+
+def follow(client: Client, execution_id: str) -> None:
+    """Subscribe to the execution, and tell each state until it has ended."""
+    request = client.message(f"{EXECUTIONS}.AgentExecutionId", value=execution_id)
+    for state in client.stream(f"{EXECUTIONS}.AgentExecutionQueryController", "subscribe", request):
+        phase = state.status.DESCRIPTOR.fields_by_name["phase"].enum_type.values_by_number[state.status.phase].name
+        last = f": {state.status.messages[-1].content}" if state.status.messages else ""
+        say("follower", f"sees {phase}{last}")
+        print("following", flush=True)
+    say("follower", "the stream ended: the execution is over")
+
+
+def work(client: Client, execution_id: str) -> None:
+    """Do what an agent's runner does: report progress, then the end."""
+    said: list[str] = []
+    for phase, words in (
+        (2, "Reading the commits"),
+        (2, "Grouping them: features, fixes"),
+        (2, "Writing the notes"),
+        (3, "Done: 0.1 serves six kinds over gRPC"),
+    ):
+        said.append(words)
+        report = client.message(f"{EXECUTIONS}.AgentExecutionUpdateStatusInput", execution_id=execution_id)
+        report.status.phase = phase
+        for text in said:
+            report.status.messages.add(type=2, content=text)
+        client.call(f"{EXECUTIONS}.AgentExecutionCommandController", "updateStatus", report)
+        say("runner", f"reported: {words}")
+        time.sleep(0.3)
+
+
+def say(who: str, what: str) -> None:
+    """One line for the reader of the demo."""
+    print(f"  {who:>8} │ {what}", file=sys.stderr, flush=True)
+
+
+COMMANDS = {"create": create, "follow": follow, "work": work}
+
+if __name__ == "__main__":
+    command, address, *arguments = sys.argv[1:]
+    COMMANDS[command](Client(address), *arguments)
