@@ -102,7 +102,7 @@ def work(client: Client, execution_id: str) -> None:
 
 def say(who: str, what: str) -> None:
     """One line for the reader of the demo."""
-    print(f"  {who:>8} │ {what}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"  {who:>8} │ {what}\n")  # in one piece: three processes write here
 
 
 COMMANDS = {"create": create, "follow": follow, "work": work}

@@ -109,6 +109,8 @@ async def serve(settings: Settings) -> None:
         StartupError: see `listening`.
     """
     async with listening(settings) as (server, monitor):
+        gc.collect()
+        gc.freeze()  # what is there now stays: the collector need not look at it again
         host, port = server.address
         log.info(
             "stigmer serves", listen=f"{host}:{port}", data_dir=str(settings.data_dir), call=settings.how_to_call(port)
@@ -138,8 +140,6 @@ def _limits(settings: Settings) -> Limits:
 
 
 def _warm_up() -> None:
-    """Build what the first calls would else wait for, and take it out of the garbage collector's sight."""
+    """Build what the first calls would else wait for."""
     codec.warm_up(descriptors.message_names())
     validation.warm_up({method.request for method in descriptors.methods().values()})
-    gc.collect()
-    gc.freeze()

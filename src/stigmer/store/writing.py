@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from stigmer.store import statements as sql
 from stigmer.store.base import (
     ABSENT,
-    Cascade,
     Change,
     Changes,
     ConflictError,
@@ -23,7 +22,7 @@ from stigmer.store.base import (
 from stigmer.store.lane import unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 Outcome: TypeAlias = "list[Change] | Exception"
 
@@ -50,13 +49,18 @@ class Writer:
             counts: Counter[str] = Counter()
             outcomes = [self._attempt(connection, changes, counts) for changes in batch]
             connection.executemany(sql.COUNT_UP, [(kind, count) for kind, count in counts.items() if count])
-            connection.execute(sql.SET_COUNT, ("", self.revision))
+            if self.revision != before:
+                connection.execute(sql.SET_COUNT, ("", self.revision))
             connection.execute(sql.COMMIT)
         except sqlite3.Error as error:
             self.revision = before
             if connection.in_transaction:
                 connection.execute(sql.ROLLBACK)
-            return [unavailable(error)] * len(batch)
+            return [unavailable(error) for _ in batch]
+        except BaseException:
+            self.revision = before
+            connection.execute(sql.ROLLBACK)
+            raise
         return outcomes
 
     def _attempt(self, connection: sqlite3.Connection, changes: Changes, counts: Counter[str]) -> Outcome:
@@ -89,34 +93,41 @@ class _Attempt:
         Raises:
             ConflictError: a precondition does not hold.
         """
-        for cascade in changes.cascades:
-            self._cascade(cascade)
         for remove in changes.removes:
-            self._remove(remove)
+            self._expect(remove)
+        kept = {(put.row.kind, put.row.id) for put in changes.puts if put.expected != ABSENT}
+        for cascade in changes.cascades:
+            self._delete_dependents(cascade.dependent, cascade.id, kept)
+        for remove in changes.removes:
+            self._remove(remove.kind, remove.id)
         for put in changes.puts:
             self._put(put)
         for require in changes.requires:
             self._require(require)
 
-    def _cascade(self, cascade: Cascade) -> None:
-        self._delete_dependents(cascade.dependent, cascade.id)
+    def _expect(self, remove: Remove) -> None:
+        if remove.expected is None:
+            return
+        head = self._head(remove.kind, remove.id)
+        if head is None or head[1] != remove.expected:
+            raise ConflictError((remove.kind, remove.id))
 
-    def _delete_dependents(self, dependent: Dependent, id_: str) -> None:
+    def _delete_dependents(self, dependent: Dependent, id_: str, kept: Collection[tuple[str, str]]) -> None:
         found = self._connection.execute(sql.DEPENDENTS, (dependent.kind, dependent.field, id_)).fetchall()
         for (child,) in found:
+            if (dependent.kind, child) in kept:
+                continue
             for inner in dependent.dependents:
-                self._delete_dependents(inner, child)
-            self._remove(Remove(dependent.kind, child, None))
+                self._delete_dependents(inner, child, kept)
+            self._remove(dependent.kind, child)
 
-    def _remove(self, remove: Remove) -> None:
-        head = self._head(remove.kind, remove.id)
-        if remove.expected is not None and (head is None or head[1] != remove.expected):
-            raise ConflictError((remove.kind, remove.id))
+    def _remove(self, kind: str, id_: str) -> None:
+        head = self._head(kind, id_)
         if head is None:
             return
         self._connection.execute(sql.DELETE, (head[0],))
-        self.counts[remove.kind] -= 1
-        self._note(remove.kind, remove.id, None)
+        self.counts[kind] -= 1
+        self._note(kind, id_, None)
 
     def _put(self, put: Put) -> None:
         row = replace(put.row, revision=self.revision + 1)
