@@ -127,9 +127,11 @@ class Server:
         Raises:
             StartupError: the address cannot be bound.
         """
+        if not 0 <= self._port < 65536:  # uvloop would bind another one
+            raise StartupError(f"cannot listen on port {self._port}: choose one between 0 and 65535")
         try:
             await self._listener.start(self._host, self._port, ssl=self._ssl, backlog=BACKLOG)
-        except (OSError, UnicodeError, OverflowError) as error:
+        except (OSError, UnicodeError) as error:
             raise StartupError(f"cannot listen on {self._host}:{self._port}: {_remedy(error)}") from error
         return self
 
@@ -180,8 +182,6 @@ class Server:
 def _remedy(error: Exception) -> str:
     if isinstance(error, (socket.gaierror, UnicodeError)):
         return "the name cannot be resolved: give an address of this machine, such as 127.0.0.1"
-    if isinstance(error, OverflowError):
-        return "the port must be between 0 and 65535"
     return _REMEDIES.get(getattr(error, "errno", None) or 0, f"{error}: choose another address")
 
 

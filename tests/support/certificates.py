@@ -1,0 +1,59 @@
+"""Certificates for one test: an authority, a server, a client."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _name(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _certificate(
+    name: str, key: ec.EllipticCurvePrivateKey, issuer: str, issuer_key: ec.EllipticCurvePrivateKey
+) -> bytes:
+    now = dt.datetime.now(dt.UTC)
+    names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(_name(name))
+        .issuer_name(_name(issuer))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=name == issuer, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+    )
+    return builder.sign(issuer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def key_bytes(key: ec.EllipticCurvePrivateKey, passphrase: bytes | None = None) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption(),
+    )
+
+
+def make(directory: Path) -> Path:
+    """Write ca.pem and, for server and client, NAME.pem and NAME.key."""
+    authority_key = ec.generate_private_key(ec.SECP256R1())
+    (directory / "ca.pem").write_bytes(_certificate("ca", authority_key, "ca", authority_key))
+    for name in ("server", "client"):
+        key = ec.generate_private_key(ec.SECP256R1())
+        (directory / f"{name}.pem").write_bytes(_certificate(name, key, "ca", authority_key))
+        (directory / f"{name}.key").write_bytes(key_bytes(key))
+    (directory / "locked.key").write_bytes(key_bytes(ec.generate_private_key(ec.SECP256R1()), b"secret"))
+    (directory / "nonsense.pem").write_bytes(b"nonsense")
+    return directory

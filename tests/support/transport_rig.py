@@ -1,0 +1,160 @@
+"""What the transport's tests serve and whom they serve it to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from grpclib.const import Cardinality, Handler, Status
+from grpclib.encoding.base import CodecBase
+from grpclib.exceptions import GRPCError
+
+from stigmer import errors
+from stigmer.http2 import deadline_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from stigmer.h2tuning import Limits
+    from stigmer.server import Server
+
+
+PEER = Path(__file__).with_name("transport_peer.py")
+
+
+class BytesCodec(CodecBase):
+    """Messages that are bytes already."""
+
+    __content_subtype__ = "proto"
+
+    def encode(self, message: Any, message_type: Any) -> bytes:
+        return bytes(message)
+
+    def decode(self, data: bytes, message_type: Any) -> Any:
+        return data
+
+
+class Door:
+    """Stands in for the edge: our errors become gRPC's."""
+
+    def __init__(self, servable: Any) -> None:
+        self._servable = servable
+
+    def __mapping__(self) -> dict[str, Handler]:
+        return {
+            path: handler._replace(func=self._wrap(handler.func))
+            for path, handler in self._servable.__mapping__().items()
+        }
+
+    def _wrap(self, func: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+        async def call(stream: Any) -> None:
+            try:
+                await func(stream)
+            except errors.StigmerError as error:
+                raise GRPCError(Status(error.code.value), error.message) from error
+
+        return call
+
+
+class Service:
+    """Echo, a stream that stays open, a call that waits to be let go."""
+
+    def __init__(self) -> None:
+        self.entered = asyncio.Event()
+        self.go = asyncio.Event()
+        self.streams: set[asyncio.Task[Any]] = set()
+        self.ended = asyncio.Event()
+
+    def __mapping__(self) -> dict[str, Handler]:
+        unary, stream = Cardinality.UNARY_UNARY, Cardinality.UNARY_STREAM
+        return {
+            "/t.T/Echo": Handler(self.echo, unary, bytes, bytes),
+            "/t.T/Wait": Handler(self.wait, unary, bytes, bytes),
+            "/t.T/Deadline": Handler(self.deadline, unary, bytes, bytes),
+            "/t.T/Subscribe": Handler(self.subscribe, stream, bytes, bytes),
+            "/t.T/Flood": Handler(self.flood, stream, bytes, bytes),
+        }
+
+    async def echo(self, stream: Any) -> None:
+        await stream.send_message((await stream.recv_message())[:64])
+
+    async def deadline(self, stream: Any) -> None:
+        await stream.recv_message()
+        deadline = deadline_of(stream)
+        assert stream.deadline is None
+        await stream.send_message(b"x" * round(deadline.time_remaining() if deadline else 0))
+
+    async def wait(self, stream: Any) -> None:
+        await stream.recv_message()
+        with self._running():
+            await self.go.wait()
+        await stream.send_message(b"done")
+
+    async def subscribe(self, stream: Any) -> None:
+        await stream.recv_message()
+        await stream.send_message(b"first")
+        with self._running(self.streams):
+            try:
+                await asyncio.get_running_loop().create_future()
+            except asyncio.CancelledError:
+                if self.draining:
+                    raise errors.Unavailable("draining") from None
+                raise
+
+    async def flood(self, stream: Any) -> None:
+        await stream.recv_message()
+        with self._running():
+            while True:
+                await stream.send_message(b"x" * 16_000)
+
+    draining = False
+
+    def end_streams(self) -> None:
+        """What the door does on drain."""
+        self.draining = True
+        for task in self.streams:
+            task.cancel()
+
+    @contextlib.contextmanager
+    def _running(self, among: set[Any] | None = None) -> Iterator[None]:
+        task, among = asyncio.current_task(), set() if among is None else among
+        among.add(task)
+        self.entered.set()
+        try:
+            yield
+        finally:
+            among.discard(task)
+            self.ended.set()
+
+
+class Peer:
+    """One run of transport_peer.py."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    async def line(self) -> str:
+        assert self.process.stdout is not None
+        return (await asyncio.wait_for(self.process.stdout.readline(), 30)).decode().strip()
+
+    async def lines(self) -> list[str]:
+        output, _ = await asyncio.wait_for(self.process.communicate(), 30)
+        return output.decode().splitlines()
+
+    def go_on(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"\n")
+
+
+class Start(Protocol):
+    """Starts a peer with a job; see transport_peer.py."""
+
+    async def __call__(self, job: str, server: Server, argument: str = "") -> Peer: ...
+
+
+class Serve(Protocol):
+    """Makes a server of the service, and of `more`, to be entered; settings go to Server."""
+
+    def __call__(self, *more: Any, limits: Limits | None = None, **settings: Any) -> Server: ...

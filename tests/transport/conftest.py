@@ -1,0 +1,62 @@
+"""A server with a small service, and grpcio peers in processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from transport_rig import PEER, BytesCodec, Door, Peer, Serve, Service, Start
+
+from stigmer.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from stigmer.h2tuning import Limits
+
+
+@pytest.fixture
+async def peer() -> AsyncIterator[Start]:
+    """Start a grpcio client; see transport_peer.py."""
+    started: list[Peer] = []
+
+    async def start(job: str, server: Server, argument: str = "") -> Peer:
+        command = (sys.executable, str(PEER), job, str(server.address[1]), argument)
+        pipe = asyncio.subprocess.PIPE
+        started.append(Peer(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.returncode is None:
+            one.process.kill()
+        await one.process.communicate()
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+@pytest.fixture
+def serve(service: Service) -> Serve:
+    """Make a server of the service, to be entered; keywords go to Server."""
+
+    def make(*more: Any, limits: Limits | None = None, **settings: Any) -> Server:
+        handlers = [Door(service), *map(Door, more)]
+        settings = {"host": "127.0.0.1", "port": 0, "codec": BytesCodec(), **settings}
+        return Server(handlers, limits=limits, on_drain=service.end_streams, **settings)
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+async def nothing_reaches_the_loop(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
+    """No exception comes to the event loop's handler, and none is logged above debug."""
+    seen: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: seen.append(context))
+    yield
+    assert not seen
+    assert not [r.getMessage() for r in caplog.records if r.exc_info and r.levelname != "DEBUG"]
