@@ -95,7 +95,8 @@ class UnitOfWork:
         except BaseException:
             failed, apart = transaction.seal()
             self._commit_apart(transaction, apart)
-            await asyncio.shield(_undo(failed))
+            if failed.undo:
+                await asyncio.shield(_undo(failed))
             raise
 
     def _commit_apart(self, transaction: Transaction, layers: list[Layer]) -> None:
