@@ -32,8 +32,9 @@ class RowCache:
         self._size = 0
         self._rows: OrderedDict[Key, Row] = OrderedDict()
         self._slugs: dict[SlugKey, Key] = {}
-        self._reading = 0
-        self._changed_meanwhile: set[Key] = set()
+        self._clock = 0
+        self._fills: dict[object, int] = {}
+        self._changed: OrderedDict[Key, int] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"<RowCache {len(self._rows)} rows, {self._size} of {self._max} bytes>"
@@ -41,8 +42,10 @@ class RowCache:
     def note(self, change: Change) -> None:
         """Take a committed change in: a listener of the change feed."""
         key = (change.kind, change.id)
-        if self._reading:
-            self._changed_meanwhile.add(key)
+        if self._fills:
+            self._clock += 1
+            self._changed[key] = self._clock
+            self._changed.move_to_end(key)
         self._drop(key)
         if change.row is not None:
             self._keep(change.row)
@@ -62,17 +65,29 @@ class RowCache:
 
     async def fill(self, read: Callable[[], Awaitable[Row | None]]) -> Row | None:
         """Read a row from the store and keep it, unless a change of it was committed meanwhile."""
-        self._reading += 1
+        fill, began = object(), self._clock
+        self._fills[fill] = began
         try:
             row = await read()
-            if row is not None and (row.kind, row.id) not in self._changed_meanwhile:
+            if row is not None and self._changed.get((row.kind, row.id), 0) <= began:
                 self._drop((row.kind, row.id))
                 self._keep(row)
             return row
         finally:
-            self._reading -= 1
-            if not self._reading:
-                self._changed_meanwhile.clear()
+            del self._fills[fill]
+            self._forget_changes()
+
+    def clear(self) -> None:
+        """Forget all rows."""
+        self._rows.clear()
+        self._slugs.clear()
+        self._size = 0
+
+    def _forget_changes(self) -> None:
+        """Drop the changes that are older than every running fill: their number stays small while fills overlap."""
+        oldest = next(iter(self._fills.values()), self._clock)
+        while self._changed and next(iter(self._changed.values())) <= oldest:
+            self._changed.popitem(last=False)
 
     def _keep(self, row: Row) -> None:
         key = (row.kind, row.id)
