@@ -40,7 +40,9 @@ def connect(path: Path, *, timeout_s: float) -> Connection:
     def connector() -> sqlite3.Connection:
         return sqlite3.connect(path, timeout=timeout_s, isolation_level=None, cached_statements=256)
 
-    return Connection(connector, iter_chunk_size=64)
+    connection = Connection(connector, iter_chunk_size=64)
+    connection._thread.daemon = True  # noqa: SLF001 - else a store that is not closed hangs the interpreter's exit
+    return connection
 
 
 class Lane(Generic[Item, Result]):
@@ -77,9 +79,11 @@ class Lane(Generic[Item, Result]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open = False
-        if self._worker is not None:
-            await self._worker
-        await self.connection.close()
+        try:
+            if self._worker is not None:
+                await asyncio.wait((self._worker,))  # a close that is cancelled does not cancel what others wait for
+        finally:
+            await self.connection.close()
 
     async def submit(self, item: Item) -> Result:
         """Run one item.
@@ -110,7 +114,9 @@ class Lane(Generic[Item, Result]):
         try:
             results = await self.connection.run(lambda connection: self._run_batch(connection, items))
         except (sqlite3.Error, ValueError) as error:  # ValueError: aiosqlite's word for a closed connection
-            results = [unavailable(error)] * len(taken)
+            results = [unavailable(error) for _ in taken]
+        except Exception as error:  # noqa: BLE001 - a fault in the batch is its callers' to see; the lane goes on
+            results = [error] * len(taken)
         if self._landed is not None:
             self._landed(results)
         for (_, future), result in zip(taken, results, strict=True):
