@@ -68,7 +68,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Through:
-    """A join at read: rows whose `field` holds `value`, or holds the id of a `kind` row that is reached by `key`."""
+    """A join at read: rows whose `field` holds `value`, or holds the id of a `kind` row that is reached by `key`.
+
+    The field has one value at most in a row.
+    """
 
     field: str
     value: str
@@ -134,7 +137,10 @@ class Dependent:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Write `row`; `expected` is the revision it must have, ABSENT where it must not be there."""
+    """Write `row`; `expected` is the revision it must have, ABSENT where it must not be there.
+
+    In place of a row that is there, the new one has its namespace, slug, `created_by` and sequence.
+    """
 
     row: Row
     expected: int
@@ -151,7 +157,7 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class Cascade:
-    """Delete the dependents of `id`, looked up at commit."""
+    """Delete the dependents of `id`, looked up at commit; those that the same transaction puts with a revision stay."""
 
     dependent: Dependent
     id: str
@@ -167,10 +173,14 @@ class Require:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """One transaction's writes and checks, in the order in which a backend applies them: all or none of it."""
+    """One transaction's writes and checks, in the order in which a backend applies them: all or none of it.
 
-    removes: Sequence[Remove] = ()
+    Revisions that `removes` expect are those before any of it. Cascades come first, so that they find the dependents of
+    rows that are removed beside them.
+    """
+
     cascades: Sequence[Cascade] = ()
+    removes: Sequence[Remove] = ()
     puts: Sequence[Put] = ()
     requires: Sequence[Require] = ()
 
@@ -207,8 +217,8 @@ class Store(Protocol):
         """The row that holds the slug in the namespace."""
         ...
 
-    async def by_slug_anywhere(self, kind: str, slug: str) -> Sequence[Row]:
-        """At most two rows that hold the slug, whatever the namespace; the one in the empty namespace comes first."""
+    async def by_slug_anywhere(self, kind: str, slug: str, limit: int = 2) -> Sequence[Row]:
+        """At most `limit` rows that hold the slug, of any namespace; the one in the empty namespace comes first."""
         ...
 
     async def page(self, query: Query, window: Window) -> Page:

@@ -21,23 +21,32 @@ def scripts() -> list[str]:
     return [(folder / name).read_text(encoding="utf-8") for name in names]
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Apply what is missing.
+def check(connection: sqlite3.Connection) -> None:
+    """See that the file is ours to open; changes nothing in it.
 
     Raises:
         StartupError: the file belongs to another program, or to a newer version of this one.
         sqlite3.Error: the file is corrupt or locked.
     """
-    steps = scripts()
+    known = len(scripts())
     version = _pragma(connection, "user_version")
-    if version > len(steps):
-        raise StartupError(
-            f"the database has schema version {version}, this stigmer knows {len(steps)}:"
-            " install the newer stigmer-server that wrote it, or use another --data-dir"
-        )
     if _pragma(connection, "application_id") not in (0, APPLICATION_ID) or (version == 0 and _has_tables(connection)):
         raise StartupError("the database file is another program's: use another --data-dir")
-    for number, script in enumerate(steps[version:], version + 1):
+    if version > known:
+        raise StartupError(
+            f"the database has schema version {version}, this stigmer knows {known}:"
+            " install the newer stigmer-server that wrote it, or use another --data-dir"
+        )
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Apply what is missing to a file that `check` let pass.
+
+    Raises:
+        sqlite3.Error: the file is corrupt or locked, or the disk is full; the version is the last that was whole.
+    """
+    version = _pragma(connection, "user_version")
+    for number, script in enumerate(scripts()[version:], version + 1):
         _apply(connection, number, script)
 
 

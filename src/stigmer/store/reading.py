@@ -36,7 +36,7 @@ def one(statement: str, *parameters: str) -> Read:
     return read
 
 
-def several(statement: str, *parameters: str) -> Read:
+def several(statement: str, *parameters: str | int) -> Read:
     """All rows of a statement that selects COLUMNS."""
 
     def read(connection: sqlite3.Connection) -> list[Row]:
@@ -70,6 +70,8 @@ def _attempt(connection: sqlite3.Connection, read: Read) -> Any:  # noqa: ANN401
         return read(connection)
     except sqlite3.Error as error:
         return unavailable(error)
+    except (OverflowError, UnicodeEncodeError) as error:  # a parameter that SQLite cannot hold: its caller's alone
+        return error
 
 
 def _joined_values(connection: sqlite3.Connection, query: Query) -> list[str] | None:

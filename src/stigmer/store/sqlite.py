@@ -20,7 +20,7 @@ from stigmer.store.base import Changes
 from stigmer.store.cache import RowCache
 from stigmer.store.feed import ChangeFeed
 from stigmer.store.lane import Lane, connect
-from stigmer.store.migration import migrate
+from stigmer.store.migration import check, migrate
 from stigmer.store.writing import Outcome, Writer
 
 if TYPE_CHECKING:
@@ -74,9 +74,13 @@ class SqliteStore:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._stack.aclose()
+        try:
+            await self._stack.aclose()
+        finally:
+            self._cache.clear()  # the next owner of the directory writes without telling us
 
     async def _open(self, stack: AsyncExitStack) -> None:
+        _make_private(self._path)
         writer = Writer(0)
         self._writes = Lane["Changes", "list[Change]"](self._connection(), writer.run, self._publish)
         self._points = Lane["reading.Read", Any](self._connection(), reading.run_reads)
@@ -107,9 +111,9 @@ class SqliteStore:
         cached = self._cache.by_slug(kind, slug, namespace)
         return cached or await self._filled(reading.one(sql.BY_SLUG, kind, slug, namespace))
 
-    async def by_slug_anywhere(self, kind: str, slug: str) -> Sequence[Row]:
-        """At most two rows that hold the slug; the one in the empty namespace comes first."""
-        rows: list[Row] = await self._points.submit(reading.several(sql.BY_SLUG_ANYWHERE, kind, slug))
+    async def by_slug_anywhere(self, kind: str, slug: str, limit: int = 2) -> Sequence[Row]:
+        """At most `limit` rows that hold the slug; the one in the empty namespace comes first."""
+        rows: list[Row] = await self._points.submit(reading.several(sql.BY_SLUG_ANYWHERE, kind, slug, limit))
         return rows
 
     async def page(self, query: Query, window: Window) -> Page:
@@ -164,8 +168,23 @@ def _lock(handle: int, directory: Path) -> None:
         ) from error
 
 
+def _make_private(path: Path) -> None:
+    """Make the database file, for its owner's eyes only; SQLite gives its log and index the same mode.
+
+    Raises:
+        StartupError: it cannot be made.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StartupError(
+            f"cannot open the database {path} ({error.strerror}): check its permissions and the disk's free space"
+        ) from error
+
+
 def _prepared(connection: sqlite3.Connection) -> int:
     """Set the writing connection up; gives the last revision."""
+    check(connection)  # before the first pragma changes a file that is not ours
     for pragma in sql.PRAGMAS:
         connection.execute(pragma)
     migrate(connection)
