@@ -58,16 +58,21 @@ class Layer:
     def lay(self, upper: Layer) -> None:
         """Take in the writes of a layer above this one."""
         for key, expected in upper.removes.items():
-            put = self.puts.pop(key, None)
-            if expected != ABSENT:
-                self.removes[key] = expected
-            elif put is None:
-                self.removes[key] = ABSENT
+            self.remove(key, expected)
         self.puts.update(upper.puts)
         self.cascades.extend(upper.cascades)
         self.requires.update(upper.requires)
         self.after_commit.extend(upper.after_commit)
         self.undo.extend(upper.undo)
+
+    def remove(self, key: Key, expected: int | None) -> None:
+        """Take a row out of this layer, and out of those below; nothing here relies on it any more."""
+        self.puts.pop(key, None)
+        self.requires.pop(key, None)
+        if expected == ABSENT:
+            self.removes.setdefault(key, ABSENT)
+        else:
+            self.removes[key] = expected
 
     def changes(self) -> Changes:
         """What a store has to write."""
@@ -117,7 +122,9 @@ class Transaction:
     async def by_slug_anywhere(self, kind: str, slug: str) -> list[Row]:
         """At most two rows that hold the slug; the one in the empty namespace comes first."""
         staged = [row for row in self._staged_rows(kind) if row.slug == slug]
-        found = [row for row in await self._store.by_slug_anywhere(kind, slug) if self._unless_staged(row)]
+        hidden = sum(key[0] == kind for key in self._staged_keys())
+        committed = await self._store.by_slug_anywhere(kind, slug, 2 + hidden)
+        found = [row for row in committed if self._unless_staged(row)]
         return sorted((*staged, *found), key=lambda row: row.namespace)[:2]
 
     async def page(self, query: Query, window: Window) -> Page:
@@ -146,12 +153,7 @@ class Transaction:
 
     def delete(self, row: Row) -> None:
         """Stage the deletion of a row that was read here; its `revision` must still stand at commit."""
-        layer, key = self._own(), (row.kind, row.id)
-        put = layer.puts.pop(key, None)
-        if row.revision != ABSENT:
-            layer.removes[key] = row.revision
-        elif put is None:
-            layer.removes[key] = ABSENT
+        self._own().remove((row.kind, row.id), row.revision)
 
     async def delete_dependents(self, dependents: Iterable[Dependent], id_: str) -> None:
         """Stage the deletion of what goes with the row `id_`; looked up again at commit."""
@@ -161,9 +163,7 @@ class Transaction:
 
     def discard(self, kind: str, id_: str) -> None:
         """Stage the deletion of a row, whatever its revision and whether or not it is there."""
-        layer = self._own()
-        layer.puts.pop((kind, id_), None)
-        layer.removes[kind, id_] = None
+        self._own().remove((kind, id_), None)
 
     def require(self, kind: str, id_: str) -> None:
         """The row must be there when this transaction commits."""
