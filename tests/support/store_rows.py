@@ -1,0 +1,104 @@
+"""Rows of no real kind, and short ways to write and read them: for the tests of the store."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from stigmer.store.base import ABSENT, Cascade, Changes, Dependent, Put, Query, Remove, Require, Row, Store, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from stigmer.store.base import Change, Through
+
+Opener: TypeAlias = "Callable[[], AbstractAsyncContextManager[Store]]"
+"""Gives a store that is not open yet; each call one more on the same data."""
+
+GRANDCHILDREN = Dependent("Grandchild", "parent")
+CHILDREN = Dependent("Child", "parent", (GRANDCHILDREN,))
+
+
+def row(
+    id_: str,
+    *keys: tuple[str, str],
+    kind: str = "Thing",
+    slug: str | None = "=id",
+    namespace: str = "",
+    data: bytes = b"first",
+) -> Row:
+    """A row to be created; its slug is its id unless another is given."""
+    return Row(kind, id_, namespace, id_ if slug == "=id" else slug, data, keys, "tester")
+
+
+def child(id_: str, parent: str, kind: str = "Child") -> Row:
+    return row(id_, ("parent", parent), kind=kind, slug=None)
+
+
+def changed(stored: Row | None, data: bytes, *keys: tuple[str, str]) -> Row:
+    """New contents of a row that was read."""
+    assert stored is not None
+    return replace(stored, data=data, keys=keys)
+
+
+def creating(*rows: Row) -> Changes:
+    return Changes(puts=[Put(one, ABSENT) for one in rows])
+
+
+def updating(stored: Row) -> Changes:
+    return Changes(puts=[Put(stored, stored.revision)])
+
+
+def removing(*stored: Row | None) -> Changes:
+    return Changes(removes=[Remove(one.kind, one.id, one.revision) for one in stored if one is not None])
+
+
+def discarding(kind: str, id_: str) -> Changes:
+    return Changes(removes=[Remove(kind, id_, None)])
+
+
+def requiring(kind: str, id_: str) -> Changes:
+    return Changes(requires=[Require(kind, id_)])
+
+
+def cascading(id_: str, dependent: Dependent = CHILDREN) -> Changes:
+    return Changes(cascades=[Cascade(dependent, id_)])
+
+
+def together(*parts: Changes) -> Changes:
+    """One transaction of several parts."""
+    whole: dict[str, list[Any]] = {"cascades": [], "removes": [], "puts": [], "requires": []}
+    for part in parts:
+        for name, items in whole.items():
+            items.extend(getattr(part, name))
+    return Changes(**whole)
+
+
+async def created(store: Store, *rows: Row) -> list[Row]:
+    """Commit new rows, one transaction each; gives them as they are stored."""
+    return [stored(await store.commit(creating(one))) for one in rows]
+
+
+def stored(changes: Sequence[Change]) -> Row:
+    """The row of a commit that wrote one."""
+    (change,) = changes
+    assert change.row is not None
+    return change.row
+
+
+async def ids(
+    store: Store,
+    *keys: tuple[str, str],
+    kind: str = "Thing",
+    through: Through | None = None,
+    limit: int | None = None,
+) -> list[str]:
+    """The ids of the rows that match, newest first."""
+    page = await store.page(Query(kind, keys, through), Window(limit))
+    return [one.id for one in page.rows]
+
+
+def bare(one: Row | None) -> Row | None:
+    """A row as reads give it, with no keys."""
+    return None if one is None else replace(one, keys=None)
