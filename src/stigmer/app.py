@@ -7,10 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stigmer import codec, descriptors, reflection, tls, validation
+from stigmer import codec, descriptors, reflection, validation
 from stigmer.downstream import AgentClient, AgentInstanceClient, SessionClient
 from stigmer.edge import Edge, EdgeCodec
-from stigmer.h2tuning import Limits
 from stigmer.handlers import HANDLERS
 from stigmer.health import NAME as HEALTH
 from stigmer.health import Monitor
@@ -20,6 +19,8 @@ from stigmer.loopback import LoopbackChannel
 from stigmer.pipeline import Downstream, Runtime
 from stigmer.server import Server
 from stigmer.store.sqlite import SqliteStore
+from stigmer.transport import tls
+from stigmer.transport.h2tuning import Limits
 from stigmer.unit_of_work import UnitOfWork
 
 if TYPE_CHECKING:

@@ -19,11 +19,11 @@ from stigmer import codec
 from stigmer.call import CURRENT, Call
 from stigmer.descriptors import Method
 from stigmer.errors import DeadlineExceeded, InvalidArgument, StigmerError, Unavailable, Unimplemented
-from stigmer.http2 import CompressionUnsupported, deadline_of
 from stigmer.interceptors import Interceptor, built_in
 from stigmer.interceptors.deadline import until
 from stigmer.pipeline import decoded
 from stigmer.route import Route, relaying, unary_chain
+from stigmer.transport.http2 import CompressionUnsupported, deadline_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence

@@ -7,13 +7,14 @@ grpclib's own `Health` is not used: it answers UNKNOWN until told otherwise, and
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Self
 
+import anyio
 from grpclib.health.v1.health_grpc import HealthBase
 from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from stigmer.errors import InvalidArgument, NotFound
+from stigmer.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     _Call = Stream[HealthCheckRequest, HealthCheckResponse]
 
-log = logging.getLogger(__name__)
+log = get_logger("stigmer.health")
 
 NAME = "grpc.health.v1.Health"
 OVERALL = ""
@@ -57,29 +58,28 @@ class Monitor(HealthBase):
         self._serving = False
         self._draining = False
         self._changed = asyncio.Event()
-        self._polling: asyncio.Task[None] | None = None
+        self._polling = anyio.create_task_group()
 
     def __repr__(self) -> str:
         return f"<Monitor {'draining' if self._draining else 'serving' if self._serving else 'not serving'}>"
 
     async def __aenter__(self) -> Self:
         await self._poll_once()
-        self._polling = asyncio.create_task(self._poll(), name="health")
+        await self._polling.__aenter__()
+        self._polling.start_soon(self._poll, name="health")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.drain()
-        if self._polling is not None:
-            await asyncio.wait([self._polling])
+        await self._polling.__aexit__(kind, error, trace)
 
     def drain(self) -> None:
         """Answer NOT_SERVING from now on, and probe no more."""
         self._draining = True
         self._set(serving=False)
-        if self._polling is not None:
-            self._polling.cancel()
+        self._polling.cancel_scope.cancel()
 
     async def Check(self, stream: _Call) -> None:  # noqa: N802  # the method's name in the contract
         """Answer the state of one service.
@@ -124,16 +124,16 @@ class Monitor(HealthBase):
 
     async def _poll(self) -> None:
         while True:
-            await asyncio.sleep(self._interval_s)
+            await anyio.sleep(self._interval_s)
             await self._poll_once()
 
     async def _poll_once(self) -> None:
         try:
-            async with asyncio.timeout(self._timeout_s):
+            with anyio.fail_after(self._timeout_s):
                 await self._probe()
         except Exception as error:  # noqa: BLE001  # whatever a probe raises means that the server does not serve
             if self._serving:
-                log.warning("health: not serving: %r", error)
+                log.warning("Not serving", error=repr(error))
             self._set(serving=False)
         else:
             self._set(serving=not self._draining)

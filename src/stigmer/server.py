@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import os
 import signal
 import socket
@@ -16,9 +15,10 @@ from grpclib.encoding.base import CodecBase
 from grpclib.encoding.proto import ProtoCodec, ProtoStatusDetailsCodec
 
 from stigmer.errors import InvalidArgument
-from stigmer.listener import Listener
+from stigmer.logs import get_logger
 from stigmer.settings import split_address
 from stigmer.startup import StartupError
+from stigmer.transport.listener import Listener
 
 if TYPE_CHECKING:
     import ssl
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from grpclib._typing import IServable
     from grpclib.encoding.base import StatusDetailsCodecBase
 
-    from stigmer.h2tuning import Limits
+    from stigmer.transport.h2tuning import Limits
 
-log = logging.getLogger(__name__)
+log = get_logger("stigmer.server")
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 BACKLOG = 1024  # connections that may wait to be accepted
@@ -173,7 +173,7 @@ class Server:
         """
         with _stop_signals() as stop:
             name = signal.Signals(await stop).name
-            log.info("%s: draining for at most %g s; a second signal ends at once", name, grace_s)
+            log.info("Draining; a second signal ends at once", signal=name, grace_s=grace_s)
             if draining is not None:
                 draining()
             return await self.drain(grace_s)
@@ -195,7 +195,7 @@ def _stop_signals() -> Generator[asyncio.Future[int]]:
         if not first.done():
             first.set_result(number)
             return
-        log.warning("%s again: ending at once", signal.Signals(number).name)
+        log.warning("A second signal: ending at once", signal=signal.Signals(number).name)
         os._exit(128 + number)
 
     former = {number: signal.getsignal(number) for number in STOP_SIGNALS}

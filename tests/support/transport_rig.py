@@ -12,13 +12,13 @@ from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError
 
 from stigmer import errors
-from stigmer.http2 import deadline_of
+from stigmer.transport.http2 import deadline_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from stigmer.h2tuning import Limits
     from stigmer.server import Server
+    from stigmer.transport.h2tuning import Limits
 
 
 PEER = Path(__file__).with_name("transport_peer.py")

@@ -14,7 +14,7 @@ from stigmer.server import Server
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from stigmer.h2tuning import Limits
+    from stigmer.transport.h2tuning import Limits
 
 
 @pytest.fixture

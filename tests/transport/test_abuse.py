@@ -10,7 +10,7 @@ import pytest
 from hyperframe.frame import AltSvcFrame, PingFrame
 from transport_wire import Wire, connect, message
 
-from stigmer.h2tuning import Limits
+from stigmer.transport.h2tuning import Limits
 
 if TYPE_CHECKING:
     from transport_rig import Serve, Service
@@ -146,8 +146,8 @@ async def test_an_answered_call_that_the_client_does_not_end_is_forgotten(serve:
 async def test_a_peer_that_makes_us_answer_and_never_reads_is_dropped(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stigmer.connection.BACKLOG_BYTES", 100_000)
-    monkeypatch.setattr("stigmer.connection.LINGER_S", 0.05)
+    monkeypatch.setattr("stigmer.transport.connection.BACKLOG_BYTES", 100_000)
+    monkeypatch.setattr("stigmer.transport.connection.LINGER_S", 0.05)
     async with serve() as server, connect(server) as wire:
         assert await works(wire)
         wire.writer.transport.pause_reading()  # type: ignore[attr-defined]

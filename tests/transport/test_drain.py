@@ -13,8 +13,8 @@ import pytest
 from h2.events import ConnectionTerminated
 from transport_wire import connect, message
 
-from stigmer.connection import Connection
-from stigmer.h2tuning import Limits
+from stigmer.transport.connection import Connection
+from stigmer.transport.h2tuning import Limits
 
 if TYPE_CHECKING:
     from transport_rig import Serve, Service, Start

@@ -7,7 +7,7 @@ import certificates
 import pytest
 
 from stigmer.startup import StartupError
-from stigmer.tls import server_context
+from stigmer.transport.tls import server_context
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,9 +14,9 @@ from grpclib import protocol, server
 from grpclib.const import Status
 from grpclib.metadata import Deadline, decode_bin_value, encode_grpc_message
 
-from stigmer.connection import Connection, EventsProcessor
 from stigmer.errors import Cancelled
-from stigmer.h2tuning import Limits, new_connection
+from stigmer.transport.connection import Connection, EventsProcessor
+from stigmer.transport.h2tuning import Limits, new_connection
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
     from h2.config import H2Configuration
 
-    from stigmer.http2 import Headers, Stream
+    from stigmer.transport.http2 import Headers, Stream
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from grpclib.metadata import Deadline
     from grpclib.server import Stream as ServerStream
 
-    from stigmer.connection import Connection
+    from stigmer.transport.connection import Connection
 
 Headers = list[tuple[str, str]]
 FRAME_BYTES = 32 * 1024  # as much as one call may write before it looks again whether the peer reads

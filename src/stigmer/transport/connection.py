@@ -16,14 +16,14 @@ from h2.errors import ErrorCodes
 from h2.exceptions import DenialOfServiceError
 from hyperframe.frame import GoAwayFrame
 
-from stigmer.http2 import Stream
+from stigmer.transport.http2 import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from h2.events import DataReceived, Event, RequestReceived, StreamReset, WindowUpdated
 
-    from stigmer.h2tuning import Limits, TunedConnection
+    from stigmer.transport.h2tuning import Limits, TunedConnection
 
 log = logging.getLogger(__name__)
 
