@@ -58,28 +58,29 @@ class Monitor(HealthBase):
         self._serving = False
         self._draining = False
         self._changed = asyncio.Event()
-        self._polling = anyio.create_task_group()
+        self._tasks = anyio.create_task_group()
+        self._polling = anyio.CancelScope()
 
     def __repr__(self) -> str:
         return f"<Monitor {'draining' if self._draining else 'serving' if self._serving else 'not serving'}>"
 
     async def __aenter__(self) -> Self:
         await self._poll_once()
-        await self._polling.__aenter__()
-        self._polling.start_soon(self._poll, name="health")
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self._poll, name="health")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.drain()
-        await self._polling.__aexit__(kind, error, trace)
+        await self._tasks.__aexit__(kind, error, trace)
 
     def drain(self) -> None:
         """Answer NOT_SERVING from now on, and probe no more."""
         self._draining = True
         self._set(serving=False)
-        self._polling.cancel_scope.cancel()
+        self._polling.cancel()
 
     async def Check(self, stream: _Call) -> None:  # noqa: N802  # the method's name in the contract
         """Answer the state of one service.
@@ -123,9 +124,10 @@ class Monitor(HealthBase):
             changed.set()
 
     async def _poll(self) -> None:
-        while True:
-            await anyio.sleep(self._interval_s)
-            await self._poll_once()
+        with self._polling:
+            while True:
+                await anyio.sleep(self._interval_s)
+                await self._poll_once()
 
     async def _poll_once(self) -> None:
         try:
