@@ -7,26 +7,32 @@ unary call made inside it over the loopback joins.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from stigmer.call import CURRENT
 from stigmer.errors import Aborted
 from stigmer.logs import get_logger
 from stigmer.store.base import ConflictError, StoreError
 from stigmer.store.transaction import SealedError, Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 
     from stigmer.call import Call
     from stigmer.store.base import Store
-    from stigmer.store.transaction import Layer
+    from stigmer.store.layer import Layer
 
 T = TypeVar("T")
+Undo: TypeAlias = "Callable[[], Awaitable[None]]"
 
 MAX_RUNS = 100
 """How often a call is run before it gives up on a hot row."""
+UNDO_S = 10.0
+"""How long it may take to undo what a failed call made elsewhere."""
 
 log = get_logger("stigmer.unit_of_work")
 
@@ -37,6 +43,7 @@ class UnitOfWork:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._turns = Turns()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._apart: set[asyncio.Task[None]] = set()
 
     async def run(self, call: Call, once: Callable[[Transaction], Awaitable[T]]) -> T:
@@ -50,20 +57,34 @@ class UnitOfWork:
             Aborted: MAX_RUNS runs lost.
             Exception: what the last run raised.
         """
-        parent = call.parent.transaction if call.parent is not None else None
-        if parent is not None and not parent.sealed:
+        while (around := _running_around(call)) is not None:
             try:
-                return await self._joined(call, parent, once)
+                return await self._joined(call, *around, once)
             except SealedError:
-                log.debug("The call that this one joined has ended: running it on its own", method=call.method.path)
+                log.debug("The call that this one joined has ended: running it again", method=call.method.path)
+        if call.parent is not None:
+            await self._settle_apart()
         return await self._outermost(call, once)
 
-    async def _joined(self, call: Call, parent: Transaction, once: Callable[[Transaction], Awaitable[T]]) -> T:
-        call.attempt = call.parent.attempt if call.parent is not None else 1
-        async with self._run(call, Transaction(self._store, parent)) as transaction:
-            result = await once(transaction)
-            transaction.merge()
-            return result
+    async def settled(self) -> None:
+        """Wait for what goes on after calls have ended; before the store is closed."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _joined(
+        self, call: Call, outer: Call, parent: Transaction, once: Callable[[Transaction], Awaitable[T]]
+    ) -> T:
+        """Hand the staged writes to the parent; again where one that joined at the same time was faster."""
+        call.attempt = outer.attempt
+        for _ in range(MAX_RUNS):
+            try:
+                async with self._run(call, Transaction(self._store, parent)) as transaction:
+                    result = await once(transaction)
+                    transaction.merge()
+                    return result
+            except ConflictError as conflict:
+                log.debug("Lost a race within the transaction, running again", key="/".join(conflict.key))
+        raise _busy(call)
 
     async def _outermost(self, call: Call, once: Callable[[Transaction], Awaitable[T]]) -> T:
         async with self._turns.queue() as turn:
@@ -74,17 +95,23 @@ class UnitOfWork:
                     key = conflict.key
                 log.debug("Lost a race, running again", key="/".join(key), attempt=call.attempt)
                 await turn(key)
-        raise Aborted(
-            f"{call.method.name} lost {MAX_RUNS} races: try again when the resource is less busy", reason="CONTENTION"
-        )
+        raise _busy(call)
 
     async def _attempt(self, call: Call, once: Callable[[Transaction], Awaitable[T]]) -> T:
         async with self._run(call, Transaction(self._store)) as transaction:
             result = await once(transaction)
             layer, apart = transaction.seal()
             self._commit_apart(transaction, apart)
-            await transaction.commit(layer)
+            await self._commit(call, transaction, layer)
             return result
+
+    async def _commit(self, call: Call, transaction: Transaction, layer: Layer) -> None:
+        """Commit; where something was made elsewhere, the caller's going away must not hide whether it has to go."""
+        if not layer.undo:
+            await transaction.commit(layer)
+            return
+        made, layer.undo = layer.undo, []
+        await asyncio.shield(self._kept(_commit_or_undo(call, transaction, layer, made)))
 
     @asynccontextmanager
     async def _run(self, call: Call, transaction: Transaction) -> AsyncGenerator[Transaction]:
@@ -94,17 +121,30 @@ class UnitOfWork:
             yield transaction
         except BaseException:
             failed, apart = transaction.seal()
-            self._commit_apart(transaction, apart)
+            if not transaction.hand_up(apart):
+                self._commit_apart(transaction, apart)
             if failed.undo:
-                await asyncio.shield(_undo(failed))
+                made, failed.undo = failed.undo, []
+                await asyncio.shield(self._kept(_undo(call, made)))
             raise
 
     def _commit_apart(self, transaction: Transaction, layers: list[Layer]) -> None:
         """Commit what tasks that outlive the call were told is done."""
         for layer in layers:
-            task = asyncio.get_running_loop().create_task(_commit_alone(transaction, layer))
+            task = self._kept(_commit_alone(transaction, layer))
             self._apart.add(task)
             task.add_done_callback(self._apart.discard)
+
+    async def _settle_apart(self) -> None:
+        """Wait for such commits, so that those tasks see what they were told is done."""
+        while self._apart:
+            await asyncio.wait(self._apart)
+
+    def _kept(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
 
 class Turns:
@@ -154,6 +194,21 @@ class Turns:
             del self._interested[key], self._locks[key]
 
 
+def _running_around(call: Call) -> tuple[Call, Transaction] | None:
+    """The innermost call around this one whose run goes on, with its transaction; a streaming call has none."""
+    outer = call.parent
+    while outer is not None and not outer.method.server_streaming:
+        if outer.transaction is not None and not outer.transaction.sealed:
+            return outer, outer.transaction
+        outer = outer.parent
+    return None
+
+
+def _busy(call: Call) -> Aborted:
+    message = f"{call.method.name} lost {MAX_RUNS} races: try again when the resource is less busy"
+    return Aborted(message, reason="CONTENTION")
+
+
 async def _commit_alone(transaction: Transaction, layer: Layer) -> None:
     try:
         await transaction.commit(layer)
@@ -161,8 +216,18 @@ async def _commit_alone(transaction: Transaction, layer: Layer) -> None:
         log.exception("A call in a task that outlived its caller's call was lost", error=str(error))
 
 
-async def _undo(layer: Layer) -> None:
-    for action in reversed(layer.undo):
+async def _commit_or_undo(call: Call, transaction: Transaction, layer: Layer, made: Sequence[Undo]) -> None:
+    try:
+        await transaction.commit(layer)
+    except BaseException:
+        await _undo(call, made)
+        raise
+
+
+async def _undo(call: Call, made: Sequence[Undo]) -> None:
+    """Take back what a failed run made elsewhere; runs in a task of its own, whatever the call's deadline was."""
+    CURRENT.set(replace(call, parent=None, transaction=None, deadline_s=time.monotonic() + UNDO_S))
+    for action in reversed(made):
         try:
             await action()
         except Exception:  # the caller sees why its call failed, not why the cleaning up did

@@ -7,30 +7,28 @@ through it.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from stigmer.store.base import (
     ABSENT,
     Cascade,
     Change,
-    Changes,
+    ConflictError,
     Dependent,
     Page,
     Put,
     Query,
-    Remove,
     Require,
     Row,
     Store,
     StoreError,
     Window,
 )
+from stigmer.store.layer import Key, Layer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
-
-Key: TypeAlias = tuple[str, str]
 
 UNCOMMITTED = 1 << 62
 """Creation sequences from here on are provisional: staged rows are newer than every committed one."""
@@ -38,50 +36,6 @@ UNCOMMITTED = 1 << 62
 
 class SealedError(StoreError):
     """The transaction has ended; what was staged in the nested one has to be done again on its own."""
-
-
-@dataclass(slots=True)
-class Layer:
-    """Staged writes of one task, in a form that can be laid over others.
-
-    `removes` maps to the revision expected; None for any; ABSENT takes back a creation staged in a layer below.
-    """
-
-    task: asyncio.Task[object] | None = None
-    puts: dict[Key, Put] = field(default_factory=dict)
-    removes: dict[Key, int | None] = field(default_factory=dict)
-    cascades: list[Cascade] = field(default_factory=list)
-    requires: dict[Key, Require] = field(default_factory=dict)
-    after_commit: list[Callable[[], None]] = field(default_factory=list)
-    undo: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
-
-    def lay(self, upper: Layer) -> None:
-        """Take in the writes of a layer above this one."""
-        for key, expected in upper.removes.items():
-            self.remove(key, expected)
-        self.puts.update(upper.puts)
-        self.cascades.extend(upper.cascades)
-        self.requires.update(upper.requires)
-        self.after_commit.extend(upper.after_commit)
-        self.undo.extend(upper.undo)
-
-    def remove(self, key: Key, expected: int | None) -> None:
-        """Take a row out of this layer, and out of those below; nothing here relies on it any more."""
-        self.puts.pop(key, None)
-        self.requires.pop(key, None)
-        if expected == ABSENT:
-            self.removes.setdefault(key, ABSENT)
-        else:
-            self.removes[key] = expected
-
-    def changes(self) -> Changes:
-        """What a store has to write."""
-        return Changes(
-            removes=[Remove(*key, expected) for key, expected in self.removes.items() if expected != ABSENT],
-            cascades=self.cascades,
-            puts=list(self.puts.values()),
-            requires=list(self.requires.values()),
-        )
 
 
 class Transaction:
@@ -92,12 +46,14 @@ class Transaction:
         parent: the transaction that this one joins; its staged writes are seen, and `merge` hands ours to it.
     """
 
-    __slots__ = ("_layers", "_parent", "_provisional", "_store", "sealed", "task")
+    __slots__ = ("_closed", "_layers", "_parent", "_provisional", "_seen", "_store", "sealed", "task")
 
     def __init__(self, store: Store, parent: Transaction | None = None) -> None:
         self._store = store
         self._parent = parent
         self._layers: list[Layer] = []
+        self._closed = 0  # so many layers are not written to any more: a nested transaction has seen them
+        self._seen = parent._shown() if parent is not None else 0  # noqa: SLF001 - the same class
         self._provisional = UNCOMMITTED
         self.sealed = False
         self.task = asyncio.current_task()
@@ -182,14 +138,26 @@ class Transaction:
 
         Raises:
             SealedError: the parent has ended; nothing was handed over.
+            ConflictError: what another one handed over meanwhile does not go with it; nothing was handed over.
         """
         parent = self._parent
         if parent is None or parent.sealed:
             raise SealedError("the call that this one joined has ended")
-        self.sealed = True
-        layer = self._folded(self._layers)
-        layer.task = self.task
-        parent._layers.append(layer)  # noqa: SLF001 - the same class
+        mine = self._folded(self._layers)
+        for faster in parent._layers[self._seen :]:  # noqa: SLF001 - the same class
+            lost = mine.lost_to(faster)
+            if lost is not None:
+                raise ConflictError(lost)
+        whole, apart = self.seal()
+        whole.task = self.task
+        self.hand_up([whole, *apart])
+
+    def hand_up(self, layers: Sequence[Layer]) -> bool:
+        """Give layers to the parent; False where there is none, or it has ended."""
+        if self._parent is None or self._parent.sealed:
+            return False
+        self._parent._layers.extend(layers)  # noqa: SLF001 - the same class
+        return True
 
     def seal(self) -> tuple[Layer, list[Layer]]:
         """End the transaction: later calls no longer join it.
@@ -226,9 +194,13 @@ class Transaction:
         return whole
 
     def _own(self) -> Layer:
-        if not self._layers or self._layers[-1].task is not None:
+        if len(self._layers) == self._closed or self._layers[-1].task is not None:
             self._layers.append(Layer())
         return self._layers[-1]
+
+    def _shown(self) -> int:
+        self._closed = len(self._layers)
+        return self._closed
 
     def _next_provisional(self) -> int:
         if self._parent is not None:
