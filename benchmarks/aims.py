@@ -1,0 +1,61 @@
+"""What the project wants of its figures, and whether this run shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+from benchmarks.rounds import mid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from benchmarks.rounds import Row
+
+
+@dataclass(frozen=True)
+class Aim:
+    """One aim.
+
+    Attributes:
+        text: what is wanted.
+        found: what was measured, in words.
+        met: whether that is enough.
+        workload: which of `profiling.WORKLOADS` shows where the time goes; empty for none.
+    """
+
+    text: str
+    found: str
+    met: bool
+    workload: str
+
+
+def judge(rows: Mapping[str, Row]) -> list[Aim]:
+    """Every aim; the medians of the ratios decide. Without uvloop, which is an extra."""
+    aims = [
+        _slowdown("create costs at 100,000 rows at most 1.2 times as much as at 100", rows["create at many"], "create"),
+        _slowdown("getByReference likewise, any row asked for", rows["getByReference at many"], "getByReference"),
+        _share("get has at least 1/2 of the bare echo's rate (64 callers)", rows["get 64"], 1 / 2, "get"),
+        _share("durable create has at least 1/3 of it", rows["create 64"], 1 / 3, "create"),
+        _loopback("loopback get takes at most 1/5 of the same get over TCP (1 caller)", rows["loopback get"], 5),
+        _loopback("with the row cache off, at most 1/3 of it", rows["loopback get uncached"], 3),
+    ]
+    rate = mid(rows["subscribe"].subject)
+    aims.append(Aim("20,000 subscribe deliveries a second", f"{rate:,.0f}", rate >= 20_000, "subscribe"))
+    return aims
+
+
+def _slowdown(text: str, row: Row, workload: str) -> Aim:
+    times = median(1 / ratio for ratio in row.ratios())
+    return Aim(text, f"{times:.2f} times", times <= 1.2, workload)
+
+
+def _share(text: str, row: Row, least: float, workload: str) -> Aim:
+    ratio = median(row.ratios())
+    return Aim(text, f"{ratio:.2f}", ratio >= least, workload)
+
+
+def _loopback(text: str, row: Row, times: int) -> Aim:
+    ratio = median(1 / one for one in row.ratios())
+    return Aim(text, f"{ratio:.3f} (1/{1 / ratio:.1f})", ratio <= 1 / times, "")

@@ -1,0 +1,103 @@
+"""Servers under test, each a process of its own: `stigmer serve`, the same with a profiler, and the bare echo."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+Address = tuple[str, int]
+ROOT = Path(__file__).resolve().parent.parent
+START_S = 30.0
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that listens."""
+
+    address: Address
+    pid: int
+
+    def cpu_s(self) -> float:
+        """The processor time that it has used; 0 where the system does not tell (it does on Linux)."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def stigmer(directory: Path, *, uvloop: bool = False) -> Iterator[Running]:
+    """`stigmer serve` on a data directory."""
+    with _process(["-m", "stigmer", *_serve(directory, uvloop=uvloop)], directory) as running:
+        yield running
+
+
+@contextmanager
+def profiled(directory: Path, report: Path) -> Iterator[Running]:
+    """`stigmer serve` under the sampling profiler, which writes its report when it stops."""
+    module = "benchmarks.profiled_server"
+    with _process(["-m", module, str(report), *_serve(directory, uvloop=False)], directory) as running:
+        os.kill(running.pid, signal.SIGUSR1)
+        yield running
+
+
+@contextmanager
+def echo(*, uvloop: bool = False) -> Iterator[Running]:
+    """The bare grpclib server."""
+    with _process(["-m", "benchmarks.echo_server", "PORT", *(["uvloop"] if uvloop else [])], ROOT) as running:
+        yield running
+
+
+def _serve(directory: Path, *, uvloop: bool) -> list[str]:
+    loop = "--uvloop" if uvloop else "--no-uvloop"
+    return ["serve", "--listen", "127.0.0.1:PORT", "--data-dir", str(directory), "--log-level", "warning", loop]
+
+
+@contextmanager
+def _process(arguments: Sequence[str], home: Path) -> Iterator[Running]:
+    port = _free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("STIGMER_")}
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    environment |= {"HOME": str(home), "PYTHONPATH": path}
+    command = [sys.executable, *(argument.replace("PORT", str(port)) for argument in arguments)]
+    process = subprocess.Popen(command, env=environment, cwd=ROOT)
+    try:
+        _wait_for(port, process)
+        yield Running(("127.0.0.1", port), process.pid)
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + START_S
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+    raise RuntimeError(f"the server did not start: {process.args!r}")
