@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from stigmer.store.base import Store
     from store_rows import Opener
+
+    from stigmer.store.base import Store
 
 BACKENDS: dict[str, Callable[[Path], AbstractAsyncContextManager[Store]]] = {
     "sqlite": SqliteStore,

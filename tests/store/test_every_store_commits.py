@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-
 from store_rows import (
     CHILDREN,
     bare,
@@ -23,6 +22,7 @@ from store_rows import (
     together,
     updating,
 )
+
 from stigmer.store.base import ABSENT, Changes, ConflictError, Put, Query, Remove, Window
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-
 from store_rows import bare, changed, child, created, creating, ids, removing, row, updating
+
 from stigmer.store.base import Query, Through, Window
 
 if TYPE_CHECKING:

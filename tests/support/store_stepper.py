@@ -23,7 +23,7 @@ async def after_iterations(number: int, coroutine: Coroutine[Any, Any, T]) -> T 
 
 
 class Suspensions:
-    """An awaitable that runs a coroutine, and calls `at_point` before the task waits for the chosen suspension's future.
+    """Runs a coroutine when awaited; calls `at_point` with the future that it is about to wait for at one suspension.
 
     Attributes:
         count: how many times the coroutine was suspended.

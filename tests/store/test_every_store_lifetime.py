@@ -1,0 +1,110 @@
+"""Opening, closing and reopening of every store."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from store_rows import bare, cascading, changed, child, created, creating, ids, removing, row, together, updating
+
+from stigmer.store.base import Query, StoreUnavailableError, Window
+
+if TYPE_CHECKING:
+    from store_rows import Opener
+
+    from stigmer.store.base import Store
+
+
+async def test_reopening_finds_everything(opener: Opener) -> None:
+    async with opener() as store:
+        rows = await created(store, *(row(f"r{n}", ("tag", f"t{n % 2}"), namespace="n") for n in range(6)))
+        await created(store, child("c", "r5"))
+        await store.commit(updating(changed(rows[0], b"second", ("tag", "t1"))))
+        await store.commit(together(removing(rows[5]), cascading("r5")))
+        before = [bare(one) for one in (await store.page(Query("Thing"), Window(None))).rows]
+    async with opener() as store:
+        page = await store.page(Query("Thing"), Window(None))
+        assert [bare(one) for one in page.rows] == before
+        assert page.total == 5
+        assert await ids(store, ("tag", "t1")) == ["r3", "r1", "r0"]
+        assert await ids(store, kind="Child") == []
+        found = await store.by_slug("Thing", "r0", "n")
+        assert found is not None
+        assert found.data == b"second"
+
+
+async def test_revisions_and_sequences_go_on_after_reopening(opener: Opener) -> None:
+    async with opener() as store:
+        first, second = await created(store, row("a"), row("b"))
+        (gone,) = await store.commit(removing(second))
+    async with opener() as store:
+        (third,) = await created(store, row("c"))
+        assert third.revision > gone.revision > first.revision
+        assert third.sequence > second.sequence
+
+
+async def test_the_same_store_opens_again(opener: Opener) -> None:
+    store = opener()
+    async with store as opened:
+        await created(opened, row("a"))
+    async with opener() as other:
+        await other.commit(removing(await other.get("Thing", "a")))
+    async with store as opened:
+        assert await opened.get("Thing", "a") is None
+        await created(opened, row("a"))
+
+
+async def check_unavailable(store: Store) -> None:
+    for call in (
+        store.get("Thing", "a"),
+        store.by_slug("Thing", "a", ""),
+        store.by_slug_anywhere("Thing", "a"),
+        store.page(Query("Thing"), Window(1)),
+        store.commit(creating(row("b"))),
+        store.probe(),
+    ):
+        with pytest.raises(StoreUnavailableError):
+            await call
+
+
+async def test_a_closed_store_is_unavailable(opener: Opener) -> None:
+    async with opener() as store:
+        await created(store, row("a"))
+        assert await store.get("Thing", "a") is not None
+        await store.probe()
+    await check_unavailable(store)
+
+
+async def test_calls_that_wait_when_the_store_closes_end_and_what_was_acknowledged_is_kept(opener: Opener) -> None:
+    async with opener() as store:
+        commits = [asyncio.ensure_future(store.commit(creating(row(f"r{n}")))) for n in range(600)]
+        reads = [asyncio.ensure_future(store.page(Query("Thing"), Window(1))) for _ in range(20)]
+        await asyncio.sleep(0)
+    results = await asyncio.gather(*commits, return_exceptions=True)
+    answers = await asyncio.gather(*reads, return_exceptions=True)
+    acknowledged = {f"r{n}" for n, result in enumerate(results) if not isinstance(result, BaseException)}
+    for failed in (answer for answer in (*results, *answers) if isinstance(answer, BaseException)):
+        assert isinstance(failed, StoreUnavailableError)
+    async with opener() as store:
+        assert set(await ids(store)) == acknowledged
+
+
+async def test_a_close_that_is_cancelled_still_closes(opener: Opener) -> None:
+    for iterations in range(8):
+        store = await opener().__aenter__()
+        commits = [asyncio.ensure_future(store.commit(creating(row(f"r{iterations}.{n}")))) for n in range(300)]
+        await asyncio.sleep(0)
+        closing = asyncio.ensure_future(store.__aexit__(None, None, None))  # type: ignore[attr-defined]  # it is one
+        for _ in range(iterations):
+            await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait((closing,))
+        results = await asyncio.gather(*commits, return_exceptions=True)
+        acknowledged = {change.id for result in results if not isinstance(result, BaseException) for change in result}
+        if iterations:  # a task that is cancelled before its first step never ran
+            await check_unavailable(store)
+        else:
+            await store.__aexit__(None, None, None)  # type: ignore[attr-defined]  # it is one
+        async with opener() as again:
+            assert acknowledged <= set(await ids(again))
