@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import samples
@@ -10,9 +10,6 @@ from conformance import Resources, invalid, is_id, taken
 from conformance_facts import EXECUTION_CONTEXT, KINDS, KindFacts
 
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadataVersion as Version
-
-if TYPE_CHECKING:
-    from conformance_broken import Broken
 
 APPLIED = [facts for facts in KINDS if "apply" in facts.rpcs]
 
@@ -122,11 +119,9 @@ async def test_apply_needs_the_fixed_field_to_create_and_keeps_it_to_update(
     await invalid(kind.apply(empty), f"spec.{name}")
 
 
-CASES = [pytest.param(facts, broken, id=f"{facts}-{broken}") for facts in APPLIED for broken in facts.broken]
-
-
-@pytest.mark.parametrize(("facts", "broken"), CASES)
-async def test_apply_names_every_broken_field(facts: KindFacts, broken: Broken, channel: Any) -> None:
-    resource = facts.make()
-    broken.spoil(resource)
-    await invalid(Resources(facts, channel).apply(resource), *broken.fields)
+async def test_apply_names_every_broken_field(applied: Resources, subtests: pytest.Subtests) -> None:
+    for broken in applied.facts.broken:
+        with subtests.test(str(broken)):
+            resource = applied.facts.make()
+            broken.spoil(resource)
+            await invalid(applied.apply(resource), *broken.fields)

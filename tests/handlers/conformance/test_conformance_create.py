@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import samples
@@ -18,10 +18,6 @@ from stigmer._gen.ai.stigmer.commons.apiresource import (
     ApiResourceAuditInfo,
     ApiResourceMetadataVersion,
 )
-from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceOwnerScope as Scope
-
-if TYPE_CHECKING:
-    from conformance_broken import Broken
 
 
 async def test_create_keeps_what_the_caller_owns(kind: Resources) -> None:
@@ -85,23 +81,24 @@ async def test_create_takes_no_status_from_the_caller(kind: Resources) -> None:
     assert getattr(status, "phase", 1) == 1
 
 
-@pytest.mark.parametrize(
-    ("name", "slug"),
-    [
-        ("My {}", "my-{}"),
-        ("  spaces   and --- hyphens {} ", "spaces-and-hyphens-{}"),
-        ("Ünïcode {} №5", "ncode-{}-5"),
-        ("dots.and_under/{}", "dotsandunder{}"),
-        ("\u212aelvin {}", "kelvin-{}"),
-        ("日本 {}", "{}"),
-        ("x" * 300 + "{}", "x" * 300 + "{}"),
-        ("tab\tand\nline {}", "tabandline-{}"),
-    ],
-)
-async def test_a_slug_is_made_of_the_name(kind: Resources, name: str, slug: str) -> None:
-    number = samples.unique("n").replace("-", "")
-    made = await kind.created(name=name.format(number))
-    assert (made.metadata.name, made.metadata.slug) == (name.format(number), slug.format(number))
+NAMES = {
+    "My {}": "my-{}",
+    "  spaces   and --- hyphens {} ": "spaces-and-hyphens-{}",
+    "Ünïcode {} №5": "ncode-{}-5",
+    "dots.and_under/{}": "dotsandunder{}",
+    "\u212aelvin {}": "kelvin-{}",
+    "日本 {}": "{}",
+    "x" * 300 + "{}": "x" * 300 + "{}",
+    "tab\tand\nline {}": "tabandline-{}",
+}
+
+
+async def test_a_slug_is_made_of_the_name(kind: Resources, subtests: pytest.Subtests) -> None:
+    for name, slug in NAMES.items():
+        with subtests.test(name):
+            number = samples.unique("n").replace("-", "")
+            made = await kind.created(name=name.format(number))
+            assert (made.metadata.name, made.metadata.slug) == (name.format(number), slug.format(number))
 
 
 async def test_a_slug_that_is_given_is_kept(kind: Resources) -> None:
@@ -165,20 +162,18 @@ MALFORMED = ["{}", "{}-", "{}-1", "banana", f"zzz-{NOBODY}", f"{{}}-{NOBODY.uppe
              f"{{}}-u{NOBODY[1:]}", f"{{}}-8{NOBODY[1:]}", f"{{}}-{NOBODY}\n", f" {{}}-{NOBODY}"]  # fmt: skip
 
 
-@pytest.mark.parametrize("id_", MALFORMED)
-async def test_a_malformed_id_is_refused(kind: Resources, id_: str) -> None:
-    await invalid(kind.create(await kind.sample(id=id_.format(kind.facts.prefix))), "metadata.id")
+async def test_a_malformed_id_is_refused(kind: Resources, subtests: pytest.Subtests) -> None:
+    for malformed in MALFORMED:
+        with subtests.test(malformed):
+            await invalid(kind.create(await kind.sample(id=malformed.format(kind.facts.prefix))), "metadata.id")
 
 
-CASES = [pytest.param(facts, broken, id=f"{facts}-{broken}") for facts in KINDS for broken in facts.broken]
-
-
-@pytest.mark.parametrize(("facts", "broken"), CASES)
-async def test_create_names_every_broken_field(facts: KindFacts, broken: Broken, channel: Any) -> None:
-    kind = Resources(facts, channel)
-    resource = await kind.sample()
-    broken.spoil(resource)
-    await invalid(kind.create(resource), *broken.fields)
+async def test_create_names_every_broken_field(kind: Resources, subtests: pytest.Subtests) -> None:
+    for broken in kind.facts.broken:
+        with subtests.test(str(broken)):
+            resource = await kind.sample()
+            broken.spoil(resource)
+            await invalid(kind.create(resource), *broken.fields)
 
 
 FIXED = [pytest.param(facts, name, id=f"{facts}-{name}") for facts in KINDS[1:3] for name in facts.fixed]
@@ -191,16 +186,11 @@ async def test_create_needs_the_reference_that_is_fixed_later(facts: KindFacts, 
     await invalid(Resources(facts, channel).create(resource), f"spec.{name}")
 
 
-SCOPES = [pytest.param(facts, scope, id=f"{facts}-{scope.name}") for facts in KINDS for scope in facts.scopes]
-
-
-@pytest.mark.parametrize("org", ["", "acme"])
-@pytest.mark.parametrize(("facts", "scope"), SCOPES)
-async def test_every_allowed_scope_is_kept_with_and_without_an_org(
-    facts: KindFacts, scope: Scope, org: str, channel: Any
-) -> None:
-    made = await Resources(facts, channel).created(owner_scope=scope, org=org)
-    assert (made.metadata.owner_scope, made.metadata.org) == (scope, org)
+async def test_every_allowed_scope_is_kept_with_and_without_an_org(kind: Resources) -> None:
+    for scope in kind.facts.scopes:
+        for org in ("", "acme"):
+            made = await kind.created(owner_scope=scope, org=org)
+            assert (made.metadata.owner_scope, made.metadata.org) == (scope, org)
 
 
 async def test_nothing_of_a_refused_create_is_kept(slugged: Resources) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import samples
@@ -12,9 +12,6 @@ from google.rpc import error_details_pb2 as rpc
 from grpclib.const import Status
 
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadataVersion as Version
-
-if TYPE_CHECKING:
-    from conformance_broken import Broken
 
 UPDATED = [facts for facts in KINDS if "update" in facts.rpcs]
 
@@ -163,16 +160,15 @@ async def test_every_fixed_field_that_is_changed_is_named(executions: Resources)
     await invalid(executions.update(made), "spec.session_id", "spec.agent_id")
 
 
-CASES = [pytest.param(facts, broken, id=f"{facts}-{broken}") for facts in UPDATED for broken in facts.broken]
-
-
-@pytest.mark.parametrize(("facts", "broken"), CASES)
-async def test_update_names_every_broken_field(facts: KindFacts, broken: Broken, channel: Any) -> None:
-    kind = Resources(facts, channel)
-    made = await kind.created()
-    made.metadata.slug = ""
-    broken.spoil(made)
-    await invalid(kind.update(made), *broken.fields)
+async def test_update_names_every_broken_field(updated: Resources, subtests: pytest.Subtests) -> None:
+    stored = await updated.created()
+    for broken in updated.facts.broken:
+        with subtests.test(str(broken)):
+            made = await updated.get(stored.metadata.id)
+            made.metadata.slug = ""
+            broken.spoil(made)
+            await invalid(updated.update(made), *broken.fields)
+    assert await updated.get(stored.metadata.id) == stored
 
 
 def _keep(facts: KindFacts, made: Any, change: Any) -> None:
