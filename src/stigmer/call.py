@@ -55,6 +55,35 @@ class Call:
     drained: bool = False
     resource_id: str = ""
 
+    @classmethod
+    def within(
+        cls,
+        parent: Call | None,
+        method: Method,
+        metadata: MultiDict[str | bytes] | None = None,
+        deadline_s: float | None = None,
+    ) -> Call:
+        """A call made in this process, inside `parent`: it inherits request id, caller and deadline."""
+        call = cls(method, MultiDict() if metadata is None else metadata, deadline_s, parent=parent)
+        if parent is not None:
+            call.request_id, call.caller = parent.request_id, parent.caller
+            limits = [limit for limit in (deadline_s, parent.deadline_s) if limit is not None]
+            call.deadline_s = min(limits, default=None)
+        return call
+
 
 CURRENT: ContextVar[Call | None] = ContextVar("stigmer_call", default=None)
 """The call that the running task works on."""
+
+
+class working_on:  # noqa: N801 - a context manager, used like a function
+    """The call is the current one. Not to be held across a yield of a generator, which has its reader's context."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __enter__(self) -> None:
+        self._token = CURRENT.set(self._call)
+
+    def __exit__(self, _kind: object, _error: object, _trace: object) -> None:
+        CURRENT.reset(self._token)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from grpclib.const import Handler, Status
@@ -16,7 +17,7 @@ from grpclib.exceptions import GRPCError
 from multidict import MultiDict
 
 from stigmer import codec
-from stigmer.call import CURRENT, Call
+from stigmer.call import CURRENT, Call, working_on
 from stigmer.descriptors import Method
 from stigmer.errors import DeadlineExceeded, InvalidArgument, StigmerError, Unavailable, Unimplemented
 from stigmer.interceptors import Interceptor, built_in
@@ -91,6 +92,7 @@ class Edge:
 
         async def func(stream: Stream[Any, Any]) -> None:
             call = _call_of(stream, route.method)
+            CURRENT.set(call)  # the task is the call's own
             with _as_status():
                 await serve(stream, route, call)
 
@@ -103,6 +105,7 @@ class Edge:
 
         async def func(stream: Stream[Any, Any]) -> None:
             call = _call_of(stream, method)
+            CURRENT.set(call)
 
             async def end(_call: Call, _request: object) -> Any:  # noqa: ANN401 - there is no reply to pass on
                 await shape.func(stream)
@@ -114,30 +117,22 @@ class Edge:
         return Handler(*shape._replace(func=_with_encodings(func)))
 
     async def _serve_unary(self, stream: Stream[Any, Any], route: Route, call: Call) -> None:
-        request = await self._receive(stream, route, call)
-        token = CURRENT.set(call)
-        try:
-            reply = await route.unary(call, request)
-        finally:
-            CURRENT.reset(token)
-        await stream.send_message(reply)
+        await stream.send_message(await route.unary(call, partial(self._receive, stream)))
 
     async def _serve_stream(self, stream: Stream[Any, Any], route: Route, call: Call) -> None:
-        request = await self._receive(stream, route, call)
-        await self._until_drained(call, _pump(stream, route, call, request))
+        await self._until_drained(call, _pump(stream, route.stream(call, partial(self._receive, stream)), call))
 
-    async def _receive(self, stream: Stream[Any, Any], route: Route, call: Call) -> betterproto2.Message:
-        """The request; what is wrong with it is a call too, refused through the interceptors."""
-        try:
-            if self._draining:
-                raise Unavailable(DRAINING)
-            wire = await stream.recv_message()
-            if wire is None:
-                raise InvalidArgument.of("", "the call has no request message")
-            return route.arrive(call, wire)
-        except StigmerError as error:
-            await route.refuse(call, error)
-            raise
+    async def _receive(self, stream: Stream[Any, Any]) -> Message:
+        self._refuse_if_draining()
+        wire: Message | None = await stream.recv_message()
+        self._refuse_if_draining()
+        if wire is None:
+            raise InvalidArgument.of("", "the call has no request message")
+        return wire
+
+    def _refuse_if_draining(self) -> None:
+        if self._draining:
+            raise Unavailable(DRAINING)
 
     async def _until_drained(self, call: Call, work: Awaitable[Any]) -> None:
         """Do the work of a call that may last; end it with UNAVAILABLE when the server stops."""
@@ -166,13 +161,9 @@ class Edge:
             GRPCError: as over the network.
         """
         with _as_status():
-            route, call = self._local(path, metadata, deadline_s)
-            arrived = await self._arrive(route, call, request)
-            token = CURRENT.set(call)
-            try:
-                return decoded(await route.unary(call, arrived))
-            finally:
-                CURRENT.reset(token)
+            route, call = self._local(path, request, metadata, deadline_s)
+            with working_on(call):
+                return decoded(await route.unary(call, partial(_converted, request)))
 
     async def stream(
         self, path: str, request: betterproto2.Message, metadata: MultiDict[str | bytes], deadline_s: float | None
@@ -183,28 +174,24 @@ class Edge:
             GRPCError: as over the network.
         """
         with _as_status():
-            route, call = self._local(path, metadata, deadline_s)
-            arrived = await self._arrive(route, call, request)
-            async with aclosing(route.stream(call, arrived)) as replies:
-                async for reply in replies:
+            route, call = self._local(path, request, metadata, deadline_s)
+            async with aclosing(route.stream(call, partial(_converted, request))) as replies:
+                while True:
+                    with working_on(call):  # not across the yield: the reader has the context then
+                        reply = await anext(replies, None)
+                    if reply is None:
+                        return
                     yield decoded(reply)
 
-    def _local(self, path: str, metadata: MultiDict[str | bytes], deadline_s: float | None) -> tuple[Route, Call]:
+    def _local(
+        self, path: str, request: betterproto2.Message, metadata: MultiDict[str | bytes], deadline_s: float | None
+    ) -> tuple[Route, Call]:
         route = self._routes.get(path)
         if route is None:
-            raise Unimplemented(f"no such method: {path}")
-        call = Call(route.method, metadata, deadline_s, parent=CURRENT.get())
-        if call.parent is not None:
-            call.caller = call.parent.caller
-            call.deadline_s = _sooner(deadline_s, call.parent.deadline_s)
-        return route, call
-
-    async def _arrive(self, route: Route, call: Call, request: betterproto2.Message) -> betterproto2.Message:
-        try:
-            return route.arrive(call, codec.to_wire(request))
-        except StigmerError as error:
-            await route.refuse(call, error)
-            raise
+            raise Unimplemented(f"unknown method {path}")
+        if not isinstance(request, route.request):
+            raise TypeError(f"{path} wants {route.request.__qualname__}, not {type(request).__qualname__}")
+        return route, Call.within(CURRENT.get(), route.method, metadata, deadline_s)
 
 
 class EdgeCodec(CodecBase):
@@ -258,15 +245,16 @@ def _peer(stream: Stream[Any, Any]) -> str:
     return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else str(address or "")
 
 
-def _sooner(one: float | None, other: float | None) -> float | None:
-    return min((limit for limit in (one, other) if limit is not None), default=None)
+async def _converted(request: betterproto2.Message) -> Message:
+    """A wire message of its own, so that the caller's is never touched."""
+    return codec.to_wire(request)
 
 
-async def _pump(stream: Stream[Any, Any], route: Route, call: Call, request: betterproto2.Message) -> None:
+async def _pump(stream: Stream[Any, Any], work: AsyncGenerator[Reply, None], call: Call) -> None:
     """Send what the handler gives, until the deadline passes, the reader's slowness included."""
     scope = asyncio.timeout(None) if call.deadline_s is None else until(call.deadline_s)
     try:
-        async with scope, aclosing(route.stream(call, request)) as replies:
+        async with scope, aclosing(work) as replies:
             async for reply in replies:
                 await stream.send_message(reply)
     except TimeoutError:

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import re
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from stigmer import descriptors
-from stigmer.call import CURRENT, Call
+from stigmer.call import CURRENT, Call, working_on
 from stigmer.pipeline import Endpoint, Pipeline, StreamStep, decoded
 
 if TYPE_CHECKING:
@@ -87,16 +88,14 @@ def _member(method: Method, endpoint: Endpoint) -> Callable[..., Awaitable[Any] 
     """A method of the generated service: the pipeline alone, with no interceptors."""
 
     async def unary(_self: object, message: betterproto2.Message) -> betterproto2.Message:
-        call = Call(method, parent=CURRENT.get())
-        token = CURRENT.set(call)
-        try:
+        call = Call.within(CURRENT.get(), method)
+        with working_on(call):
             return decoded(await endpoint.unary(call, message))
-        finally:
-            CURRENT.reset(token)
 
     async def stream(_self: object, message: betterproto2.Message) -> AsyncIterator[betterproto2.Message]:
-        async for reply in endpoint.stream(Call(method), message):
-            yield decoded(reply)
+        async with aclosing(endpoint.stream(Call.within(CURRENT.get(), method), message)) as replies:
+            async for reply in replies:
+                yield decoded(reply)
 
     return stream if method.server_streaming else unary
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from grpclib.metadata import decode_metadata, encode_metadata
 from multidict import MultiDict
 
 if TYPE_CHECKING:
@@ -57,12 +58,16 @@ class LoopbackChannel:
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
     ) -> LoopbackStream:
-        """A call to the method `name`; `timeout` is in seconds, and wins over `deadline`."""
+        """A call to the method `name`; of `timeout` (in seconds) and `deadline` the sooner counts.
+
+        Raises:
+            ValueError, TypeError: a key or a value of the metadata could not be sent over a network either.
+        """
         del request_type, reply_type  # the messages tell
-        if timeout is None and deadline is not None:
-            timeout = deadline.time_remaining()
-        deadline_s = time.monotonic() + timeout if timeout is not None else None
-        sent: MultiDict[str | bytes] = MultiDict(metadata or ())
+        limits = [timeout] if timeout is not None else []
+        limits += [deadline.time_remaining()] if deadline is not None else []
+        deadline_s = time.monotonic() + min(limits) if limits else None
+        sent = decode_metadata(encode_metadata(metadata)) if metadata else MultiDict[str | bytes]()
         return LoopbackStream(self._door, name, sent, deadline_s, streaming=bool(cardinality.value.server_streaming))
 
 
@@ -75,6 +80,7 @@ class LoopbackStream:
         self._door = door
         self._call: tuple[Any, ...] = (path, metadata, deadline_s)
         self._streaming = streaming
+        self._called = False
         self._request: betterproto2.Message | None = None
         self._replies: AsyncGenerator[betterproto2.Message, None] | None = None
 
@@ -105,6 +111,9 @@ class LoopbackStream:
             raise RuntimeError("send the request first")
         path, metadata, deadline_s = self._call
         if not self._streaming:
+            if self._called:
+                return None
+            self._called = True
             return await self._door.unary(path, self._request, metadata, deadline_s)
         if self._replies is None:
             self._replies = self._door.stream(path, self._request, metadata, deadline_s)

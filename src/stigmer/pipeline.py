@@ -6,6 +6,7 @@ debug log line with its duration; both bear the attempt, because a lost race run
 
 from __future__ import annotations
 
+import contextlib
 import time
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -18,10 +19,11 @@ from stigmer.logs import get_logger
 from stigmer.store.transaction import Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping
 
     import betterproto2
     from google.protobuf.message import Message
+    from opentelemetry.trace import Span
 
     from stigmer.call import Call
     from stigmer.ids import IdSource
@@ -169,26 +171,30 @@ class Pipeline:
         Raises:
             StigmerError: a step refuses the call.
         """
-        with tracer.start_as_current_span(self.name, attributes=_attributes(ctx)) as span:
-            started = time.perf_counter()
-            for step in self.steps:
-                await _run_step(step, ctx, traced=span.is_recording())
+        started = time.perf_counter()
+        with tracer.start_as_current_span(self.name, attributes=_attributes(ctx)) as span, _outcome(span):
+            await self._run_steps(ctx, traced=span.is_recording())
             _log_done("Pipeline done", self.name, ctx, started)
 
+    async def _run_steps(self, ctx: Context, *, traced: bool) -> None:
+        for step in self.steps:
+            await _run_step(step, ctx, traced=traced)
+
     async def stream(self, ctx: Context) -> AsyncGenerator[Reply, None]:
-        """Run the steps, then give what the last one gives."""
-        await self.run(ctx)
+        """Run the steps, then give what the last one gives. No span is current while the reader has a reply."""
         if self.last is None:
             raise TypeError(f"{self.name} does not end in a StreamStep")
-        span = tracer.start_span(step_name(self.last), attributes=_attributes(ctx))
         started = time.perf_counter()
-        try:
-            async with aclosing(self.last.stream(ctx)) as replies:
-                async for reply in replies:
-                    yield reply
-        finally:
-            span.end()
-            _log_done("Step done", step_name(self.last), ctx, started)
+        with _spanning(self.name, ctx) as span:
+            with trace.use_span(span):
+                await self._run_steps(ctx, traced=span.is_recording())
+            last = step_name(self.last)
+            with _spanning(last, ctx, span):
+                async with aclosing(self.last.stream(ctx)) as replies:
+                    async for reply in replies:
+                        yield reply
+                _log_done("Step done", last, ctx, started)
+            _log_done("Pipeline done", self.name, ctx, started)
 
 
 def step_name(step: Step | StreamStep) -> str:
@@ -199,16 +205,36 @@ def step_name(step: Step | StreamStep) -> str:
 async def _run_step(step: Step, ctx: Context, *, traced: bool) -> None:
     started = time.perf_counter()
     if traced:
-        with tracer.start_as_current_span(step_name(step), attributes=_attributes(ctx)) as span:
-            try:
-                await step(ctx)
-            except BaseException as error:
-                span.set_attribute("stigmer.outcome", type(error).__name__)
-                raise
-            span.set_attribute("stigmer.outcome", "ok")
+        with tracer.start_as_current_span(step_name(step), attributes=_attributes(ctx)) as span, _outcome(span):
+            await step(ctx)
     else:
         await step(ctx)
     _log_done("Step done", step_name(step), ctx, started)
+
+
+@contextlib.contextmanager
+def _spanning(name: str, ctx: Context, parent: Span | None = None) -> Generator[Span]:
+    """A span that is not made current: a generator that yields within has its reader's context then."""
+    within = trace.set_span_in_context(parent) if parent is not None else None
+    span = tracer.start_span(name, within, attributes=_attributes(ctx))
+    with contextlib.ExitStack() as stack:
+        stack.callback(span.end)
+        stack.enter_context(_outcome(span))
+        yield span
+
+
+@contextlib.contextmanager
+def _outcome(span: Span) -> Generator[None]:
+    """Note in the span how the block ends: ok, cancelled, or the error's name."""
+    outcome = "cancelled"
+    try:
+        yield
+        outcome = "ok"
+    except Exception as error:
+        outcome = type(error).__name__
+        raise
+    finally:
+        span.set_attribute("stigmer.outcome", outcome)
 
 
 def _attributes(ctx: Context) -> dict[str, str | int]:

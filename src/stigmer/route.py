@@ -6,56 +6,75 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from google.protobuf.message import Message
 from grpclib.exceptions import GRPCError
 
 from stigmer import codec
-from stigmer.errors import Code, Relayed
+from stigmer.errors import Code, InvalidArgument, Relayed
 from stigmer.message_types import object_class
 from stigmer.pipeline import decoded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     import betterproto2
-    from google.protobuf.message import Message
 
     from stigmer.call import Call
     from stigmer.descriptors import Method
-    from stigmer.errors import StigmerError
     from stigmer.interceptors import Interceptor, StreamNext, UnaryNext
     from stigmer.pipeline import Endpoint, Reply
+
+
+Source: TypeAlias = "Callable[[], Awaitable[Message]]"
+"""Where a request comes from, the network or a caller in this process; raises a StigmerError where it is none."""
 
 
 class Route:
     """One RPC: what the protos say of it, and its chains of interceptors.
 
+    What is wrong with a request is met within the built-in interceptors, so that such a call is named and logged too:
+    they are given the request's Source, the host's own interceptors and the handler the request.
+
     Attributes:
         method: as the protos describe it.
-        unary: the chain of a unary RPC, down to the handler.
+        request: the class of its requests.
+        unary: the chain of a unary RPC, from a Source down to the handler.
         stream: the chain of a streaming RPC.
-        refuse: a chain of the built-in interceptors that ends in a refusal, for what never reaches the handler.
     """
 
     def __init__(
         self, endpoint: Endpoint, method: Method, outer: Sequence[Interceptor], own: Sequence[Interceptor]
     ) -> None:
         self.method = method
-        self.trusts_wire = not own
-        self.unary = unary_chain(outer, relaying(unary_chain(own, _unary_end(endpoint, plain=not own))))
-        self.stream = _stream_chain(outer, _relaying_stream(_stream_chain(own, _stream_end(endpoint, plain=not own))))
-        self.refuse = unary_chain(outer, _refusal)
+        self.request = object_class(method.request)
+        self._trusts_wire = not own
         self._strip = _stripper(method)
+        reply = object_class(method.reply)
+        unary = relaying(_answering(unary_chain(own, _unary_end(endpoint)), reply)) if own else endpoint.unary
+        stream = _relaying(_streaming(_stream_chain(own, _stream_end(endpoint)), reply)) if own else endpoint.stream
+        self.unary = unary_chain(outer, self._arriving(unary))
+        self.stream = _stream_chain(outer, self._arriving_stream(stream))
 
-    def arrive(self, call: Call, wire: Message) -> betterproto2.Message:
-        """The request as interceptors and handlers see it; what only the server may set is taken out of the message.
+    def _arriving(self, proceed: UnaryNext) -> UnaryNext:
+        async def arrive(call: Call, source: Source) -> Reply:
+            return await proceed(call, self._request(call, await source()))
 
-        Raises:
-            InvalidArgument: Python cannot hold a value.
-        """
+        return arrive
+
+    def _arriving_stream(self, proceed: StreamNext) -> StreamNext:
+        async def arrive(call: Call, source: Source) -> AsyncGenerator[Reply, None]:
+            async with aclosing(proceed(call, self._request(call, await source()))) as replies:
+                async for reply in replies:
+                    yield reply
+
+        return arrive
+
+    def _request(self, call: Call, wire: Message) -> betterproto2.Message:
+        """The request as the host's interceptors and handlers see it, without what only the server may set."""
         self._strip(wire)
-        call.wire = wire if self.trusts_wire else None
+        call.wire = wire if self._trusts_wire else None
         return codec.from_wire(wire)
 
 
@@ -80,10 +99,8 @@ def _stream_link(interceptor: Interceptor, proceed: StreamNext) -> StreamNext:
     return lambda call, request: interceptor.stream(call, request, proceed)
 
 
-def _unary_end(endpoint: Endpoint, *, plain: bool) -> UnaryNext:
-    """The handler; the host's interceptors see replies as objects, the built-in ones need not."""
-    if plain:
-        return endpoint.unary
+def _unary_end(endpoint: Endpoint) -> UnaryNext:
+    """The handler; the host's interceptors see replies as objects."""
 
     async def end(call: Call, request: betterproto2.Message) -> Reply:
         return decoded(await endpoint.unary(call, request))
@@ -91,16 +108,43 @@ def _unary_end(endpoint: Endpoint, *, plain: bool) -> UnaryNext:
     return end
 
 
-def _stream_end(endpoint: Endpoint, *, plain: bool) -> StreamNext:
-    if plain:
-        return endpoint.stream
-
+def _stream_end(endpoint: Endpoint) -> StreamNext:
     async def end(call: Call, request: betterproto2.Message) -> AsyncGenerator[Reply, None]:
         async with aclosing(endpoint.stream(call, request)) as replies:
             async for reply in replies:
                 yield decoded(reply)
 
     return end
+
+
+def _answering(proceed: UnaryNext, kind: type[betterproto2.Message]) -> UnaryNext:
+    async def answer(call: Call, request: Any) -> Reply:  # noqa: ANN401 - any RPC's request
+        return _encoded(await proceed(call, request), kind)
+
+    return answer
+
+
+def _streaming(proceed: StreamNext, kind: type[betterproto2.Message]) -> StreamNext:
+    async def answer(call: Call, request: Any) -> AsyncGenerator[Reply, None]:  # noqa: ANN401 - any RPC's request
+        async with aclosing(proceed(call, request)) as replies:
+            async for reply in replies:
+                yield _encoded(reply, kind)
+
+    return answer
+
+
+def _encoded(reply: Reply, kind: type[betterproto2.Message]) -> Reply:
+    """The reply, ready to be sent.
+
+    Raises:
+        TypeError: a host's interceptor answers what is no reply of this RPC.
+    """
+    if type(reply) is not kind:
+        raise TypeError(f"an interceptor answers {type(reply).__name__} in place of {kind.__name__}")
+    try:
+        return codec.Encoded(kind, codec.encode(reply))
+    except InvalidArgument as error:
+        raise TypeError(f"an interceptor answers a {kind.__name__} that cannot be sent: {error}") from error
 
 
 def relaying(proceed: UnaryNext) -> UnaryNext:
@@ -115,7 +159,7 @@ def relaying(proceed: UnaryNext) -> UnaryNext:
     return relay
 
 
-def _relaying_stream(proceed: StreamNext) -> StreamNext:
+def _relaying(proceed: StreamNext) -> StreamNext:
     async def relay(call: Call, request: Any) -> AsyncGenerator[Reply, None]:  # noqa: ANN401 - any RPC's request
         try:
             async with aclosing(proceed(call, request)) as replies:
@@ -128,12 +172,9 @@ def _relaying_stream(proceed: StreamNext) -> StreamNext:
 
 
 def relayed(error: GRPCError) -> Relayed:
-    """A gRPC error as one of `errors`."""
-    return Relayed(Code(error.status.value), error.message or "", tuple(error.details or ()))
-
-
-async def _refusal(_call: Call, error: StigmerError) -> Reply:
-    raise error
+    """A gRPC error as one of `errors`; details of types that are not known here are left out."""
+    code = Code(error.status.value) or Code.UNKNOWN  # OK is no failure
+    return Relayed(code, error.message or "", [one for one in error.details or () if isinstance(one, Message)])
 
 
 def _stripper(method: Method) -> Callable[[Message], None]:

@@ -52,7 +52,7 @@ def _once_it_stands(call: Call | None, session_id: str) -> None:
     def report() -> None:
         log.info("Successfully created session", session_id=session_id)
 
-    if call is not None and call.transaction is not None:
+    if call is not None and call.transaction is not None and not call.transaction.sealed:
         call.transaction.after_commit(report)
     else:
         report()

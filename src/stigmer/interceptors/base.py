@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from stigmer.errors import Code
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -12,6 +15,14 @@ if TYPE_CHECKING:
 
 UnaryNext: TypeAlias = "Callable[[Call, Any], Awaitable[Reply]]"
 StreamNext: TypeAlias = "Callable[[Call, Any], AsyncGenerator[Reply, None]]"
+
+
+def cut_short(call: Call) -> Code:
+    """The code of a call that was cancelled."""
+    if call.drained:
+        return Code.UNAVAILABLE
+    late = call.deadline_s is not None and time.monotonic() >= call.deadline_s
+    return Code.DEADLINE_EXCEEDED if late else Code.CANCELLED
 
 
 class Interceptor:

@@ -51,7 +51,7 @@ class Deadline(Interceptor):
                 yield reply
 
 
-_MESSAGE = "the deadline passed before the call was done; what it had staged is not written"
+_MESSAGE = "the deadline passed before the call was done"
 
 
 def until(deadline_s: float) -> asyncio.Timeout:

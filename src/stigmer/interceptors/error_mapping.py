@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ class ErrorMapping(Interceptor):
             return await proceed(call, request)
         except StigmerError:
             raise
+        except asyncio.CancelledError as error:
+            raise _unless_cancelled(error, call) from error
         except Exception as error:  # nothing unforeseen may reach a caller
             raise mapped(error, call) from error
 
@@ -41,11 +44,19 @@ class ErrorMapping(Interceptor):
                     yield reply
         except StigmerError:
             raise
+        except asyncio.CancelledError as error:
+            raise _unless_cancelled(error, call) from error
         except Exception as error:  # as above
             raise mapped(error, call) from error
 
 
-def mapped(error: Exception, call: Call) -> StigmerError:
+def _unless_cancelled(error: asyncio.CancelledError, call: Call) -> BaseException:
+    """The cancellation itself, or what it is where nobody cancels this call: a failure like any other."""
+    task = asyncio.current_task()
+    return error if task is None or task.cancelling() else mapped(error, call)
+
+
+def mapped(error: BaseException, call: Call) -> StigmerError:
     """The error that a caller sees in place of an exception that was not made for callers."""
     if isinstance(error, StoreUnavailableError):
         log.warning("The store is out of reach", error=str(error), request_id=call.request_id)

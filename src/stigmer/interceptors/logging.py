@@ -6,8 +6,8 @@ import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from stigmer.errors import Code, StigmerError
-from stigmer.interceptors.base import Interceptor, StreamNext, UnaryNext
+from stigmer.errors import Code, StigmerError, clip
+from stigmer.interceptors.base import Interceptor, StreamNext, UnaryNext, cut_short
 from stigmer.logs import get_logger
 
 if TYPE_CHECKING:
@@ -26,8 +26,7 @@ class Logging(Interceptor):
 
     async def unary(self, call: Call, request: Any, proceed: UnaryNext) -> Reply:  # noqa: ANN401 - any RPC's request
         """Log the call."""
-        started = time.perf_counter()
-        code = Code.CANCELLED
+        started, code = time.perf_counter(), None
         try:
             reply = await proceed(call, request)
             code = Code.OK
@@ -37,12 +36,12 @@ class Logging(Interceptor):
         else:
             return reply
         finally:
-            _line(call, code, started)
+            _line(call, cut_short(call) if code is None else code, started)
 
     async def stream(self, call: Call, request: Any, proceed: StreamNext) -> AsyncGenerator[Reply, None]:  # noqa: ANN401 - as above
         """Log the call when the stream ends."""
         started = time.perf_counter()
-        code, sent = Code.CANCELLED, 0
+        code, sent = None, 0
         try:
             async with aclosing(proceed(call, request)) as replies:
                 async for reply in replies:
@@ -53,7 +52,7 @@ class Logging(Interceptor):
             code = error.code
             raise
         finally:
-            _line(call, Code.UNAVAILABLE if call.drained else code, started, sent=sent)
+            _line(call, cut_short(call) if code is None else code, started, sent=sent)
 
 
 def _line(call: Call, code: Code, started: float, **more: object) -> None:
@@ -65,7 +64,7 @@ def _line(call: Call, code: Code, started: float, **more: object) -> None:
         duration_ms=round((time.perf_counter() - started) * 1000, 3),
         request_id=call.request_id,
         kind=call.kind.name if call.kind is not None else "",
-        id=call.resource_id,
+        id=clip(call.resource_id),
         peer=call.peer,
         attempt=call.attempt,
         **more,

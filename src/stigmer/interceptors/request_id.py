@@ -35,8 +35,7 @@ class RequestId(Interceptor):
         return proceed(call, request)
 
     def _name(self, call: Call) -> None:
-        if call.parent is not None:
-            call.request_id = call.parent.request_id
+        if call.request_id:  # inherited
             return
         sent = call.metadata.get(KEY)
         usable = isinstance(sent, str) and _WELL_FORMED.fullmatch(sent)

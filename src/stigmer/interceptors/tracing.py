@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import propagate, trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from stigmer.errors import Code, StigmerError
-from stigmer.interceptors.base import Interceptor, StreamNext, UnaryNext
+from stigmer.interceptors.base import Interceptor, StreamNext, UnaryNext, cut_short
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from contextlib import AbstractContextManager
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Span
@@ -24,36 +26,56 @@ tracer = trace.get_tracer("stigmer")
 
 
 class Tracing(Interceptor):
-    """A server span for each call; one made over the loopback lies within its caller's, and is INTERNAL."""
+    """A server span for each call; one made over the loopback lies within its caller's, and is INTERNAL.
+
+    Without an SDK there are no spans, but the trace that the caller sent still goes to the calls made downstream.
+    """
 
     async def unary(self, call: Call, request: Any, proceed: UnaryNext) -> Reply:  # noqa: ANN401 - any RPC's request
         """Trace the call."""
-        with tracer.start_as_current_span(
-            call.method.path[1:], context=_remote(call), kind=_span_kind(call), record_exception=False
-        ) as span:
+        span = _started(call)
+        if span is trace.INVALID_SPAN:
+            return await proceed(call, request)
+        code = None
+        with _current(span):
             try:
                 reply = await proceed(call, request)
+                code = Code.OK
             except StigmerError as error:
-                _describe(span, call, error.code)
+                code = error.code
                 raise
-            _describe(span, call, Code.OK)
-            return reply
+            else:
+                return reply
+            finally:
+                _end(span, call, code)
 
     async def stream(self, call: Call, request: Any, proceed: StreamNext) -> AsyncGenerator[Reply, None]:  # noqa: ANN401 - as above
-        """Trace the call; the span is not made current, because a generator shares its reader's context."""
-        span = tracer.start_span(call.method.path[1:], context=_remote(call), kind=_span_kind(call))
-        code = Code.CANCELLED
+        """Trace the call; the span is current while a reply is made, not while the reader has it."""
+        span = _started(call)
+        scope = nullcontext if span is trace.INVALID_SPAN else partial(_current, span)
+        code = None
         try:
             async with aclosing(proceed(call, request)) as replies:
-                async for reply in replies:
+                while True:
+                    with scope():
+                        reply = await anext(replies, None)
+                    if reply is None:
+                        break
                     yield reply
             code = Code.OK
         except StigmerError as error:
             code = error.code
             raise
         finally:
-            _describe(span, call, code)
-            span.end()
+            _end(span, call, code)
+
+
+def _started(call: Call) -> Span:
+    return tracer.start_span(call.method.path[1:], context=_remote(call), kind=_span_kind(call))
+
+
+def _current(span: Span) -> AbstractContextManager[object]:
+    return trace.use_span(span, record_exception=False, set_status_on_exception=False)
 
 
 def _remote(call: Call) -> Context | None:
@@ -68,9 +90,13 @@ def _span_kind(call: Call) -> SpanKind:
     return SpanKind.SERVER if call.parent is None else SpanKind.INTERNAL
 
 
+def _end(span: Span, call: Call, code: Code | None) -> None:
+    if span.is_recording():
+        _describe(span, call, cut_short(call) if code is None else code)
+    span.end()
+
+
 def _describe(span: Span, call: Call, code: Code) -> None:
-    if not span.is_recording():
-        return
     span.set_attribute("rpc.system", "grpc")
     span.set_attribute("rpc.service", call.method.service)
     span.set_attribute("rpc.method", call.method.name)
