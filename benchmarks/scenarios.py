@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import random
+import secrets
 import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -190,7 +191,8 @@ def fan_out(bench: Bench) -> dict[str, Row]:
 def following(server: Running, size: Size) -> tuple[Following, int]:
     """New executions with followers, and how long a state is once they run."""
     with Wire(server.address) as wire:
-        agent = messages.parsed(messages.AGENT, wire.unary(messages.CREATE_AGENT, messages.agent("a")))
+        request = messages.agent(f"a{secrets.token_hex(4)}")
+        agent = messages.parsed(messages.AGENT, wire.unary(messages.CREATE_AGENT, request))
         ids: list[str] = []
         for _ in range(EXECUTIONS):
             request = messages.execution("e", agent.metadata.id)
