@@ -44,11 +44,13 @@ class App:
         store: its resources.
         edge: the door to its services.
         loopback: a channel for generated stubs in this process.
+        unit_of_work: runs the calls; wait for it to be `settled` before the store is closed.
     """
 
     store: Store
     edge: Edge
     loopback: LoopbackChannel
+    unit_of_work: UnitOfWork
 
 
 def assemble(store: Store, interceptors: Sequence[Interceptor] = ()) -> App:
@@ -61,7 +63,7 @@ def assemble(store: Store, interceptors: Sequence[Interceptor] = ()) -> App:
     downstream.clients["Agent"] = AgentClient(channel)
     downstream.clients["AgentInstance"] = AgentInstanceClient(channel)
     downstream.clients["Session"] = SessionClient(channel)
-    return App(store, edge, channel)
+    return App(store, edge, channel, runtime.unit_of_work)
 
 
 @asynccontextmanager
@@ -73,7 +75,11 @@ async def running(settings: Settings, interceptors: Sequence[Interceptor] = ()) 
     """
     store = SqliteStore(settings.data_dir, max_subscriptions=settings.max_subscriptions)
     async with store:
-        yield assemble(store, interceptors)
+        app = assemble(store, interceptors)
+        try:
+            yield app
+        finally:
+            await app.unit_of_work.settled()
 
 
 @asynccontextmanager

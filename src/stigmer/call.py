@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from multidict import MultiDict
 
+from stigmer import logs
+
 if TYPE_CHECKING:
+    from contextvars import ContextVar
+
     from google.protobuf.message import Message
 
     from stigmer.descriptors import KindMeta, Method
@@ -72,7 +75,7 @@ class Call:
         return call
 
 
-CURRENT: ContextVar[Call | None] = ContextVar("stigmer_call", default=None)
+CURRENT = cast("ContextVar[Call | None]", logs.CURRENT)
 """The call that the running task works on."""
 
 

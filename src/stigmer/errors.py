@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 DOMAIN = "stigmer.ai"
 CLIP_CHARS = 160
 """How much of a caller's own text an error repeats: statuses travel in headers, which clients limit to 8 KiB."""
-MAX_VIOLATION_BYTES = 2_000
-"""How much the broken fields of one error may take, before the rest is only counted."""
+MAX_TRAILER_BYTES = 6_000
+"""How much of them an error's text may take: percent-encoded as the message, twice in base64 within the details."""
+_FRAME_BYTES = 20  # what a broken field takes beside its text
 
 
 class Code(IntEnum):
@@ -58,8 +59,8 @@ class StigmerError(Exception):
     code: ClassVar[Code] = Code.INTERNAL
 
     def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = _bounded(message)
+        super().__init__(self.message)
 
     @property
     def details(self) -> tuple[Message, ...]:
@@ -235,14 +236,29 @@ def clip(text: str) -> str:
     return text if len(text) <= CLIP_CHARS else f"{text[:CLIP_CHARS]}…"
 
 
+def _trailer_bytes(text: str) -> int:
+    raw = text.encode(errors="replace")
+    escaped = sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in raw)
+    return escaped + len(raw) * 8 // 3
+
+
+def _bounded(text: str) -> str:
+    if len(text) <= CLIP_CHARS:
+        return text
+    kept = text[:MAX_TRAILER_BYTES]
+    while (size := _trailer_bytes(kept)) > MAX_TRAILER_BYTES:
+        kept = kept[: min(len(kept) - 1, len(kept) * MAX_TRAILER_BYTES // size)]
+    return text if len(kept) == len(text) else f"{kept}…"
+
+
 def _fitting(violations: Sequence[Violation]) -> list[Violation]:
     """As many as fit into a header, and how many more there are."""
     kept: list[Violation] = []
     size = 0
     for violation in violations:
         short = Violation(clip(violation.field), clip(violation.description))
-        size += len(str(short).encode(errors="replace"))
-        if kept and size > MAX_VIOLATION_BYTES:
+        size += _trailer_bytes(str(short)) + _FRAME_BYTES
+        if kept and size > MAX_TRAILER_BYTES:
             return [*kept, Violation("", f"and {len(violations) - len(kept)} more")]
         kept.append(short)
     return kept

@@ -14,7 +14,8 @@ import json
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, cast
 
 import structlog
 from structlog.contextvars import merge_contextvars
@@ -41,6 +42,26 @@ class Event(dict[str, Any]):
     def __str__(self) -> str:
         fields = " ".join(f"{key}={value!r}" for key, value in self.items() if key != "event")
         return f"{self.get('event', '')} {fields}".rstrip()
+
+
+class Named(Protocol):
+    """What a call's log lines bear."""
+
+    request_id: str
+    attempt: int
+
+
+CURRENT: ContextVar[Named | None] = ContextVar("stigmer_call", default=None)
+"""The call that the running task works on; see `call`."""
+
+
+def _of_the_call(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
+    """A processor: request id and attempt on every line of a call."""
+    call = CURRENT.get()
+    if call is not None:
+        event_dict.setdefault("request_id", call.request_id)
+        event_dict.setdefault("attempt", call.attempt)
+    return event_dict
 
 
 def _to_stdlib(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> tuple[tuple[Event], dict[str, Any]]:
@@ -89,13 +110,13 @@ class Logger(structlog.BoundLoggerBase):
         self._logger.log(level, *args, stacklevel=_USER_FRAME, **kwargs)
 
 
-_PROCESSORS = (merge_contextvars, mask_messages, _to_stdlib)
+_PROCESSORS = (merge_contextvars, _of_the_call, mask_messages, _to_stdlib)
 
 
 def get_logger(name: str, **bound: object) -> Logger:
     """The logger of a module (`stigmer.store`, `stigmer.call`), with fields bound to all its lines.
 
-    Fields bound with `structlog.contextvars` (request id, attempt) are on every line of that context as well.
+    Every line of a call bears its request id and attempt; fields bound with `structlog.contextvars` are added as well.
     """
     return Logger(logging.getLogger(name), _PROCESSORS, dict(bound))
 

@@ -33,10 +33,12 @@ async def create(ctx: Context, kind: str, resource: Any) -> Any:  # noqa: ANN401
     client = ctx.runtime.downstream.of(kind)
     if client is None:
         return _store(ctx, kind, resource)
-    made = await client.create(resource)
-    if not client.in_process:
-        _undo_on_failure(ctx, client, made.metadata.id)
-    return made
+    if client.in_process:
+        return await client.create(resource)
+    # The id is ours, so that what a call made can be taken back even where its answer did not come.
+    resource.metadata.id = ctx.runtime.ids.new(ctx.runtime.kinds[kind].meta.id_prefix)
+    _undo_on_failure(ctx, client, resource.metadata.id)
+    return await client.create(resource)
 
 
 async def free_slug(ctx: Context, kind: str, slug: str, org: str) -> str:
