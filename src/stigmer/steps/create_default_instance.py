@@ -64,7 +64,7 @@ async def _create(ctx: Context, agent: Agent) -> str:
     owner = present(agent.metadata)
     metadata = ApiResourceMetadata(
         name=f"{owner.name}-default",
-        slug=await neighbours.free_slug(ctx, "AgentInstance", f"{owner.slug}-default", owner.org),
+        slug=f"{owner.slug}-default",
         org=owner.org,
         owner_scope=owner.owner_scope,
     )

@@ -50,7 +50,7 @@ class CreateSessionIfNeeded:
         agent: Agent | None = await neighbours.find(ctx, "Agent", spec.agent_id)
         if agent is None:
             raise NotFound("Agent", spec.agent_id)
-        session = await _session(ctx, agent, f"session-{self.clock()}")
+        session = _session(ctx, agent, f"session-{self.clock()}")
         in_process = ctx.runtime.downstream.of("Session") is not None
         _announce(in_process=in_process)
         made = await neighbours.create(ctx, "Session", session)
@@ -60,18 +60,17 @@ class CreateSessionIfNeeded:
         ctx.tx.after_commit(lambda: _report(made.metadata.id, in_process=in_process))
 
 
-async def _session(ctx: Context, agent: Agent, name: str) -> Session:
+def _session(ctx: Context, agent: Agent, name: str) -> Session:
     """The session to make: scope and org are the agent's; a platform agent's session cannot be platform-scoped."""
     owner, execution = present(agent.metadata), present(present(ctx.new_state).metadata)
     org, scope = owner.org, owner.owner_scope
     if scope == ApiResourceOwnerScope.platform:
         org = execution.org
         scope = ApiResourceOwnerScope.organization if org else ApiResourceOwnerScope.identity_account
-    slug = await neighbours.free_slug(ctx, "Session", name, org)
     return Session(
         api_version=agent.api_version,
         kind="Session",
-        metadata=ApiResourceMetadata(name=name, slug=slug, org=org, owner_scope=scope),
+        metadata=ApiResourceMetadata(name=name, slug=name, org=org, owner_scope=scope),
         spec=SessionSpec(agent_instance_id=present(agent.status).default_instance_id, subject=SUBJECT),
     )
 

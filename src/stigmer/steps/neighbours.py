@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from stigmer.errors import Code, StigmerError
 from stigmer.kinds import present, shallow
 from stigmer.steps import audit
 
@@ -29,7 +30,25 @@ async def find(ctx: Context, kind: str, id_: str) -> Any:  # noqa: ANN401 - the 
 
 
 async def create(ctx: Context, kind: str, resource: Any) -> Any:  # noqa: ANN401 - the kind decides the type
-    """Make a resource of another kind; gives it as it was made."""
+    """Make a resource of another kind; gives it as it was made.
+
+    Where its slug is taken, it gets the first free one of `slug-2`, `slug-3`, … . A slug that somebody takes after we
+    looked and before the call does counts as taken, too.
+    """
+    namespace = ctx.runtime.kinds[kind].namespace_of(resource.metadata.org)
+    wanted, number = resource.metadata.slug, 1
+    while True:
+        if await ctx.tx.by_slug(kind, resource.metadata.slug, namespace) is None:
+            try:
+                return await _make(ctx, kind, resource)
+            except StigmerError as error:
+                if error.code != Code.ALREADY_EXISTS:
+                    raise
+        number += 1
+        resource.metadata.slug = f"{wanted}-{number}"
+
+
+async def _make(ctx: Context, kind: str, resource: Any) -> Any:  # noqa: ANN401 - the kind decides the type
     client = ctx.runtime.downstream.of(kind)
     if client is None:
         return _store(ctx, kind, resource)
@@ -39,16 +58,6 @@ async def create(ctx: Context, kind: str, resource: Any) -> Any:  # noqa: ANN401
     resource.metadata.id = ctx.runtime.ids.new(ctx.runtime.kinds[kind].meta.id_prefix)
     _undo_on_failure(ctx, client, resource.metadata.id)
     return await client.create(resource)
-
-
-async def free_slug(ctx: Context, kind: str, slug: str, org: str) -> str:
-    """The slug, or where it is taken the first free one of `slug-2`, `slug-3`, … ."""
-    namespace = ctx.runtime.kinds[kind].namespace_of(org)
-    candidate, number = slug, 1
-    while await ctx.tx.by_slug(kind, candidate, namespace) is not None:
-        number += 1
-        candidate = f"{slug}-{number}"
-    return candidate
 
 
 def _undo_on_failure(ctx: Context, client: Client, id_: str) -> None:
