@@ -38,7 +38,7 @@ class Call:
         caller: the actor that audit fields name.
         kind: the kind that the service is about; set by the interceptor of that name.
         wire: the request as the C runtime parsed it, never changed; None where an interceptor may have changed it.
-        transaction: the transaction of the current run.
+        transaction: the transaction of the current run; None outside of one.
         attempt: the number of the current run, from 1.
         drained: whether the server ended it because it stops.
         resource_id: the id of the resource concerned, once it is known; for the log.

@@ -163,7 +163,7 @@ class Edge:
         with _as_status():
             route, call = self._local(path, request, metadata, deadline_s)
             with working_on(call):
-                return decoded(await route.unary(call, partial(_converted, request)))
+                return decoded(await route.inside(call, partial(_converted, request)))
 
     async def stream(
         self, path: str, request: betterproto2.Message, metadata: MultiDict[str | bytes], deadline_s: float | None

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from google.protobuf.message import Message
@@ -49,6 +50,7 @@ class Route:
     ) -> None:
         self.method = method
         self.request = object_class(method.request)
+        self._unit_of_work = endpoint.runtime.unit_of_work
         self._trusts_wire = not own
         self._strip = _stripper(method)
         reply = object_class(method.reply)
@@ -56,6 +58,10 @@ class Route:
         stream = _relaying(_streaming(_stream_chain(own, _stream_end(endpoint)), reply)) if own else endpoint.stream
         self.unary = unary_chain(outer, self._arriving(unary))
         self.stream = _stream_chain(outer, self._arriving_stream(stream))
+
+    async def inside(self, call: Call, source: Source) -> Reply:
+        """A unary call of this process: made inside another one, all of it is part of that one's transaction."""
+        return await self._unit_of_work.inside(call, partial(self.unary, call, source))
 
     def _arriving(self, proceed: UnaryNext) -> UnaryNext:
         async def arrive(call: Call, source: Source) -> Reply:

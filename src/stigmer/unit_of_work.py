@@ -66,6 +66,20 @@ class UnitOfWork:
             await self._settle_apart()
         return await self._outermost(call, once)
 
+    async def inside(self, call: Call, whole: Callable[[], Awaitable[T]]) -> T:
+        """Make a call of this process with its interceptors: where it joins a transaction, they are part of it too.
+
+        Args:
+            call: its parent says what it joins.
+            whole: the call; run again where another call of the same transaction was faster.
+        """
+        while (around := _running_around(call)) is not None:
+            try:
+                return await self._joined(call, *around, lambda _: whole())
+            except SealedError:
+                log.debug("The call that this one joined has ended: making it again", method=call.method.path)
+        return await whole()
+
     async def settled(self) -> None:
         """Wait for what goes on after calls have ended; before the store is closed."""
         while self._tasks:
@@ -75,8 +89,7 @@ class UnitOfWork:
         self, call: Call, outer: Call, parent: Transaction, once: Callable[[Transaction], Awaitable[T]]
     ) -> T:
         """Hand the staged writes to the parent; again where one that joined at the same time was faster."""
-        call.attempt = outer.attempt
-        for _ in range(MAX_RUNS):
+        for call.attempt in range(outer.attempt, outer.attempt + MAX_RUNS):
             try:
                 async with self._run(call, Transaction(self._store, parent)) as transaction:
                     result = await once(transaction)
@@ -116,7 +129,7 @@ class UnitOfWork:
     @asynccontextmanager
     async def _run(self, call: Call, transaction: Transaction) -> AsyncGenerator[Transaction]:
         """One run of a call in its transaction; where it fails, undo what it made elsewhere."""
-        call.transaction = transaction
+        around, call.transaction = call.transaction, transaction
         try:
             yield transaction
         except BaseException:
@@ -127,6 +140,8 @@ class UnitOfWork:
                 made, failed.undo = failed.undo, []
                 await asyncio.shield(self._kept(_undo(call, made)))
             raise
+        finally:
+            call.transaction = around
 
     def _commit_apart(self, transaction: Transaction, layers: list[Layer]) -> None:
         """Commit what tasks that outlive the call were told is done."""
@@ -195,8 +210,8 @@ class Turns:
 
 
 def _running_around(call: Call) -> tuple[Call, Transaction] | None:
-    """The innermost call around this one whose run goes on, with its transaction; a streaming call has none."""
-    outer = call.parent
+    """The innermost call, this one or one around it, whose run goes on, with its transaction; streams have none."""
+    outer: Call | None = call
     while outer is not None and not outer.method.server_streaming:
         if outer.transaction is not None and not outer.transaction.sealed:
             return outer, outer.transaction
