@@ -1,4 +1,4 @@
-"""Readers of the container files: a Dockerfile's instructions, and the part of YAML that docker-compose.yml keeps to."""
+"""Readers of the container files: a Dockerfile's instructions, and the part of YAML that docker-compose.yml has."""
 
 from __future__ import annotations
 
