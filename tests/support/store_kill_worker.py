@@ -1,7 +1,7 @@
 """A grpcio client that writes until its server dies, and later reads what is left: a process of its own.
 
-It reads one command a line and answers in lines of JSON. `write PORT NAME`: for each acknowledged write how many there are
-so far, then the journal. `read PORT`, followed by a line with a journal: what of it does not hold.
+It reads one command a line and answers in lines of JSON. `write PORT NAME`: for each acknowledged write how many there
+are so far, then the journal. `read PORT`, followed by a line with a journal: what of it does not hold.
 """
 
 from __future__ import annotations

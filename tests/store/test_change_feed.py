@@ -1,0 +1,114 @@
+"""The change feed's subscriptions: order, backlog, limit, end."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from store_rows import row
+
+from stigmer.store.base import Change
+from stigmer.store.feed import BACKLOG, ChangeFeed, TooManySubscriptionsError
+
+
+def change(revision: int, id_: str = "a", kind: str = "Thing") -> Change:
+    return Change(kind, id_, revision, row(id_, kind=kind))
+
+
+async def test_a_subscription_gets_the_changes_of_its_resource_alone_in_order() -> None:
+    feed = ChangeFeed()
+    with feed.subscribe("Thing", "a") as subscription:
+        feed.publish([change(1), change(2, "b"), change(3, kind="Other"), change(4)])
+        feed.publish([change(5)])
+        assert [(await subscription.next()).revision for _ in range(3)] == [1, 4, 5]
+
+
+async def test_every_subscription_of_a_resource_gets_every_change() -> None:
+    feed = ChangeFeed()
+    with feed.subscribe("Thing", "a") as first, feed.subscribe("Thing", "a") as second:
+        feed.publish([change(1)])
+        assert await first.next() == await second.next() == change(1)
+
+
+async def test_a_reader_that_waits_is_woken() -> None:
+    feed = ChangeFeed()
+    with feed.subscribe("Thing", "a") as subscription:
+        waiting = asyncio.ensure_future(subscription.next())
+        await asyncio.sleep(0)
+        feed.publish([change(1), change(2)])
+        assert (await waiting).revision == 1
+        assert (await subscription.next()).revision == 2
+
+
+@pytest.mark.parametrize("missed", [0, 1, BACKLOG, 10 * BACKLOG])
+async def test_a_slow_reader_misses_the_oldest_changes_never_the_newest(missed: int) -> None:
+    feed = ChangeFeed()
+    with feed.subscribe("Thing", "a") as subscription:
+        feed.publish([change(revision) for revision in range(1, BACKLOG + missed + 1)])
+        assert repr(subscription) == f"<Subscription Thing/a, {BACKLOG} pending>"
+        seen = [(await subscription.next()).revision for _ in range(BACKLOG)]
+    assert seen == list(range(missed + 1, missed + BACKLOG + 1))
+
+
+async def test_a_reader_that_is_cancelled_misses_nothing_when_it_reads_again() -> None:
+    feed = ChangeFeed()
+    with feed.subscribe("Thing", "a") as subscription:
+        for woken in (False, True):
+            waiting = asyncio.ensure_future(subscription.next())
+            await asyncio.sleep(0)
+            if woken:
+                feed.publish([change(1)])
+            waiting.cancel()
+            await asyncio.wait((waiting,))
+            assert waiting.cancelled()
+        feed.publish([change(2)])
+        assert [(await subscription.next()).revision for _ in range(2)] == [1, 2]
+
+
+async def test_changes_before_and_after_a_subscription_are_not_its_own() -> None:
+    feed = ChangeFeed()
+    subscription = feed.subscribe("Thing", "a")
+    feed.publish([change(1)])
+    with subscription:
+        feed.publish([change(2)])
+    feed.publish([change(3)])
+    assert repr(subscription) == "<Subscription Thing/a, 1 pending>"
+    assert (await subscription.next()).revision == 2
+
+
+async def test_one_subscription_more_than_allowed_is_refused_until_another_ends() -> None:
+    feed = ChangeFeed(2)
+    with feed.subscribe("Thing", "a"):
+        with feed.subscribe("Thing", "a"):
+            assert repr(feed) == "<ChangeFeed 2 of 2 subscriptions>"
+            with pytest.raises(TooManySubscriptionsError, match="2 subscriptions are open"), feed.subscribe("T", "b"):
+                pass
+        with feed.subscribe("Thing", "b"):
+            pass
+    assert repr(feed) == "<ChangeFeed 0 of 2 subscriptions>"
+
+
+async def test_a_reader_that_is_cancelled_leaves_no_subscription_behind() -> None:
+    feed = ChangeFeed(1)
+
+    async def follow() -> None:
+        with feed.subscribe("Thing", "a") as subscription:
+            await subscription.next()
+
+    for _ in range(3):
+        following = asyncio.ensure_future(follow())
+        await asyncio.sleep(0)
+        assert repr(feed) == "<ChangeFeed 1 of 1 subscriptions>"
+        following.cancel()
+        await asyncio.wait((following,))
+    assert repr(feed) == "<ChangeFeed 0 of 1 subscriptions>"
+    assert feed._followers == {}
+
+
+async def test_listeners_are_told_of_everything_before_subscribers() -> None:
+    feed = ChangeFeed()
+    told: list[tuple[int, str]] = []
+    with feed.subscribe("Thing", "a") as subscription:
+        feed.listen(lambda change: told.append((change.revision, repr(subscription))))
+        feed.publish([change(1), change(2, "b")])
+    assert told == [(1, "<Subscription Thing/a, 0 pending>"), (2, "<Subscription Thing/a, 1 pending>")]

@@ -1,0 +1,183 @@
+"""A lane: batches on a connection's own thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stigmer.store.base import StoreUnavailableError
+from stigmer.store.lane import BATCH, Lane, connect
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+
+class Batches:
+    """Doubles each item, notes the batches; waits at the gate when it is shut."""
+
+    def __init__(self) -> None:
+        self.seen: list[list[int]] = []
+        self.threads: set[int] = set()
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, connection: sqlite3.Connection, items: Sequence[int]) -> list[int | Exception]:
+        self.gate.wait()
+        self.seen.append(list(items))
+        self.threads.add(threading.get_ident())
+        if 13 in items:
+            raise RuntimeError("a fault")
+        if 14 in items:
+            connection.execute("no SQL")
+        return [KeyError(item) if item < 0 else 2 * item for item in items]
+
+
+@pytest.fixture
+def batches() -> Batches:
+    return Batches()
+
+
+@pytest.fixture
+def lane(tmp_path: Path, batches: Batches) -> Callable[[], Lane[int, int]]:
+    """Makes a lane; call it inside the loop."""
+    return lambda: Lane(connect(tmp_path / "lane.db", timeout_s=1), batches)
+
+
+async def submitted(lane: Lane[int, int], *items: int) -> list[asyncio.Task[int]]:
+    tasks = [asyncio.ensure_future(lane.submit(item)) for item in items]
+    await asyncio.sleep(0)  # they stand in the queue
+    return tasks
+
+
+async def blocked(lane: Lane[int, int], batches: Batches) -> asyncio.Task[int]:
+    """An item that is handed over and waits at the gate."""
+    batches.gate.clear()
+    (task,) = await submitted(lane, 0)
+    await asyncio.sleep(0)  # the worker takes it
+    return task
+
+
+async def test_an_item_is_run_on_the_connections_thread(lane: Callable[[], Lane[int, int]], batches: Batches) -> None:
+    async with lane() as opened:
+        assert await opened.submit(21) == 42
+    assert threading.get_ident() not in batches.threads
+
+
+async def test_what_arrives_while_a_batch_runs_goes_together(
+    lane: Callable[[], Lane[int, int]], batches: Batches
+) -> None:
+    async with lane() as opened:
+        first = await blocked(opened, batches)
+        others = await submitted(opened, 1, 2, 3)
+        assert repr(opened) == "<Lane open, 3 waiting>"
+        batches.gate.set()
+        assert list(await asyncio.gather(first, *others)) == [0, 2, 4, 6]
+    assert batches.seen == [[0], [1, 2, 3]]
+    assert repr(opened) == "<Lane closed, 0 waiting>"
+
+
+async def test_a_batch_is_bounded_and_in_order(lane: Callable[[], Lane[int, int]], batches: Batches) -> None:
+    items = range(100, 100 + BATCH + 5)
+    async with lane() as opened:
+        first = await blocked(opened, batches)
+        others = await submitted(opened, *items)
+        batches.gate.set()
+        await asyncio.gather(first, *others)
+    assert batches.seen == [[0], list(items[:BATCH]), list(items[BATCH:])]
+
+
+async def test_an_item_that_fails_leaves_the_others_alone(lane: Callable[[], Lane[int, int]]) -> None:
+    async with lane() as opened:
+        one, two, three = await asyncio.gather(*await submitted(opened, 1, -1, 3), return_exceptions=True)
+    assert (one, three) == (2, 6)
+    assert isinstance(two, KeyError)
+
+
+async def test_an_item_that_is_cancelled_before_its_batch_is_taken_never_runs(
+    lane: Callable[[], Lane[int, int]], batches: Batches
+) -> None:
+    async with lane() as opened:
+        first = await blocked(opened, batches)
+        one, two = await submitted(opened, 1, 2)
+        one.cancel()
+        await asyncio.wait((one,))
+        batches.gate.set()
+        assert list(await asyncio.gather(first, two)) == [0, 4]
+    assert batches.seen == [[0], [2]]
+
+
+async def test_a_whole_queue_may_be_cancelled(lane: Callable[[], Lane[int, int]], batches: Batches) -> None:
+    async with lane() as opened:
+        first = await blocked(opened, batches)
+        others = await submitted(opened, 1, 2)
+        for other in others:
+            other.cancel()
+        await asyncio.wait(others)
+        batches.gate.set()
+        await first
+        assert await opened.submit(3) == 6
+    assert batches.seen == [[0], [3]]
+
+
+async def test_an_item_that_is_cancelled_while_it_runs_is_run_to_its_end(tmp_path: Path, batches: Batches) -> None:
+    landed: list[list[object]] = []
+    async with Lane(
+        connect(tmp_path / "lane.db", timeout_s=1), batches, lambda results: landed.append(list(results))
+    ) as opened:
+        first = await blocked(opened, batches)
+        first.cancel()
+        await asyncio.wait((first,))
+        batches.gate.set()
+        assert await opened.submit(5) == 10
+    assert landed == [[0], [10]]
+
+
+@pytest.mark.parametrize(("bad", "expected"), [(13, RuntimeError), (14, StoreUnavailableError)])
+async def test_a_batch_that_fails_as_a_whole_fails_its_items_and_the_lane_goes_on(
+    lane: Callable[[], Lane[int, int]], bad: int, expected: type[Exception]
+) -> None:
+    async with lane() as opened:
+        results = await asyncio.gather(*await submitted(opened, 1, bad), return_exceptions=True)
+        assert [type(result) for result in results] == [expected, expected]
+        assert await opened.submit(2) == 4
+
+
+async def test_a_closed_lane_takes_nothing_more_but_ends_what_it_took(
+    lane: Callable[[], Lane[int, int]], batches: Batches
+) -> None:
+    opened = lane()
+    with pytest.raises(StoreUnavailableError, match="closed"):
+        await opened.submit(1)
+    async with opened:
+        first = await blocked(opened, batches)
+        others = await submitted(opened, 1, 2)
+        closing = asyncio.ensure_future(opened.__aexit__(None, None, None))
+        await asyncio.sleep(0)
+        with pytest.raises(StoreUnavailableError, match="closed"):
+            await opened.submit(3)
+        batches.gate.set()
+        await closing
+        assert list(await asyncio.gather(first, *others)) == [0, 2, 4]
+
+
+async def test_a_close_that_is_cancelled_ends_the_thread_and_every_waiter(
+    lane: Callable[[], Lane[int, int]], batches: Batches
+) -> None:
+    opened = await lane().__aenter__()
+    first = await blocked(opened, batches)
+    others = await submitted(opened, 1, 2)
+    closing = asyncio.ensure_future(opened.__aexit__(None, None, None))
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.sleep(0)
+    batches.gate.set()
+    await asyncio.wait((closing,))
+    results = await asyncio.gather(first, *others, return_exceptions=True)
+    assert results[0] == 0
+    assert all(isinstance(result, StoreUnavailableError) or result in (2, 4) for result in results[1:])
+    await asyncio.to_thread(opened.connection._thread.join)

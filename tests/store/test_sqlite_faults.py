@@ -1,0 +1,143 @@
+"""SqliteStore when the disk or the database fails while it runs, and when it is well again."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from store_rows import changed, created, creating, ids, row, stored, updating
+
+from stigmer.store import sqlite
+from stigmer.store.base import Query, StoreUnavailableError, Window
+from stigmer.store.sqlite import FILE_NAME, SqliteStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+FULL_DISK = """
+import asyncio, pathlib, resource, sys
+from store_rows import created, ids, row
+from stigmer.store.base import StoreUnavailableError
+from stigmer.store.sqlite import SqliteStore
+
+directory = pathlib.Path(sys.argv[1])
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+async def main():
+    async with SqliteStore(directory) as store:
+        written = ["r0"]
+        await created(store, row("r0"))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, limits[1]))
+        try:
+            for number in range(1, 1000):
+                await created(store, row(f"r{number}", data=bytes(20_000)))
+                written.append(f"r{number}")
+        except StoreUnavailableError as error:
+            print("refused", type(error.__cause__).__name__)
+        assert await ids(store) == written[::-1], "reads go on"
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        await created(store, row("after"))
+        written.append("after")
+    async with SqliteStore(directory) as store:
+        assert await ids(store) == written[::-1], "what was acknowledged is there"
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+async def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SqliteStore]:
+    """A store without cache that does not wait long for locks."""
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 0.02)
+    async with SqliteStore(tmp_path, cache_bytes=0) as opened:
+        yield opened
+
+
+def test_a_disk_that_is_full_refuses_writes_until_there_is_room(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path)],
+        env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "refused OperationalError\n", "")
+
+
+async def test_a_database_that_is_full_refuses_the_whole_batch_and_takes_the_next(store: SqliteStore) -> None:
+    async def limit(pages: int) -> None:
+        await store._writes.connection.run(lambda connection: connection.execute(f"PRAGMA max_page_count = {pages}"))
+
+    (one,) = await created(store, row("a"))
+    await limit(1)  # SQLite takes the present size instead
+    with pytest.raises(StoreUnavailableError, match="full"):
+        await store.commit(creating(row("big", data=bytes(100_000)), row("b")))
+    assert await ids(store) == ["a"]
+    await limit(100_000)
+    second = stored(await store.commit(updating(changed(one, b"second"))))
+    assert second.revision == one.revision + 1
+    await created(store, row("b"))
+    assert await ids(store) == ["b", "a"]
+    assert (await store.page(Query("Thing"), Window(1))).total == 2
+
+
+async def test_a_connection_that_fails_is_unavailable_and_well_again(store: SqliteStore) -> None:
+    (one,) = await created(store, row("a"))
+
+    async def interrupt(on: bool) -> None:
+        for lane in (store._writes, store._points, store._pages):
+            await lane.connection.run(
+                lambda connection: connection.set_progress_handler((lambda: 1) if on else None, 1)
+            )
+
+    await interrupt(on=True)
+    for call in (
+        store.get("Thing", "a"),
+        store.by_slug("Thing", "a", ""),
+        store.by_slug_anywhere("Thing", "a"),
+        store.page(Query("Thing"), Window(1)),
+        store.commit(creating(row("b"))),
+        store.probe(),
+    ):
+        with pytest.raises(StoreUnavailableError, match="the database does not answer: interrupted"):
+            await call
+    await interrupt(on=False)
+    await store.probe()
+    assert stored(await store.commit(updating(changed(await store.get("Thing", "a"), b"second")))).id == one.id
+    assert await ids(store) == ["a"]
+
+
+async def test_a_database_that_another_program_locks_refuses_writes_until_it_is_free(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    await created(store, row("a"))
+    with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailableError, match="locked"):
+            await store.commit(creating(row("b")))
+        with pytest.raises(StoreUnavailableError, match="locked"):
+            await store.probe()
+        assert await ids(store) == ["a"]
+    await store.probe()
+    await created(store, row("b"))
+    assert await ids(store) == ["b", "a"]
+
+
+async def test_a_fault_in_the_writer_leaves_no_transaction_open(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("stigmer.store.writing._Attempt._require", fail)
+        broken = creating(row("b"))
+        broken = type(broken)(puts=broken.puts, requires=[object()])  # type: ignore[list-item]  # it is never looked at
+        with pytest.raises(RuntimeError, match="a fault"):
+            await store.commit(broken)
+    await created(store, row("a"))
+    assert await ids(store) == ["a"]

@@ -1,0 +1,171 @@
+"""What SqliteStore keeps on disk: pragmas, migrations, file modes; and how a process ends that forgot to close it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from contextlib import closing
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from store_rows import created, ids, row
+
+from stigmer.startup import StartupError
+from stigmer.store import migration
+from stigmer.store.sqlite import FILE_NAME, SqliteStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+UNCLOSED = """
+import asyncio, pathlib, sys
+from store_rows import created, row
+from stigmer.store.sqlite import SqliteStore
+
+store = SqliteStore(pathlib.Path(sys.argv[1]))
+
+async def main():
+    await store.__aenter__()
+    await created(store, row("a"))
+
+asyncio.run(main())
+print("over", flush=True)
+"""
+
+DIE = """
+import os, pathlib, signal, sqlite3, sys
+from stigmer.store import migration
+
+connection = sqlite3.connect(pathlib.Path(sys.argv[1]) / "stigmer.db", isolation_level=None)
+connection.create_function("die", 0, lambda: os.kill(os.getpid(), signal.SIGKILL))
+first = migration.scripts()
+migration.scripts = lambda: [*first, "CREATE TABLE extra (x); INSERT INTO extra VALUES (1), (die());"]
+migration.migrate(connection)
+"""
+
+
+def run(script: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", script, str(directory)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+
+
+def schema(directory: Path) -> tuple[int, set[str]]:
+    """The version and the tables of a database."""
+    with closing(sqlite3.connect(directory / FILE_NAME)) as database:
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    return version, tables
+
+
+@pytest.fixture
+async def directory(tmp_path: Path) -> Path:
+    """A directory with a store that holds one row."""
+    async with SqliteStore(tmp_path / "data") as store:
+        await created(store, row("a"))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def any_umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+async def test_every_connection_has_the_pragmas(tmp_path: Path) -> None:
+    async with SqliteStore(tmp_path) as store:
+        for lane, reads_only in ((store._writes, 0), (store._points, 1), (store._pages, 1)):
+            wanted = {
+                "journal_mode": "wal",
+                "synchronous": 2,
+                "foreign_keys": 1,
+                "busy_timeout": 5000,
+                "query_only": reads_only,
+            }
+
+            def read(connection: sqlite3.Connection, names: Any = tuple(wanted)) -> dict[str, object]:
+                return {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names}
+
+            assert await lane.connection.run(read) == wanted
+
+
+@pytest.mark.usefixtures("any_umask")
+async def test_the_files_are_for_their_owner_alone(tmp_path: Path) -> None:
+    async with SqliteStore(tmp_path / "made" / "here") as store:
+        await created(store, row("a"))
+        modes = {
+            path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "made").rglob("*") if path.is_file()
+        }
+        assert modes == dict.fromkeys((FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", "stigmer.lock"), 0o600)
+        assert stat.S_IMODE((tmp_path / "made" / "here").stat().st_mode) == 0o700
+
+
+@pytest.mark.usefixtures("any_umask")
+async def test_the_files_are_for_their_owner_alone_in_a_directory_that_all_may_read(tmp_path: Path) -> None:
+    os.chmod(tmp_path, 0o755)  # noqa: PTH101 - pathlib's is held to block, which here is no harm
+    async with SqliteStore(tmp_path) as store:
+        await created(store, row("a"))
+        assert {stat.S_IMODE(entry.stat().st_mode) for entry in os.scandir(tmp_path)} == {0o600}
+
+
+def test_migrations_are_numbered_without_a_gap() -> None:
+    names = sorted(
+        entry.name for entry in (files("stigmer.store") / "migrations").iterdir() if entry.name.endswith(".sql")
+    )
+    numbers = [int(found[1]) for name in names if (found := re.fullmatch(r"(\d{4})_[a-z_]+\.sql", name))]
+    assert numbers == list(range(1, len(names) + 1))
+    assert len(migration.scripts()) == len(names)
+
+
+async def test_a_new_migration_is_applied_once_and_keeps_the_rows(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, tables = schema(directory)
+    first = migration.scripts()
+    monkeypatch.setattr(migration, "scripts", lambda: [*first, "CREATE TABLE extra (x);"])
+    for _ in range(2):
+        async with SqliteStore(directory) as store:
+            assert await ids(store) == ["a"]
+    assert schema(directory) == (before + 1, tables | {"extra"})
+
+
+async def test_a_migration_that_fails_leaves_the_old_version(directory: Path) -> None:
+    before = schema(directory)
+    first = migration.scripts()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(migration, "scripts", lambda: [*first, "CREATE TABLE extra (x); INSERT INTO nowhere VALUES (1);"])
+        with pytest.raises(StartupError, match="nowhere"):
+            await SqliteStore(directory).__aenter__()
+    assert schema(directory) == before
+    async with SqliteStore(directory) as store:
+        assert await ids(store) == ["a"]
+
+
+async def test_a_crash_in_the_middle_of_a_migration_leaves_the_old_version(directory: Path) -> None:
+    before = schema(directory)
+    assert run(DIE, directory).returncode == -signal.SIGKILL
+    assert schema(directory) == before
+    async with SqliteStore(directory) as store:
+        assert await ids(store) == ["a"]
+
+
+async def test_a_crash_in_the_middle_of_the_first_migration_leaves_a_database_that_opens(tmp_path: Path) -> None:
+    script = DIE.replace("[*first, ", "[first[0] + ")
+    assert run(script, tmp_path).returncode == -signal.SIGKILL
+    async with SqliteStore(tmp_path) as store:
+        await created(store, row("a"))
+
+
+async def test_a_store_that_nobody_closed_does_not_hold_up_the_exit(tmp_path: Path) -> None:
+    ended = run(UNCLOSED, tmp_path)
+    assert (ended.returncode, ended.stdout) == (0, "over\n")
+    async with SqliteStore(tmp_path) as store:
+        assert await ids(store) == ["a"]

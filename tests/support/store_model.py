@@ -1,0 +1,122 @@
+"""A store as a plain dict: what the stateful test holds the real one against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from stigmer.store.base import Dependent, Query, Window
+
+Key: TypeAlias = tuple[str, str]
+Pair: TypeAlias = tuple[str, str]
+
+
+class ModelConflictError(Exception):
+    """The store must refuse this commit."""
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A row; `version` is another one after every write, `place` grows with every creation."""
+
+    kind: str
+    id: str
+    namespace: str
+    slug: str | None
+    data: bytes
+    keys: frozenset[Pair]
+    version: int
+    place: int
+
+
+@dataclass
+class Model:
+    """All rows, and the last version and place given."""
+
+    rows: dict[Key, ModelRow] = field(default_factory=dict)
+    clock: int = 0
+
+    def copy(self) -> Model:
+        return Model(dict(self.rows), self.clock)
+
+    def tick(self) -> int:
+        self.clock += 1
+        return self.clock
+
+    # Writes.
+
+    def create(self, row: ModelRow) -> None:
+        """Raises ModelConflictError where the id or the slug is taken."""
+        holder = row.slug is not None and self.by_slug(row.kind, row.slug, row.namespace)
+        if (row.kind, row.id) in self.rows or holder:
+            raise ModelConflictError
+        self.rows[row.kind, row.id] = replace(row, version=self.tick(), place=self.tick())
+
+    def update(self, row: ModelRow, data: bytes, keys: frozenset[Pair]) -> None:
+        """Raises ModelConflictError where it is another row by now."""
+        self._unchanged(row)
+        self.rows[row.kind, row.id] = replace(row, data=data, keys=keys, version=self.tick())
+
+    def delete(self, row: ModelRow) -> None:
+        """Raises ModelConflictError where it is another row by now."""
+        self._unchanged(row)
+        del self.rows[row.kind, row.id]
+
+    def discard(self, kind: str, id_: str) -> None:
+        self.rows.pop((kind, id_), None)
+
+    def delete_dependents(self, dependent: Dependent, id_: str) -> None:
+        for row in [row for row in self.rows.values() if row.kind == dependent.kind]:
+            if (dependent.field, id_) in row.keys:
+                self.discard(row.kind, row.id)
+                for inner in dependent.dependents:
+                    self.delete_dependents(inner, row.id)
+
+    def require(self, kind: str, id_: str) -> None:
+        """Raises ModelConflictError where it is not there."""
+        if (kind, id_) not in self.rows:
+            raise ModelConflictError
+
+    def _unchanged(self, row: ModelRow) -> None:
+        there = self.rows.get((row.kind, row.id))
+        if there is None or there.version != row.version:
+            raise ModelConflictError
+
+    # Reads.
+
+    def by_slug(self, kind: str, slug: str, namespace: str) -> ModelRow | None:
+        return next((row for row in self._of(kind) if (row.slug, row.namespace) == (slug, namespace)), None)
+
+    def by_slug_anywhere(self, kind: str, slug: str) -> list[ModelRow]:
+        return sorted((row for row in self._of(kind) if row.slug == slug), key=lambda row: row.namespace)[:2]
+
+    def page(self, query: Query, window: Window, before: ModelRow | None) -> tuple[list[ModelRow], bool, int]:
+        """Rows, more, total; `before` is the row whose sequence the window names."""
+        matches = sorted((row for row in self._of(query.kind) if self._has(row, query)), key=lambda row: -row.place)
+        older = [row for row in matches if before is None or row.place < before.place][window.skip :]
+        taken = older[: window.limit]
+        if window.budget_bytes is not None:
+            sizes = [sum(len(row.data) for row in taken[: number + 1]) for number in range(len(taken))]
+            taken = [
+                row for row, size in zip(taken, sizes, strict=True) if row is taken[0] or size <= window.budget_bytes
+            ]
+        return taken, len(taken) < len(older), len(matches)
+
+    def _has(self, row: ModelRow, query: Query) -> bool:
+        through = query.through
+        if through is not None:
+            values = {value for name, value in row.keys if name == through.field}
+            holders = {holder.id for holder in self._of(through.kind) if through.key in holder.keys}
+            if not values & {through.value, *holders}:
+                return False
+        return row.keys >= set(query.keys)
+
+    def _of(self, kind: str) -> Iterator[ModelRow]:
+        return (row for row in self.rows.values() if row.kind == kind)
+
+
+def ids_of(rows: Sequence[ModelRow]) -> list[str]:
+    return [row.id for row in rows]
