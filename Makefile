@@ -16,7 +16,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo 'Setting up $(VENV) (once; takes a minute) …'
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --constraint constraints.txt --upgrade pip
-	@$(PIP) install --constraint constraints.txt --group dev --editable .
+	@$(PIP) install --constraint constraints.txt --build-constraint constraints.txt --group dev --editable .
 	@touch $@
 
 demo: $(READY) ## Start a server, run an agent on it with real clients, and say what happens

@@ -190,3 +190,16 @@ def test_the_example_file_holds_every_setting_with_its_description_and_default(h
 
 def test_the_example_file_as_it_stands_changes_nothing(home: Path) -> None:
     assert load(config=EXAMPLE).model_dump(exclude={"config"}) == load().model_dump(exclude={"config"})
+
+
+@pytest.mark.parametrize(
+    ("listen", "local"),
+    [("127.0.0.1:1", True), ("localhost:1", True), ("[::1]:1", True), ("0.0.0.0:1", False), ("[::]:1", False)],
+)
+def test_only_loopback_addresses_are_local(listen: str, *, local: bool) -> None:
+    assert load(listen=listen).is_local is local
+
+
+def test_the_data_directory_is_told_as_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load(data_dir="data").data_dir == tmp_path / "data"

@@ -115,6 +115,8 @@ async def serve(settings: Settings) -> None:
     Raises:
         StartupError: see `listening`.
     """
+    if not settings.is_local:
+        log.warning("Listening beyond this machine with no authentication: whoever reaches the port may do anything")
     async with listening(settings) as (server, monitor):
         gc.collect()
         gc.freeze()  # what is there now stays: the collector need not look at it again

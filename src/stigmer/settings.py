@@ -39,6 +39,10 @@ def _address(value: str) -> str:
     return value
 
 
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
 def _pem(path: Path) -> Path:
     path = path.expanduser()
     if not path.is_file():
@@ -77,7 +81,7 @@ class Settings(BaseSettings):
     listen: Annotated[str, AfterValidator(_address)] = Field(
         default="127.0.0.1:7234", description="Address to listen on; port 0 takes a free one."
     )
-    data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
+    data_dir: Annotated[Path, AfterValidator(_absolute)] = Field(
         default_factory=lambda: Path.home() / ".stigmer",
         description="Directory of the database; made when missing, used by one server at a time.",
     )
@@ -135,6 +139,11 @@ class Settings(BaseSettings):
     def port(self) -> int:
         """The port to bind; 0 for a free one."""
         return split_address(self.listen)[1]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return self.host in {"localhost", "::1"} or self.host.startswith("127.")
 
     def reachable_at(self, port: int | None = None) -> str:
         """The address that a caller on this machine dials; `port` is the bound one where `listen` says 0."""

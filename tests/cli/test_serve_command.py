@@ -97,7 +97,7 @@ def test_an_interrupt_is_quiet(app: App, capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr() == ("", "")
 
 
-def test_the_first_line_says_where_and_how_to_call(app: App, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_first_line_says_what_it_starts_with(app: App, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "stigmer"):
         serve("--listen", "0.0.0.0:7000", "--data-dir", "/somewhere")
     (record,) = caplog.records
@@ -107,5 +107,4 @@ def test_the_first_line_says_where_and_how_to_call(app: App, caplog: pytest.LogC
         "listen": "0.0.0.0:7000",
         "data_dir": "/somewhere",
         "config": "none",
-        "call": "grpcurl -plaintext 127.0.0.1:7000 list",
     }

@@ -35,7 +35,7 @@ def health(  # noqa: PLR0913  # one flag each
     ] = None,
     tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="PEM file of the client's certificate.")] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="PEM file of its private key.")] = None,
-    timeout_s: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="How long to wait. [3]")] = 3.0,
+    timeout_s: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="How long to wait.")] = 3.0,
 ) -> None:
     """Ask a running server whether it serves.
 

@@ -75,7 +75,6 @@ def _run(settings: Settings) -> None:
         listen=settings.listen,
         data_dir=str(settings.data_dir),
         config=str(settings.config or "none"),
-        call=settings.how_to_call(),
     )
     with asyncio.Runner(loop_factory=_loop_factory(settings)) as runner:
         runner.run(app.serve(settings))

@@ -11,7 +11,7 @@ from stigmer.interceptors.base import Interceptor, StreamNext, UnaryNext, cut_sh
 from stigmer.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from stigmer.call import Call
     from stigmer.pipeline import Reply
@@ -55,9 +55,15 @@ class Logging(Interceptor):
             _line(call, cut_short(call) if code is None else code, started, sent=sent)
 
 
+def _emit(call: Call, code: Code) -> Callable[..., None]:
+    """How loud: what a health check finds well every ten seconds is for who looks into a fault."""
+    if code in _SERVER_FAULTS:
+        return log.error
+    return log.debug if call.method.kind is None and code is Code.OK else log.info
+
+
 def _line(call: Call, code: Code, started: float, **more: object) -> None:
-    emit = log.error if code in _SERVER_FAULTS else log.info
-    emit(
+    _emit(call, code)(
         "call",
         method=call.method.path,
         code=code.name,
