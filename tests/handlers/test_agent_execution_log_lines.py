@@ -12,6 +12,7 @@ from grpclib.exceptions import GRPCError
 
 from stigmer.handlers import HANDLERS
 from stigmer.ids import IdSource
+from stigmer.logs import Event
 from stigmer.pipeline import Downstream, Runtime
 from stigmer.unit_of_work import UnitOfWork
 
@@ -40,6 +41,15 @@ def alone(app: App) -> Any:
     return handler.bind(runtime)[0].servicer
 
 
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The sessions that the success lines name."""
+    return [
+        str(event["session_id"])
+        for record in caplog.records
+        if isinstance(event := record.msg, Event) and record.name in (STEP, CLIENT) and record.levelno == logging.INFO
+    ]
+
+
 @pytest.fixture
 def plane(app: App) -> Plane:
     return Plane(app)
@@ -55,8 +65,7 @@ async def test_with_the_session_client(plane: Plane, caplog: pytest.LogCaptureFi
     caplog.clear()
     made = await plane.run(agent_id=agent.metadata.id)
     assert lines(caplog, STEP, CLIENT) == WITH_CLIENT
-    told = [r.msg["session_id"] for r in caplog.records if r.name in (STEP, CLIENT) and r.levelno == logging.INFO]
-    assert told == [made.spec.session_id] * 2
+    assert told(caplog) == [made.spec.session_id] * 2
 
 
 async def test_with_no_session_client(plane: Plane, caplog: pytest.LogCaptureFixture) -> None:
@@ -64,9 +73,7 @@ async def test_with_no_session_client(plane: Plane, caplog: pytest.LogCaptureFix
     caplog.clear()
     made = await alone(plane.app).create(samples.agent_execution(agent_id=agent.metadata.id))
     assert lines(caplog, STEP, CLIENT) == WITHOUT_CLIENT
-    assert [r.msg["session_id"] for r in caplog.records if r.name == STEP and r.levelno == logging.INFO] == [
-        made.spec.session_id
-    ]
+    assert told(caplog) == [made.spec.session_id]
 
 
 async def test_in_a_session_of_the_callers_nothing_is_said(plane: Plane, caplog: pytest.LogCaptureFixture) -> None:

@@ -91,6 +91,6 @@ async def _bulk(app: App, count: int) -> None:
     puts = []
     for number in range(count):
         session = samples.session(id=f"ses-{number:026}")
-        session.metadata.slug = session.metadata.name  # type: ignore[union-attr]  # samples have metadata
+        session.metadata.slug = session.metadata.name
         puts.append(Put(HANDLER.kind.row_of(session), ABSENT))
     await app.store.commit(Changes(puts=puts))

@@ -30,7 +30,7 @@ def _metadata(stem: str, scope: Scope, given: dict[str, Any]) -> ApiResourceMeta
     return ApiResourceMetadata(**{"name": unique(stem), "owner_scope": scope, **given})
 
 
-def agent(instructions: str = "Answer in one sentence.", **metadata: Any) -> agents.Agent:
+def agent(instructions: str = "Answer in one sentence.", **metadata: Any) -> Any:
     return agents.Agent(
         api_version=API_VERSION,
         kind="Agent",
@@ -39,7 +39,7 @@ def agent(instructions: str = "Answer in one sentence.", **metadata: Any) -> age
     )
 
 
-def agent_instance(agent_id: str = f"agt-{NOBODY}", **metadata: Any) -> instances.AgentInstance:
+def agent_instance(agent_id: str = f"agt-{NOBODY}", **metadata: Any) -> Any:
     return instances.AgentInstance(
         api_version=API_VERSION,
         kind="AgentInstance",
@@ -48,7 +48,7 @@ def agent_instance(agent_id: str = f"agt-{NOBODY}", **metadata: Any) -> instance
     )
 
 
-def session(agent_instance_id: str = f"ain-{NOBODY}", **metadata: Any) -> sessions.Session:
+def session(agent_instance_id: str = f"ain-{NOBODY}", **metadata: Any) -> Any:
     return sessions.Session(
         api_version=API_VERSION,
         kind="Session",
@@ -57,7 +57,7 @@ def session(agent_instance_id: str = f"ain-{NOBODY}", **metadata: Any) -> sessio
     )
 
 
-def agent_execution(session_id: str = "", agent_id: str = "", **metadata: Any) -> executions.AgentExecution:
+def agent_execution(session_id: str = "", agent_id: str = "", **metadata: Any) -> Any:
     return executions.AgentExecution(
         api_version=API_VERSION,
         kind="AgentExecution",
@@ -66,7 +66,7 @@ def agent_execution(session_id: str = "", agent_id: str = "", **metadata: Any) -
     )
 
 
-def environment(**metadata: Any) -> environments.Environment:
+def environment(**metadata: Any) -> Any:
     value = environments.EnvironmentValue(value="Europe/Berlin", description="Where")
     return environments.Environment(
         api_version=API_VERSION,
@@ -76,7 +76,7 @@ def environment(**metadata: Any) -> environments.Environment:
     )
 
 
-def execution_context(execution_id: str = f"aex-{NOBODY}", **metadata: Any) -> contexts.ExecutionContext:
+def execution_context(execution_id: str = f"aex-{NOBODY}", **metadata: Any) -> Any:
     return contexts.ExecutionContext(
         api_version=API_VERSION,
         kind="ExecutionContext",

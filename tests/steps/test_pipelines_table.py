@@ -1,0 +1,109 @@
+"""The step lists in code are those of the docs' table."""
+
+from __future__ import annotations
+
+import pytest
+
+from stigmer.handlers import HANDLERS
+
+PLAIN_CREATE = "ValidateProto ResolveSlug CheckDuplicate BuildNewState Persist"
+UPDATE = "ValidateProto ResolveSlug LoadExisting BuildUpdateState Persist"
+APPLY = "ValidateProto ResolveSlug LoadForApply ThenCreate"
+"""ThenCreate runs create where the slug is free; else update, or for a kind without update it refuses."""
+DELETE = "ValidateProto ExtractResourceId LoadExistingForDelete DeleteResource"
+GET = "ValidateProto LoadTarget"
+BY_REFERENCE = "ValidateProto LoadByReference"
+LIST = "ValidateProto List"
+
+TABLE = {
+    "Agent": {
+        "create": "ValidateProto ResolveSlug CheckDuplicate BuildNewState CreateDefaultInstance Persist",
+        "update": UPDATE,
+        "apply": APPLY,
+        "delete": DELETE,
+        "get": GET,
+        "getByReference": BY_REFERENCE,
+    },
+    "AgentInstance": {
+        "create": PLAIN_CREATE,
+        "update": UPDATE,
+        "apply": APPLY,
+        "delete": DELETE,
+        "get": GET,
+        "getByReference": BY_REFERENCE,
+        "getByAgent": LIST,
+    },
+    "Session": {
+        "create": PLAIN_CREATE,
+        "update": UPDATE,
+        "apply": APPLY,
+        "delete": DELETE,
+        "get": GET,
+        "list": LIST,
+        "listByAgent": LIST,
+    },
+    "AgentExecution": {
+        "create": "ValidateProto ResolveSlug ValidateSessionOrAgent BuildNewState CreateDefaultInstanceIfNeeded "
+        "CreateSessionIfNeeded SetInitialPhase Persist",
+        "update": UPDATE,
+        "updateStatus": "ValidateProto LoadExisting BuildNewStateWithStatus Persist",
+        "delete": DELETE,
+        "get": GET,
+        "list": LIST,
+        "listBySession": LIST,
+        "subscribe": "ValidateProto LoadTarget StreamUpdates",
+    },
+    "Environment": {
+        "create": PLAIN_CREATE,
+        "update": UPDATE,
+        "apply": APPLY,
+        "delete": DELETE,
+        "get": GET,
+        "getByReference": BY_REFERENCE,
+    },
+    "ExecutionContext": {
+        "create": PLAIN_CREATE,
+        "apply": APPLY,
+        "delete": DELETE,
+        "get": GET,
+        "getByReference": BY_REFERENCE,
+        "getByExecutionId": "ValidateProto LoadByExecutionId",
+    },
+}
+
+
+def test_the_table_has_every_kind() -> None:
+    assert [handler.kind.name for handler in HANDLERS] == [
+        "Agent",
+        "AgentInstance",
+        "Session",
+        "AgentExecution",
+        "Environment",
+        "ExecutionContext",
+    ]
+
+
+@pytest.mark.parametrize("handler", HANDLERS, ids=lambda handler: handler.kind.name)
+def test_the_step_lists_are_the_tables(handler: object) -> None:
+    pipelines = handler.pipelines  # type: ignore[attr-defined]  # a Handler
+    kind = handler.kind  # type: ignore[attr-defined]  # as above
+    assert {rpc: pipeline.names() for rpc, pipeline in pipelines.items()} == {
+        rpc: steps.split() for rpc, steps in TABLE[kind.name].items()
+    }
+    assert {pipeline.name for pipeline in pipelines.values()} == {
+        f"{kind.meta.enum_name}.{rpc}" for rpc in TABLE[kind.name]
+    }
+
+
+@pytest.mark.parametrize("handler", HANDLERS, ids=lambda handler: handler.kind.name)
+def test_each_rpc_of_the_proto_has_a_pipeline_and_streams_where_the_proto_does(handler: object) -> None:
+    from stigmer import descriptors
+
+    kind = handler.kind  # type: ignore[attr-defined]  # a Handler
+    of_the_proto = {
+        method.name: method.server_streaming
+        for method in descriptors.methods().values()
+        if method.kind is not None and method.kind.name == kind.name
+    }
+    pipelines = handler.pipelines  # type: ignore[attr-defined]  # as above
+    assert of_the_proto == {rpc: pipeline.last is not None for rpc, pipeline in pipelines.items()}
