@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -270,6 +271,7 @@ def assert_same(row: Row | None, wanted: ModelRow | None) -> None:
 
 
 TestStoreModel = StoreMachine.TestCase
+TestStoreModel.pytestmark = pytest.mark.timeout(900)  # type: ignore[attr-defined]  # a failure takes minutes to shrink
 TestStoreModel.settings = settings(
     max_examples=EXAMPLES,
     stateful_step_count=20,
