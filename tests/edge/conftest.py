@@ -1,0 +1,50 @@
+"""A control plane whose queues, tasks and subscriptions are all gone at the end of each test."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from edge_rig import Rig, turns
+
+from stigmer.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+    from pathlib import Path
+
+    from stigmer.interceptors import Interceptor
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncGenerator[SqliteStore]:
+    async with SqliteStore(tmp_path / "data") as store:
+        yield store
+
+
+@pytest.fixture
+async def wire(store: SqliteStore) -> AsyncGenerator[Callable[..., Rig]]:
+    """Make a control plane on the store, with interceptors of the host's."""
+    made: list[Rig] = []
+    before = asyncio.all_tasks()
+
+    def make(*interceptors: Interceptor, **clients: object) -> Rig:
+        made.append(Rig(store, interceptors, **clients))
+        return made[-1]
+
+    yield make
+    for rig in made:
+        await rig.unit_of_work.settled()
+    await turns()
+    for rig in made:
+        assert not rig.unit_of_work._turns._locks
+        assert not rig.unit_of_work._turns._interested
+        assert not rig.edge._open_streams
+        assert store.feed._open == 0
+    assert asyncio.all_tasks() <= before | {asyncio.current_task()}
+
+
+@pytest.fixture
+def rig(wire: Callable[..., Rig]) -> Rig:
+    return wire()

@@ -1,0 +1,264 @@
+"""Unary calls made inside a unary call are part of its transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import samples
+from edge_rig import Around, Rig, agents, executions, id_of, instances
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+
+from stigmer._gen.ai.stigmer.agentic.session.v1 import SessionId
+from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceId
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from stigmer.call import Call
+    from stigmer.interceptors import UnaryNext
+
+
+async def refused(call: Awaitable[Any]) -> GRPCError:
+    with pytest.raises(GRPCError) as caught:
+        await call
+    return caught.value
+
+
+class FailedError(Exception):
+    """What a test makes a call fail with."""
+
+
+async def test_what_joined_is_committed_with_the_outer_call_and_not_before(rig: Rig) -> None:
+    seen: list[set[str]] = []
+
+    async def inside() -> None:
+        await rig.sessions.create(samples.session())
+        seen.append(await rig.ids("Session"))
+
+    await rig.outer(inside)
+
+    assert seen == [set()]
+    assert len(await rig.ids("Session")) == 1
+    assert len(await rig.ids("Environment")) == 1
+
+
+async def test_what_joined_goes_when_the_outer_call_fails(rig: Rig) -> None:
+    async def inside() -> None:
+        await rig.agents.create(samples.agent())
+        await rig.sessions.create(samples.session())
+        raise FailedError
+
+    assert (await refused(rig.outer(inside))).status is Status.INTERNAL
+    assert [await rig.ids(kind) for kind in ("Agent", "AgentInstance", "Session", "Environment")] == [set()] * 4
+
+
+async def test_an_execution_leaves_session_default_instance_and_itself_or_nothing(wire: Callable[..., Rig]) -> None:
+    async def fail_after(call: Call, request: Any, proceed: UnaryNext) -> Any:
+        await proceed(call, request)
+        raise FailedError
+
+    rig = wire(Around("SessionCommandController/create", fail_after))
+    agent = await rig.agent()
+    await rig.instances.delete(instances.AgentInstanceId(value=agent.status.default_instance_id))
+
+    refusal = await refused(rig.executions.create(samples.agent_execution(agent_id=id_of(agent))))
+
+    assert refusal.status is Status.INTERNAL
+    assert await rig.ids("Session") == await rig.ids("AgentExecution") == await rig.ids("AgentInstance") == set()
+    stored = await rig.find_agents.get(agents.AgentId(value=id_of(agent)))
+    assert stored == agent
+
+
+async def test_a_joined_call_that_fails_drops_its_own_writes_only_and_may_be_caught(wire: Callable[..., Rig]) -> None:
+    async def fail_after(call: Call, request: Any, proceed: UnaryNext) -> Any:
+        await proceed(call, request)
+        raise FailedError
+
+    rig = wire(Around("AgentCommandController/create", fail_after))
+
+    async def inside() -> None:
+        await rig.sessions.create(samples.session())
+        assert (await refused(rig.agents.create(samples.agent()))).status is Status.INTERNAL
+        assert (await refused(rig.sessions.create(samples.session(slug="Bad Slug")))).status is Status.INVALID_ARGUMENT
+        await rig.sessions.create(samples.session())
+
+    await rig.outer(inside)
+
+    assert len(await rig.ids("Session")) == 2
+    assert await rig.ids("Agent") == await rig.ids("AgentInstance") == set()
+
+
+async def test_a_call_inside_a_failing_joined_call_goes_with_it(wire: Callable[..., Rig]) -> None:
+    """The default instance is made inside Agent.create; where that fails later, only it is dropped."""
+
+    async def fail_after(call: Call, request: Any, proceed: UnaryNext) -> Any:
+        await proceed(call, request)
+        raise FailedError
+
+    rig = wire(Around("AgentInstanceCommandController/create", fail_after))
+
+    async def inside() -> None:
+        await rig.sessions.create(samples.session())
+        assert (await refused(rig.agents.create(samples.agent()))).status is Status.INTERNAL
+
+    await rig.outer(inside)
+
+    assert len(await rig.ids("Session")) == 1
+    assert await rig.ids("Agent") == await rig.ids("AgentInstance") == set()
+
+
+async def test_a_call_made_by_an_interceptor_of_a_joined_call_joins_too(wire: Callable[..., Rig]) -> None:
+    """Before and after that call's own work; an audit record is not written for what was never done."""
+    rigs: list[Rig] = []
+
+    async def audit(call: Call, request: Any, proceed: UnaryNext) -> Any:
+        await rigs[0].contexts.create(samples.execution_context())
+        reply = await proceed(call, request)
+        await rigs[0].contexts.create(samples.execution_context())
+        return reply
+
+    rigs.append(wire(Around("SessionCommandController/create", audit)))
+    rig = rigs[0]
+
+    async def inside(*, fail: bool) -> None:
+        await rig.sessions.create(samples.session())
+        assert await rig.ids("ExecutionContext") == set()
+        if fail:
+            raise FailedError
+
+    await refused(rig.outer(lambda: inside(fail=True)))
+    assert await rig.ids("ExecutionContext") == set()
+    await rig.outer(lambda: inside(fail=False))
+    assert len(await rig.ids("ExecutionContext")) == 2
+
+
+async def test_children_of_gather_task_group_and_wait_for_join(rig: Rig) -> None:
+    async def create() -> None:
+        await rig.sessions.create(samples.session())
+
+    async def inside(*, fail: bool) -> None:
+        await asyncio.gather(create(), create())
+        async with asyncio.TaskGroup() as group:
+            group.create_task(create())
+            group.create_task(create())
+        await asyncio.wait_for(create(), 10)
+        await asyncio.create_task(create())
+        assert await rig.ids("Session") == set()
+        if fail:
+            raise FailedError
+
+    await refused(rig.outer(lambda: inside(fail=True)))
+    assert await rig.ids("Session") == set()
+    await rig.outer(lambda: inside(fail=False))
+    assert len(await rig.ids("Session")) == 6
+
+
+async def test_siblings_that_write_one_row_lose_no_field(rig: Rig) -> None:
+    id_ = id_of(await rig.execution())
+
+    async def inside() -> None:
+        todo = executions.TodoItem(id="t", content="Look out of the window")
+        await asyncio.gather(
+            rig.report(id_, phase=executions.ExecutionPhase.EXECUTION_IN_PROGRESS),
+            rig.report(id_, error="it rains"),
+            rig.report(id_, todos={"t": todo}),
+        )
+
+    await rig.outer(inside)
+
+    status = (await rig.find_executions.get(executions.AgentExecutionId(value=id_))).status
+    assert status.phase == executions.ExecutionPhase.EXECUTION_IN_PROGRESS
+    assert (status.error, list(status.todos)) == ("it rains", ["t"])
+
+
+async def test_of_siblings_that_create_one_slug_one_wins(rig: Rig) -> None:
+    outcomes: list[Any] = []
+
+    async def inside() -> None:
+        calls = [rig.sessions.create(samples.session(name="Same")) for _ in range(4)]
+        outcomes.extend(await asyncio.gather(*calls, return_exceptions=True))
+
+    await rig.outer(inside)
+
+    assert rig.inside.runs == 1
+    refusals = [one for one in outcomes if isinstance(one, GRPCError)]
+    assert [one.status for one in refusals] == [Status.ALREADY_EXISTS] * 3
+    assert len(await rig.ids("Session")) == 1
+
+
+async def test_a_sibling_s_deletion_takes_what_another_put_below_it(rig: Rig) -> None:
+    agent = await rig.agent()
+    session = await rig.sessions.create(samples.session(agent.status.default_instance_id))
+
+    async def inside() -> None:
+        await asyncio.gather(
+            rig.executions.create(samples.agent_execution(session_id=id_of(session))),
+            rig.sessions.delete(SessionId(value=id_of(session))),
+            return_exceptions=True,
+        )
+
+    await rig.outer(inside)
+
+    assert rig.inside.runs == 1
+    assert await rig.ids("Session") == await rig.ids("AgentExecution") == set()
+
+
+async def test_a_deeply_nested_call_sees_all_above_it(rig: Rig) -> None:
+    names: list[str] = []
+
+    async def inside(ctx: Any) -> None:
+        names.append(ctx.new_state.metadata.name)
+        if len(names) < 20:
+            await rig.environments.create(samples.environment())
+        else:
+            for name in names[:-1]:
+                found = await rig.find_environments.get_by_reference(samples_reference(name))
+                assert found.metadata.name == name
+
+    rig.inside.action = inside
+    await rig.environments.create(samples.environment())
+    assert len(await rig.ids("Environment")) == 20
+
+
+async def test_an_embedded_handler_s_own_methods_join(rig: Rig) -> None:
+    """The generated service's methods run the pipeline alone; inside a call they are part of it."""
+    from stigmer.handlers.session import HANDLER
+
+    commands = HANDLER.bind(rig.runtime)[0].servicer
+
+    async def inside() -> None:
+        await commands.create(samples.session())
+        assert await rig.ids("Session") == set()
+
+    await rig.outer(inside)
+    assert len(await rig.ids("Session")) == 1
+
+
+async def test_a_deleted_row_is_gone_for_the_rest_of_the_call(rig: Rig) -> None:
+    environment = await rig.environments.create(samples.environment())
+
+    async def inside() -> None:
+        deletion = samples_delete(id_of(environment))
+        await rig.environments.delete(deletion)
+        assert (await refused(rig.environments.delete(deletion))).status is Status.NOT_FOUND
+        gone = rig.find_environments.get(ApiResourceId(value=id_of(environment)))
+        assert (await refused(gone)).status is Status.NOT_FOUND
+        raise FailedError
+
+    await refused(rig.outer(inside))
+    assert await rig.ids("Environment") == {id_of(environment)}
+
+
+def samples_reference(slug: str) -> Any:
+    from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceReference
+
+    return ApiResourceReference(slug=slug)
+
+
+def samples_delete(id_: str) -> Any:
+    from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceDeleteInput
+
+    return ApiResourceDeleteInput(resource_id=id_)

@@ -1,0 +1,192 @@
+"""The six kinds as `app` wires them, with a step of the test's own in Environment.create, and stubs for them all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import samples
+
+from stigmer._gen.ai.stigmer.agentic.agent import v1 as agents
+from stigmer._gen.ai.stigmer.agentic.agentexecution import v1 as executions
+from stigmer._gen.ai.stigmer.agentic.agentinstance import v1 as instances
+from stigmer._gen.ai.stigmer.agentic.environment import v1 as environments
+from stigmer._gen.ai.stigmer.agentic.executioncontext import v1 as contexts
+from stigmer._gen.ai.stigmer.agentic.session import v1 as sessions
+from stigmer.downstream import AgentClient, AgentInstanceClient, SessionClient
+from stigmer.edge import Edge
+from stigmer.handlers import HANDLERS
+from stigmer.ids import IdSource
+from stigmer.interceptors import Interceptor
+from stigmer.loopback import LoopbackChannel
+from stigmer.pipeline import Downstream, Runtime
+from stigmer.store.base import Query, Window
+from stigmer.unit_of_work import UnitOfWork
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+
+    import pytest
+
+    from stigmer.call import Call
+    from stigmer.handler import Handler
+    from stigmer.interceptors import StreamNext, UnaryNext
+    from stigmer.pipeline import Context
+    from stigmer.store.sqlite import SqliteStore
+
+__all__ = ["agents", "contexts", "environments", "executions", "instances", "sessions"]
+
+T = TypeVar("T")
+
+
+class Stubs:
+    """The generated stubs of every kind over one channel: commands by the kind's name, queries after `find_`."""
+
+    def __init__(self, channel: Any) -> None:
+        self.agents: Any = agents.AgentCommandControllerStub(channel)
+        self.find_agents: Any = agents.AgentQueryControllerStub(channel)
+        self.instances: Any = instances.AgentInstanceCommandControllerStub(channel)
+        self.find_instances: Any = instances.AgentInstanceQueryControllerStub(channel)
+        self.sessions: Any = sessions.SessionCommandControllerStub(channel)
+        self.find_sessions: Any = sessions.SessionQueryControllerStub(channel)
+        self.executions: Any = executions.AgentExecutionCommandControllerStub(channel)
+        self.find_executions: Any = executions.AgentExecutionQueryControllerStub(channel)
+        self.environments: Any = environments.EnvironmentCommandControllerStub(channel)
+        self.find_environments: Any = environments.EnvironmentQueryControllerStub(channel)
+        self.contexts: Any = contexts.ExecutionContextCommandControllerStub(channel)
+        self.find_contexts: Any = contexts.ExecutionContextQueryControllerStub(channel)
+
+    async def report(self, execution_id: str, **fields: Any) -> Any:
+        status = executions.AgentExecutionStatus(**fields)
+        report = executions.AgentExecutionUpdateStatusInput(execution_id=execution_id, status=status)
+        return await self.executions.update_status(report)
+
+
+class Inside:
+    """A step that does in every run what the test says."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.action: Callable[[Context], Awaitable[object]] | None = None
+
+    async def __call__(self, ctx: Context) -> None:
+        self.runs += 1
+        if self.action is not None:
+            await self.action(ctx)
+
+
+class Rig(Stubs):
+    """A control plane on a store; `inside` is the last step of Environment.create."""
+
+    def __init__(self, store: SqliteStore, interceptors: Sequence[Interceptor] = (), **clients: Any) -> None:
+        self.store = store
+        self.inside = Inside()
+        self.unit_of_work = UnitOfWork(store)
+        downstream, ids = Downstream(), IdSource()
+        handlers = [self._with_inside(handler) for handler in HANDLERS]
+        kinds = {handler.kind.name: handler.kind for handler in handlers}
+        self.runtime = Runtime(store, self.unit_of_work, kinds, ids, downstream)
+        services = [service for handler in handlers for service in handler.bind(self.runtime)]
+        self.edge = Edge(services, ids, interceptors)
+        self.loopback = LoopbackChannel(self.edge)
+        downstream.clients["Agent"] = AgentClient(self.loopback)
+        downstream.clients["AgentInstance"] = AgentInstanceClient(self.loopback)
+        downstream.clients["Session"] = SessionClient(self.loopback)
+        downstream.clients.update(clients)
+        super().__init__(self.loopback)
+
+    def _with_inside(self, handler: Handler) -> Handler:
+        if handler.kind.name != "Environment":
+            return handler
+        return replace(handler, rpcs={**handler.rpcs, "create": (*handler.rpcs["create"], self.inside)})
+
+    async def outer(self, action: Callable[[], Awaitable[object]], **call: Any) -> Any:
+        """A unary call that does `action` in each of its runs, after it has staged its own row."""
+
+        async def run(_ctx: Context) -> None:
+            await action()
+
+        self.inside.action = run
+        return await self.environments.create(samples.environment(), **call)
+
+    async def ids(self, kind: str) -> set[str]:
+        """What is committed."""
+        page = await self.store.page(Query(kind), Window(limit=None))
+        return {row.id for row in page.rows}
+
+    async def agent(self) -> Any:
+        return await self.agents.create(samples.agent())
+
+    async def execution(self) -> Any:
+        agent = await self.agent()
+        return await self.executions.create(samples.agent_execution(agent_id=id_of(agent)))
+
+
+class Around(Interceptor):
+    """A host's interceptor that does what the test says around the calls of one RPC."""
+
+    def __init__(self, rpc: str, hook: Callable[[Call, Any, UnaryNext], Awaitable[Any]]) -> None:
+        self._rpc = rpc
+        self._hook = hook
+        self.calls = 0
+
+    async def unary(self, call: Call, request: Any, proceed: UnaryNext) -> Any:
+        if not call.method.path.endswith(self._rpc):
+            return await proceed(call, request)
+        self.calls += 1
+        return await self._hook(call, request, proceed)
+
+
+class Seen(Interceptor):
+    """Notes every call, and what it was called with."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.requests: list[Any] = []
+        self.replies: list[Any] = []
+
+    async def unary(self, call: Call, request: Any, proceed: UnaryNext) -> Any:
+        self._note(call, request)
+        reply = await proceed(call, request)
+        self.replies.append(reply)
+        return reply
+
+    async def stream(self, call: Call, request: Any, proceed: StreamNext) -> AsyncGenerator[Any, None]:
+        self._note(call, request)
+        replies = proceed(call, request)
+        try:
+            async for reply in replies:
+                self.replies.append(reply)
+                yield reply
+        finally:
+            await replies.aclose()
+
+    def _note(self, call: Call, request: Any) -> None:
+        self.calls.append(call)
+        self.requests.append(request)
+
+    def of(self, rpc: str) -> list[Call]:
+        return [call for call in self.calls if call.method.path.endswith(rpc)]
+
+
+def id_of(resource: Any) -> str:
+    id_: str = resource.metadata.id
+    return id_
+
+
+def apart(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Do it in a task that knows of no call: what another client does."""
+    return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+
+
+async def turns(number: int = 10) -> None:
+    """Let the event loop go round."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+def said(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:
+    """The fields of the log lines with that event."""
+    return [record.msg for record in caplog.records if isinstance(record.msg, dict) and record.msg["event"] == event]
