@@ -1,0 +1,59 @@
+"""Control planes behind a socket, and channels to them."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from grpclib.client import Channel
+from grpclib.encoding.proto import ProtoStatusDetailsCodec
+
+from stigmer import app as composition
+from stigmer.edge import EdgeCodec
+from stigmer.grpc_codec import BridgeCodec
+from stigmer.server import Server
+from stigmer.settings import Settings
+from stigmer.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from grpclib.encoding.base import CodecBase
+
+    from stigmer.interceptors import Interceptor
+
+
+def dial(server: Server, codec: CodecBase | None = None) -> Channel:
+    host, port = server.address
+    return Channel(host, port, codec=codec or BridgeCodec(), status_details_codec=ProtoStatusDetailsCodec())
+
+
+@asynccontextmanager
+async def serving(directory: Path, *interceptors: Interceptor) -> AsyncGenerator[tuple[Channel, composition.App]]:
+    """A control plane of its own: a channel to its port, and itself."""
+    async with SqliteStore(directory) as store:
+        app = composition.assemble(store, interceptors)
+        async with Server(
+            app.edge.handlers(), host="127.0.0.1", port=0, codec=EdgeCodec(), on_drain=app.edge.drain
+        ) as server:
+            channel = dial(server)
+            try:
+                yield channel, app
+            finally:
+                channel.close()
+        await app.unit_of_work.settled()
+
+
+@asynccontextmanager
+async def listening(
+    directory: Path, *interceptors: Interceptor, **settings: Any
+) -> AsyncGenerator[tuple[Server, Channel]]:
+    """All that `stigmer serve` listens with, health and reflection too."""
+    loaded = Settings(listen="127.0.0.1:0", data_dir=directory, **settings)
+    async with composition.listening(loaded, interceptors) as (server, _):
+        channel = dial(server)
+        try:
+            yield server, channel
+        finally:
+            channel.close()
