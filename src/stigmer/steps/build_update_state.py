@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stigmer.errors import Aborted, InvalidArgument, Violation
+from stigmer.errors import Aborted, InvalidArgument, Violation, clip
 from stigmer.kinds import Resource, present, shallow
 from stigmer.steps import audit
 
@@ -41,7 +41,7 @@ def _check_version(ctx: Context, sent: ApiResourceMetadata, kept: ApiResourceMet
     current = kept.version.id if kept.version is not None else ""
     if wanted and wanted != current:
         raise Aborted(
-            f"{ctx.kind.name} {kept.id} is at version {current}, not {wanted}: get it again and repeat the change",
+            f"{ctx.kind.name} {kept.id} is at version {current}, not {clip(wanted)}: get it again and repeat the change",
             reason="VERSION_MISMATCH",
         )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer.codec import Encoded
-from stigmer.errors import NotFound
+from stigmer.errors import NotFound, clip
 
 if TYPE_CHECKING:
     from stigmer.pipeline import Context
@@ -23,8 +23,7 @@ class LoadByExecutionId:
         execution_id = ctx.request.execution_id
         ctx.row = await ctx.tx.newest(ctx.kind.name, "spec.execution_id", execution_id)
         if ctx.row is None:
-            raise NotFound(
-                ctx.kind.name, execution_id, message=f"{ctx.kind.name} not found for execution: {execution_id}"
-            )
+            message = f"{ctx.kind.name} not found for execution: {clip(execution_id)}"
+            raise NotFound(ctx.kind.name, execution_id, message=message)
         ctx.resource_id = ctx.call.resource_id = ctx.row.id
         ctx.reply = Encoded(ctx.kind.message, ctx.row.data)

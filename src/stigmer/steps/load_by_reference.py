@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer.codec import Encoded
-from stigmer.errors import InvalidArgument, NotFound, Violation
+from stigmer.errors import InvalidArgument, NotFound, Violation, clip
 
 if TYPE_CHECKING:
     from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceReference
@@ -27,7 +27,7 @@ class LoadByReference:
         _check(ctx, reference)
         row = await _find(ctx, reference)
         if row is None:
-            message = f"{ctx.kind.name} with slug '{reference.slug}' not found{_where(reference.org)}"
+            message = f"{ctx.kind.name} with slug '{clip(reference.slug)}' not found{_where(reference.org)}"
             raise NotFound(ctx.kind.name, reference.slug, message=message)
         ctx.row = row
         ctx.resource_id = ctx.call.resource_id = row.id
@@ -54,4 +54,4 @@ async def _find(ctx: Context, reference: ApiResourceReference) -> Row | None:
 
 
 def _where(org: str) -> str:
-    return f" in org '{org}'" if org else ""
+    return f" in org '{clip(org)}'" if org else ""

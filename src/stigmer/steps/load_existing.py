@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stigmer.errors import InvalidArgument, NotFound
+from stigmer.errors import InvalidArgument, NotFound, clip
 from stigmer.kinds import present
 
 if TYPE_CHECKING:
@@ -43,5 +43,5 @@ async def _by_slug(ctx: Context) -> Row:
     namespace = ctx.kind.namespace_of(present(ctx.request.metadata).org)
     row = await ctx.tx.by_slug(ctx.kind.name, ctx.slug, namespace)
     if row is None:
-        raise NotFound(ctx.kind.name, ctx.slug, message=f"{ctx.kind.name} with slug '{ctx.slug}' not found")
+        raise NotFound(ctx.kind.name, ctx.slug, message=f"{ctx.kind.name} with slug '{clip(ctx.slug)}' not found")
     return row
