@@ -8,13 +8,14 @@ import pytest
 import samples
 from conformance import Resources, invalid, missing
 from conformance_facts import EXECUTION_CONTEXT, KINDS
+from samples import NOBODY
 
 from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import AgentExecutionStatus, AgentExecutionUpdateStatusInput
 from stigmer._gen.ai.stigmer.agentic.executioncontext.v1 import ExecutionContextExecutionIdInput
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceOwnerScope as Scope
 from stigmer._gen.ai.stigmer.commons.apiresource.apiresourcekind import ApiResourceKind
 
-NAMES_NOTHING = ["{}-" + samples.NOBODY, "banana", "{}-banana", "ünïcode", "a b/c", "{}-" + samples.NOBODY.upper()]
+NAMES_NOTHING = [f"{{}}-{NOBODY}", f"{{}}-{NOBODY.upper()}", "banana", "{}-banana", "ünïcode", "a b/c", "a\nb\0c"]
 
 
 @pytest.fixture
@@ -52,6 +53,14 @@ async def test_another_kinds_id_names_nothing(kind: Resources) -> None:
 
 async def test_a_long_id_is_cut_short_in_the_answer(kind: Resources) -> None:
     await missing(kind.get("x" * 9000), kind.facts.name, "x" * 160 + "…")
+
+
+async def test_a_long_reference_is_cut_short_in_the_answer(referred: Resources) -> None:
+    """A status travels in headers, which clients limit: it must arrive as what it is."""
+    name, long, short = referred.facts.name, "x" * 9000, "x" * 160 + "…"
+    where = f" in org '{short}'"
+    await missing(referred.by_reference(long), name, short, f"{name} with slug '{short}' not found")
+    await missing(referred.by_reference(long, long), name, short, f"{name} with slug '{short}' not found{where}")
 
 
 async def test_a_reference_finds_by_slug_and_org(referred: Resources) -> None:
@@ -130,6 +139,9 @@ async def test_an_execution_without_a_context_is_not_found(contexts: Resources) 
     find = contexts.queries.get_by_execution_id
     message = "ExecutionContext not found for execution: banana"
     await missing(find(ExecutionContextExecutionIdInput(execution_id="banana")), "ExecutionContext", "banana", message)
+    short = "x" * 160 + "…"
+    message = f"ExecutionContext not found for execution: {short}"
+    await missing(find(ExecutionContextExecutionIdInput(execution_id="x" * 9000)), "ExecutionContext", short, message)
     await invalid(find(ExecutionContextExecutionIdInput()), "execution_id")
 
 

@@ -123,6 +123,20 @@ async def test_update_of_a_slug_that_names_nothing_is_not_found(reapplied: Resou
     await missing(reapplied.update(reapplied.facts.make(name="no-such")), name, "no-such", message)
 
 
+async def test_long_names_are_cut_short_in_the_answer(reapplied: Resources) -> None:
+    """A status travels in headers, which clients limit: it must arrive as what it is."""
+    name, long, short = reapplied.facts.name, "x" * 9000, "x" * 160 + "…"
+    await missing(
+        reapplied.update(reapplied.facts.make(name=long)), name, short, f"{name} with slug '{short}' not found"
+    )
+    made = await reapplied.created()
+    error = await refused(reapplied.update(versioned(made, long)), Status.ABORTED)
+    assert f"not {short}: get it again" in (error.message or "")
+    made = await reapplied.created(name=long + samples.unique("n"))
+    made.metadata.id = "x" * 9000
+    await invalid(reapplied.apply(made), "metadata.id")
+
+
 async def test_update_of_an_execution_needs_its_id(executions: Resources) -> None:
     made = await executions.created()
     made.metadata.id = ""
