@@ -41,7 +41,7 @@ def _check_version(ctx: Context, sent: ApiResourceMetadata, kept: ApiResourceMet
     current = kept.version.id if kept.version is not None else ""
     if wanted and wanted != current:
         raise Aborted(
-            f"{ctx.kind.name} {kept.id} is at version {current}, not {clip(wanted)}: get it again and repeat the change",
+            f"{ctx.kind.name} {kept.id} is at version {current}, not {clip(wanted)}: get it, repeat the change",
             reason="VERSION_MISMATCH",
         )
 
