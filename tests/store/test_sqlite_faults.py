@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import subprocess
@@ -141,3 +142,20 @@ async def test_a_fault_in_the_writer_leaves_no_transaction_open(
             await store.commit(broken)
     await created(store, row("a"))
     assert await ids(store) == ["a"]
+
+
+async def test_a_statement_that_fails_rolls_the_whole_batch_back(store: SqliteStore) -> None:
+    async def execute(statement: str) -> None:
+        await store._writes.connection.run(lambda connection: connection.execute(statement))
+
+    (one,) = await created(store, row("a"))
+    await execute("CREATE TEMP TRIGGER fault BEFORE INSERT ON main.counters BEGIN SELECT RAISE(FAIL, 'a fault'); END")
+    results = await asyncio.gather(
+        *(store.commit(creating(row(f"r{number}"))) for number in range(5)), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [StoreUnavailableError] * 5
+    assert await ids(store) == ["a"]
+    await execute("DROP TRIGGER fault")
+    (two,) = await created(store, row("b"))
+    assert (two.revision, two.sequence) == (one.revision + 1, one.sequence + 1)
+    assert await ids(store) == ["b", "a"]
