@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import samples
+from conformance import is_id
 from conformance_bench import ACTOR, Bench, Client, is_idle, required, staged
 
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceOwnerScope as Scope
@@ -206,6 +207,17 @@ async def test_create_session_if_needed_goes_through_the_client(bench: Bench) ->
     assert ctx.new_state is not None
     assert ctx.new_state.spec.session_id == "made-1"
     assert ("Session", "made-1") in required(staged(ctx))
+
+
+async def test_create_session_if_needed_relies_on_no_session_that_is_kept_elsewhere(bench: Bench) -> None:
+    agent, _, _ = await world(bench)
+    client = Client(in_process=False)
+    bench.downstream.clients["Session"] = client
+    ctx = await built(bench, agent_id=agent.id)
+    await CreateSessionIfNeeded()(ctx)
+    (sent,) = client.made
+    assert is_id(sent.metadata.id, "ses")
+    assert required(staged(ctx)) == {("Agent", agent.id)}
 
 
 async def test_create_session_if_needed_refuses_an_agent_that_has_gone(bench: Bench) -> None:

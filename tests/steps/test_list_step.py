@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import samples
@@ -23,6 +23,10 @@ from stigmer.pipeline import decoded
 from stigmer.steps.list import HasAll, Is, IsOrHasParent, List
 from stigmer.steps.stream_updates import StreamUpdates
 from stigmer.store.base import Changes, Put, Query, Remove, Through
+from stigmer.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BY_PHASE_AND_TAGS = List(AgentExecutionList, Is("phase", "status.phase"), HasAll("tags", "metadata.tags"))
 
@@ -101,6 +105,16 @@ async def test_stream_updates_gives_the_current_state_and_each_later_one(bench: 
         assert found is not None
         row = found
     assert (await following)[-1] == row.data
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 1 << 20])
+async def test_stream_updates_ends_at_once_where_the_phase_is_terminal(tmp_path: Path, cache_bytes: int) -> None:
+    """Also where the row comes from the disk, without its keys."""
+    async with SqliteStore(tmp_path / "other", cache_bytes=cache_bytes) as store:
+        bench = Bench(store)
+        row = await bench.keep(samples.agent_execution("ses-1"), phase=ExecutionPhase.EXECUTION_FAILED)
+        ctx = bench.context("AgentExecution", "subscribe", AgentExecutionId(value=row.id), resource_id=row.id)
+        assert await _rest(StreamUpdates().stream(ctx)) == [row.data]
 
 
 async def test_stream_updates_refuses_what_is_or_will_be_gone(bench: Bench) -> None:
