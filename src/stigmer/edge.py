@@ -23,7 +23,7 @@ from stigmer.errors import DeadlineExceeded, InvalidArgument, StigmerError, Unav
 from stigmer.interceptors import Interceptor, built_in
 from stigmer.interceptors.deadline import until
 from stigmer.pipeline import decoded
-from stigmer.route import Route, relaying, unary_chain
+from stigmer.route import Route, unary_chain
 from stigmer.transport.http2 import CompressionUnsupported, deadline_of
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Edge:
             async def end(_call: Call, _request: object) -> Any:  # noqa: ANN401 - there is no reply to pass on
                 await shape.func(stream)
 
-            chain = unary_chain(self._outer, relaying(unary_chain(self._own, end)))
+            chain = unary_chain(self._outer, unary_chain(self._own, end))
             with _as_status():
                 await self._until_drained(call, chain(call, None))
 

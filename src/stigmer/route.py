@@ -9,11 +9,8 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from google.protobuf.message import Message
-from grpclib.exceptions import GRPCError
-
 from stigmer import codec
-from stigmer.errors import Code, InvalidArgument, Relayed
+from stigmer.errors import InvalidArgument
 from stigmer.message_types import object_class
 from stigmer.pipeline import decoded
 
@@ -21,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     import betterproto2
+    from google.protobuf.message import Message
 
     from stigmer.call import Call
     from stigmer.descriptors import Method
@@ -54,8 +52,8 @@ class Route:
         self._trusts_wire = not own
         self._strip = _stripper(method)
         reply = object_class(method.reply)
-        unary = relaying(_answering(unary_chain(own, _unary_end(endpoint)), reply)) if own else endpoint.unary
-        stream = _relaying(_streaming(_stream_chain(own, _stream_end(endpoint)), reply)) if own else endpoint.stream
+        unary = _answering(unary_chain(own, _unary_end(endpoint)), reply) if own else endpoint.unary
+        stream = _streaming(_stream_chain(own, _stream_end(endpoint)), reply) if own else endpoint.stream
         self.unary = unary_chain(outer, self._arriving(unary))
         self.stream = _stream_chain(outer, self._arriving_stream(stream))
 
@@ -151,36 +149,6 @@ def _encoded(reply: Reply, kind: type[betterproto2.Message]) -> Reply:
         return codec.Encoded(kind, codec.encode(reply))
     except InvalidArgument as error:
         raise TypeError(f"an interceptor answers a {kind.__name__} that cannot be sent: {error}") from error
-
-
-def relaying(proceed: UnaryNext) -> UnaryNext:
-    """What a host's interceptor says in gRPC's terms, in ours."""
-
-    async def relay(call: Call, request: Any) -> Reply:  # noqa: ANN401 - any RPC's request
-        try:
-            return await proceed(call, request)
-        except GRPCError as error:
-            raise relayed(error) from error
-
-    return relay
-
-
-def _relaying(proceed: StreamNext) -> StreamNext:
-    async def relay(call: Call, request: Any) -> AsyncGenerator[Reply, None]:  # noqa: ANN401 - any RPC's request
-        try:
-            async with aclosing(proceed(call, request)) as replies:
-                async for reply in replies:
-                    yield reply
-        except GRPCError as error:
-            raise relayed(error) from error
-
-    return relay
-
-
-def relayed(error: GRPCError) -> Relayed:
-    """A gRPC error as one of `errors`; details of types that are not known here are left out."""
-    code = Code(error.status.value) or Code.UNKNOWN  # OK is no failure
-    return Relayed(code, error.message or "", [one for one in error.details or () if isinstance(one, Message)])
 
 
 def _stripper(method: Method) -> Callable[[Message], None]:

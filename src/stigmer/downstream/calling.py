@@ -11,9 +11,9 @@ from opentelemetry import propagate
 
 from stigmer.call import CURRENT
 from stigmer.errors import Code, DeadlineExceeded, Relayed, Unavailable
+from stigmer.interceptors.error_mapping import relayed
 from stigmer.interceptors.request_id import KEY
 from stigmer.loopback import LoopbackChannel
-from stigmer.route import relayed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator

@@ -33,8 +33,8 @@ class Interceptor:
     `grpclib.GRPCError`, to refuse. Requests and replies are betterproto2 objects; those of health and reflection, which
     are no services of stigmer's, are None.
 
-    Around a call that joins another one's transaction it is part of that transaction: it runs once in each run, and what
-    it does over the loopback is committed or dropped with the rest. Around an outermost call it runs once, and a
+    Around a call that joins another one's transaction it is part of that transaction: it runs once in each run, and
+    what it does over the loopback is committed or dropped with the rest. Around an outermost call it runs once, and a
     loopback call that it makes stands alone.
     """
 

@@ -7,7 +7,10 @@ import uuid
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from stigmer.errors import Internal, ResourceExhausted, StigmerError, Unavailable
+from google.protobuf.message import Message
+from grpclib.exceptions import GRPCError
+
+from stigmer.errors import Code, Internal, Relayed, ResourceExhausted, StigmerError, Unavailable
 from stigmer.interceptors.base import Interceptor, StreamNext, UnaryNext
 from stigmer.logs import get_logger
 from stigmer.store.base import StoreUnavailableError
@@ -56,8 +59,16 @@ def _unless_cancelled(error: asyncio.CancelledError, call: Call) -> BaseExceptio
     return error if task is None or task.cancelling() else mapped(error, call)
 
 
+def relayed(error: GRPCError) -> Relayed:
+    """A failure in gRPC's terms, of a host's interceptor or another service; details of unknown types are left out."""
+    code = Code(error.status.value) or Code.UNKNOWN  # OK is no failure
+    return Relayed(code, error.message or "", [one for one in error.details or () if isinstance(one, Message)])
+
+
 def mapped(error: BaseException, call: Call) -> StigmerError:
     """The error that a caller sees in place of an exception that was not made for callers."""
+    if isinstance(error, GRPCError):
+        return relayed(error)
     if isinstance(error, StoreUnavailableError):
         log.warning("The store is out of reach", error=str(error), request_id=call.request_id)
         return Unavailable("the store is out of reach: try again; the server's health says when it is back")

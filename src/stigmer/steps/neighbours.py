@@ -5,6 +5,8 @@ A client runs every interceptor; the store's way is for who embeds one handler a
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stigmer.errors import Code, StigmerError
@@ -14,6 +16,10 @@ from stigmer.steps import audit
 if TYPE_CHECKING:
     from stigmer.kinds import Resource
     from stigmer.pipeline import Client, Context
+
+LATE_S = (0.05, 0.2, 0.8)
+"""How long to wait, and wait again, for what another server may still be making for a call that was given up."""
+_UNSURE = frozenset({Code.CANCELLED, Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.INTERNAL, Code.UNAVAILABLE})
 
 
 async def find(ctx: Context, kind: str, id_: str) -> Any:  # noqa: ANN401 - the kind decides the type
@@ -54,17 +60,31 @@ async def _make(ctx: Context, kind: str, resource: Any) -> Any:  # noqa: ANN401 
         return _store(ctx, kind, resource)
     if client.in_process:
         return await client.create(resource)
-    # The id is ours, so that what a call made can be taken back even where its answer did not come.
     resource.metadata.id = ctx.runtime.ids.new(ctx.runtime.kinds[kind].meta.id_prefix)
-    _undo_on_failure(ctx, client, resource.metadata.id)
-    return await client.create(resource)
-
-
-def _undo_on_failure(ctx: Context, client: Client, id_: str) -> None:
-    async def undo() -> None:
-        await client.delete(id_)
-
+    undo = _Undo(client, resource.metadata.id)
     ctx.tx.on_failure(undo)
+    try:
+        made = await client.create(resource)
+    except StigmerError as error:
+        undo.answered = error.code not in _UNSURE
+        raise
+    undo.answered = True
+    return made
+
+
+@dataclass
+class _Undo:
+    """Takes back what another server made for a run that failed; where its answer did not come, it may yet make it."""
+
+    client: Client
+    id: str
+    answered: bool = False
+
+    async def __call__(self) -> None:
+        for pause_s in () if self.answered else LATE_S:
+            await self.client.delete(self.id)
+            await asyncio.sleep(pause_s)
+        await self.client.delete(self.id)
 
 
 def _store(ctx: Context, name: str, resource: Any) -> Resource:  # noqa: ANN401 - the kind decides the type
