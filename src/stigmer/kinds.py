@@ -133,5 +133,7 @@ def shallow(message: M) -> M:
 
 
 def _values(value: Any) -> list[str]:  # noqa: ANN401 - a field of any kind's message
-    values = cast("list[str | int]", value if isinstance(value, list) else [value])
-    return [key_value(one) for one in values if one]
+    """The values of a list, whatever they are; of any other field its value, where it is set."""
+    if isinstance(value, list):
+        return [key_value(one) for one in cast("list[str | int]", value)]
+    return [key_value(value)] if value else []
