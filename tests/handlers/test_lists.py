@@ -165,6 +165,12 @@ async def test_tags_must_all_be_there(plane: Plane) -> None:
             assert (ids(page), page.total_pages) == (matching[::-1], 1 if matching else 0)
 
 
+async def test_an_empty_tag_is_a_tag(plane: Plane) -> None:
+    await plane.session(tags=["a"])
+    made = await plane.session(tags=["", "a"])
+    assert ids(await Lists(plane).sessions(tags=[""])) == [made.metadata.id]
+
+
 async def test_a_changed_tag_is_found_and_the_old_one_is_not(plane: Plane) -> None:
     session = await plane.session(tags=["old", "kept"])
     session.metadata.tags = ["new", "kept"]

@@ -58,6 +58,25 @@ async def test_agents_of_one_name_in_many_orgs_each_get_an_instance(plane: Plane
     assert await plane.ids("AgentInstance") == {one.status.default_instance_id for one in agents}
 
 
+async def test_many_makers_of_one_agent_leave_one_instance(plane: Plane) -> None:
+    made = await asyncio.gather(*(plane.agents.apply(samples.agent(name="applied")) for _ in range(16)))
+    (instance_id,) = {one.status.default_instance_id for one in made}
+    await asyncio.gather(*(plane.agent(name="created") for _ in range(16)), return_exceptions=True)
+    instances = {id_: await plane.instances.get(id_) for id_ in await plane.ids("AgentInstance")}
+    assert {one.metadata.slug for one in instances.values()} == {"applied-default", "created-default"}
+    assert len(instances) == 2
+    assert instances[instance_id].spec.agent_id == made[0].metadata.id
+
+
+async def test_an_update_and_a_delete_at_once_end_with_nothing(plane: Plane) -> None:
+    for _ in range(10):
+        made = await plane.environments.created()
+        made.metadata.version = None
+        updates = [plane.environments.update(made) for _ in range(4)]
+        await all_of(*updates[:2], plane.environments.delete(made.metadata.id), *updates[2:])
+    assert await plane.ids("Environment") == set()
+
+
 async def test_an_instance_takes_the_slug_that_a_default_instance_wants(plane: Plane) -> None:
     for n in range(8):
         agent, _ = await asyncio.gather(

@@ -102,9 +102,10 @@ def test_a_row_and_its_resource_are_one_and_the_same() -> None:
     assert kind.resource_of(row) is not kind.resource_of(row)
 
 
-def test_empty_fields_are_no_keys() -> None:
+def test_a_field_that_is_not_set_is_no_key_and_each_value_of_a_list_is_one() -> None:
     kind = Kind(AgentInstance, reached_by=("spec.agent_id", "metadata.tags"))
-    assert kind.row_of(samples.agent_instance("", id="ain-1", tags=["", "a", "a"])).keys == (("metadata.tags", "a"),)
+    row = kind.row_of(samples.agent_instance("", id="ain-1", tags=["", "a", "a"]))
+    assert row.keys == (("metadata.tags", ""), ("metadata.tags", "a"))
 
 
 def test_enums_stand_in_keys_by_their_numbers() -> None:
