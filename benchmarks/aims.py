@@ -11,7 +11,7 @@ from benchmarks.rounds import mid
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from benchmarks.rounds import Row
+    from benchmarks.rounds import Row, Size
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,14 @@ class Aim:
     workload: str
 
 
-def judge(rows: Mapping[str, Row]) -> list[Aim]:
+def judge(rows: Mapping[str, Row], size: Size) -> list[Aim]:
     """Every aim; the medians of the ratios decide. Without uvloop, which is an extra."""
     aims = [
-        _slowdown("create costs at 100,000 rows at most 1.2 times as much as at 100", rows["create at many"], "create"),
+        _slowdown(
+            f"create costs at {size.many:,} rows at most 1.2 times as much as at {size.few}",
+            rows["create at many"],
+            "create",
+        ),
         _slowdown("getByReference likewise, any row asked for", rows["getByReference at many"], "getByReference"),
         _share("get has at least 1/2 of the bare echo's rate (64 callers)", rows["get 64"], 1 / 2, "get"),
         _share("durable create has at least 1/3 of it", rows["create 64"], 1 / 3, "create"),

@@ -51,11 +51,12 @@ be the limit, not the server.
 
 @dataclass(frozen=True)
 class Run:
-    """How the figures came about: the size, the command and the seconds that it took."""
+    """How the figures came about: the size, the command, the seconds that it took, and the load just before."""
 
     size: Size
     command: str
     took_s: float
+    load: float
 
 
 def text(rows: Mapping[str, Row], aims: list[Aim], profiles: list[Profile], run: Run) -> str:
@@ -64,7 +65,7 @@ def text(rows: Mapping[str, Row], aims: list[Aim], profiles: list[Profile], run:
     parts = [
         "# Benchmarks\n",
         f"`{run.command}`, {now}, {run.took_s:.0f} s: {run.size.rounds} rounds of {run.size.seconds:g} s a figure.\n",
-        f"{_machine()}\n",
+        f"{_machine()} Load average just before: {run.load:.1f}.\n",
         "## Aims\n",
         *_aims(aims),
         "\n## Reading\n",

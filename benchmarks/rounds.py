@@ -40,7 +40,7 @@ class Size:
 
 
 FULL = Size(rounds=5, seconds=1.0)
-QUICK = Size(rounds=2, seconds=0.25, many=20_000)
+QUICK = Size(rounds=2, seconds=0.25, many=20_000, uvloop=False)
 SMOKE = Size(rounds=1, seconds=0.02, few=20, many=40, streams=8, callers=(1, 64), uvloop=False)
 
 

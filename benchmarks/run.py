@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -26,20 +27,22 @@ SCENARIOS = (
 def main() -> None:
     arguments = _arguments()
     size = SMOKE if arguments.smoke else QUICK if arguments.quick else FULL
-    started = time.monotonic()
+    started, load = time.monotonic(), os.getloadavg()[0]
     rows: dict[str, Row] = {}
     with Worker() as worker, tempfile.TemporaryDirectory(prefix="stigmer-bench-", dir=arguments.dir) as directory:
         bench = scenarios.Bench(size, worker, Path(directory))
         for scenario in SCENARIOS:
             print(f"{time.monotonic() - started:5.0f} s  {scenario.__name__}", flush=True)
             rows |= scenario(bench)
-        aims = judge(rows)
+        aims = judge(rows, size)
         wanted = {aim.workload for aim in aims if not aim.met and aim.workload}
         workloads = [name for name in WORKLOADS if name in wanted or arguments.profile]
         workloads = workloads if not arguments.smoke else ["get"]
         profiles = [profile(bench, name) for name in workloads]
     command = "python -m benchmarks" + (" --quick" if arguments.quick else "")
-    arguments.out.write_text(report.text(rows, aims, profiles, report.Run(size, command, time.monotonic() - started)))
+    arguments.out.write_text(
+        report.text(rows, aims, profiles, report.Run(size, command, time.monotonic() - started, load))
+    )
     for aim in aims:
         print(f"{'met    ' if aim.met else 'not met'}  {aim.text}: {aim.found}")
     print(f"{time.monotonic() - started:5.0f} s  written to {arguments.out}")
