@@ -86,4 +86,5 @@ def _loop_factory(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop]
         return None
     import uvloop  # noqa: PLC0415  # an extra
 
-    return uvloop.new_event_loop
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

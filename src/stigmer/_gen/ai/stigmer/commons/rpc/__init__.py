@@ -51,7 +51,7 @@ class PageInfo(betterproto2.Message):
 
     size: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
     """
-    Entries on a page; 0 means all.
+    Entries on a page, as page_size elsewhere: 0 means 50, more than 1000 is cut to 1000.
     """
 
 
