@@ -11,7 +11,6 @@ import pytest
 import samples
 from edge_rig import Around, Rig, Stubs, apart, id_of, instances, said, turns
 from edge_sockets import serving
-from grpclib.client import Channel
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from store_stepper import after_iterations
@@ -23,6 +22,8 @@ from stigmer.store.base import Query, Window
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
+
+    from grpclib.client import Channel
 
     from stigmer.app import App
     from stigmer.call import Call
