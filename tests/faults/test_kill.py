@@ -10,7 +10,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -50,11 +50,18 @@ class Worker:
         assert self._process.returncode == 0
 
 
+def free_port() -> int:
+    """A port that nobody listens on, and that the system gives to no client between now and the server's start."""
+    while True:
+        port = random.SystemRandom().randint(20_000, 32_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
 @contextmanager
 def serving(directory: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A server process and its port; killed at the end if it is not before."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
+    port = free_port()
     serve = [sys.executable, "-m", "stigmer", "serve", "--listen", f"127.0.0.1:{port}", "--data-dir", str(directory)]
     with subprocess.Popen([*serve, "--log-level", "warning"]) as process:
         try:

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from store_model import Key, Model, ModelConflictError, ModelRow, ids_of
-from store_rows import CHILDREN
+from store_rows import CHILDREN, GRANDCHILDREN
 
 from stigmer.store.base import ConflictError, Query, Row, Through, Window
 from stigmer.store.sqlite import SqliteStore
@@ -215,10 +215,14 @@ class StoreMachine(RuleBasedStateMachine):
                 space, slug, contents, pairs = operation[3:]
                 tx.create(Row(kind, id_, space, slug, contents, tuple(sorted(pairs)), "tester"))
                 return
+        there = (kind, id_) in model.rows
         try:
             stage(tx, model, row, operation)
         except ModelConflictError:
             return
+        if done is None and kind == "Child" and (name == "discard" or (name == "delete" and there)):
+            model.delete_dependents(GRANDCHILDREN, id_)  # a row never goes without its dependents
+            await tx.delete_dependents((GRANDCHILDREN,), id_)
 
     async def join(self, tx: Transaction, model: Model, end: str, operations: Sequence[Operation]) -> None:
         """A call that joins, and whose writes are kept or dropped."""

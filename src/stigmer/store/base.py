@@ -157,7 +157,10 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class Cascade:
-    """Delete the dependents of `id`, looked up at commit; those that the same transaction puts with a revision stay."""
+    """Delete the dependents of `id`, looked up at commit; those that the same transaction puts with a revision stay.
+
+    A dependent that the same transaction removes takes its own dependents with it.
+    """
 
     dependent: Dependent
     id: str
