@@ -143,7 +143,7 @@ def _encoded(reply: Reply, kind: type[betterproto2.Message]) -> Reply:
     Raises:
         TypeError: a host's interceptor answers what is no reply of this RPC.
     """
-    if type(reply) is not kind:
+    if isinstance(reply, codec.Encoded) or type(reply) is not kind:
         raise TypeError(f"an interceptor answers {type(reply).__name__} in place of {kind.__name__}")
     try:
         return codec.Encoded(kind, codec.encode(reply))

@@ -72,7 +72,6 @@ def test_every_setting_has_a_flag(app: App, tmp_path: Path) -> None:
 
 
 def test_uvloop_runs_the_server_where_it_is_wanted_and_installed(app: App) -> None:
-    pytest.importorskip("uvloop")
     serve()
     assert app.loop.startswith("uvloop")
     serve("--no-uvloop")

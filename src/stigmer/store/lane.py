@@ -29,6 +29,10 @@ BATCH = 256
 class Connection(aiosqlite.Connection):
     """aiosqlite's connection, with a way to run a function on its thread."""
 
+    def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
+        super().__init__(connector, iter_chunk_size=64)
+        self._thread.daemon = True  # else a store that is not closed hangs the interpreter's exit
+
     async def run(self, function: Callable[[sqlite3.Connection], Result]) -> Result:
         """Call `function` with the sqlite3 connection, on the connection's thread."""
         return await self._execute(lambda: function(self._conn))  # type: ignore[no-any-return, no-untyped-call]  # aiosqlite has no public way
@@ -40,9 +44,7 @@ def connect(path: Path, *, timeout_s: float) -> Connection:
     def connector() -> sqlite3.Connection:
         return sqlite3.connect(path, timeout=timeout_s, isolation_level=None, cached_statements=256)
 
-    connection = Connection(connector, iter_chunk_size=64)
-    connection._thread.daemon = True  # noqa: SLF001 - else a store that is not closed hangs the interpreter's exit
-    return connection
+    return Connection(connector)
 
 
 class Lane(Generic[Item, Result]):
