@@ -74,7 +74,7 @@ class Monitor(HealthBase):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.drain()
-        await self._tasks.__aexit__(kind, error, trace)
+        await self._tasks.__aexit__(None, None, None)  # the block's own error goes on as it is, not in a group
 
     def drain(self) -> None:
         """Answer NOT_SERVING from now on, and probe no more."""
