@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from grpclib.client import Channel
 from grpclib.encoding.proto import ProtoStatusDetailsCodec
+from transport_rig import BytesCodec
 
 from stigmer import app as composition
 from stigmer.edge import EdgeCodec
@@ -16,7 +17,7 @@ from stigmer.settings import Settings
 from stigmer.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Generator
     from pathlib import Path
 
     from grpclib.encoding.base import CodecBase
@@ -27,6 +28,16 @@ if TYPE_CHECKING:
 def dial(server: Server, codec: CodecBase | None = None) -> Channel:
     host, port = server.address
     return Channel(host, port, codec=codec or BridgeCodec(), status_details_codec=ProtoStatusDetailsCodec())
+
+
+@contextmanager
+def raw(server: Server) -> Generator[Channel]:
+    """A channel whose messages are bytes."""
+    channel = dial(server, BytesCodec())
+    try:
+        yield channel
+    finally:
+        channel.close()
 
 
 @asynccontextmanager

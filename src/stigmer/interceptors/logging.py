@@ -45,8 +45,8 @@ class Logging(Interceptor):
         try:
             async with aclosing(proceed(call, request)) as replies:
                 async for reply in replies:
-                    yield reply
                     sent += 1
+                    yield reply
             code = Code.OK
         except StigmerError as error:
             code = error.code
