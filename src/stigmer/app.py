@@ -7,6 +7,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from anyio import to_thread
+
 from stigmer import codec, descriptors, reflection, validation
 from stigmer.downstream import AgentClient, AgentInstanceClient, SessionClient
 from stigmer.edge import Edge, EdgeCodec
@@ -92,7 +94,7 @@ async def listening(
         StartupError: the database cannot be opened, a TLS file not read, or the address not bound.
     """
     async with AsyncExitStack() as stack:
-        security = _security(settings)
+        security = await to_thread.run_sync(_security, settings)
         app = await stack.enter_async_context(running(settings, interceptors))
         _warm_up()
         names = sorted({method.service for method in descriptors.methods().values()})

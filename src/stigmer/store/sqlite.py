@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import sqlite3
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
+
+from anyio import to_thread
 
 from stigmer.startup import StartupError
 from stigmer.store import reading
@@ -24,7 +25,7 @@ from stigmer.store.migration import check, migrate
 from stigmer.store.writing import Outcome, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -66,7 +67,10 @@ class SqliteStore:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            stack.enter_context(held(self._directory))
+            hold = Hold(self._directory)
+            stack.callback(hold.release)
+            await to_thread.run_sync(hold.take)
+            await to_thread.run_sync(_make_private, self._path)
             await self._open(stack)
             self._stack = stack.pop_all()
         return self
@@ -80,7 +84,6 @@ class SqliteStore:
             self._cache.clear()  # the next owner of the directory writes without telling us
 
     async def _open(self, stack: AsyncExitStack) -> None:
-        _make_private(self._path)
         writer = Writer(0)
         self._writes = Lane["Changes", "list[Change]"](self._connection(), writer.run, self._publish)
         self._points = Lane["reading.Read", Any](self._connection(), reading.run_reads)
@@ -126,7 +129,7 @@ class SqliteStore:
         return await self._writes.submit(changes)
 
     async def probe(self) -> None:
-        """Read one row on each lane."""
+        """Read one row on each reading lane, and open a transaction on the writing one."""
         for lane in (self._points, self._pages):
             await lane.submit(lambda connection: connection.execute(sql.PROBE).fetchone())
         await self._writes.submit(_NOTHING)
@@ -138,34 +141,41 @@ class SqliteStore:
 _NOTHING = Changes()
 
 
-@contextlib.contextmanager
-def held(directory: Path) -> Generator[None]:
-    """Own the directory: no other process, and no other store of this one, can hold it meanwhile.
+class Hold:
+    """The lock on a data directory: no other process, and no other store of this one, can hold it meanwhile."""
 
-    Raises:
-        StartupError: another has it, or it cannot be made or written.
-    """
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StartupError(
-            f"cannot write the data directory {directory} ({error.strerror}): choose another with --data-dir"
-        ) from error
-    try:
-        _lock(handle, directory)
-        yield
-    finally:
-        os.close(handle)
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._handle: int | None = None
 
+    def __repr__(self) -> str:
+        return f"<Hold on {self._directory}, {'free' if self._handle is None else 'held'}>"
 
-def _lock(handle: int, directory: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise StartupError(
-            f"another stigmer has the data directory {directory}: stop it, or choose another with --data-dir"
-        ) from error
+    def take(self) -> None:
+        """Make the directory where it is missing, and lock it; blocks for some file operations.
+
+        Raises:
+            StartupError: another has it, or it cannot be made or written.
+        """
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._handle = os.open(self._directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StartupError(
+                f"cannot write the data directory {self._directory} ({error.strerror}): choose another with --data-dir"
+            ) from error
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StartupError(
+                f"another stigmer has the data directory {self._directory}: stop it, or choose another with --data-dir"
+            ) from error
+
+    def release(self) -> None:
+        """Let go of the directory, if it was taken."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            os.close(handle)
 
 
 def _make_private(path: Path) -> None:

@@ -1,0 +1,28 @@
+"""What holds for every test."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from blockbuster import blockbuster_ctx
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+ALLOWED = {
+    "stigmer/log_stream.py": {"emit", "_write_bytes"},  # a log line is written where it is made; see there
+    "stigmer/transport/tls.py": {"server_context"},  # the server calls it on a thread, tests call it where they are
+    "stigmer/store/migration.py": {"scripts"},  # likewise
+}
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_stigmer_blocks_the_event_loop() -> Iterator[None]:
+    """A call by stigmer's code that blocks the loop's thread raises BlockingError; what is ALLOWED may."""
+    with blockbuster_ctx("stigmer") as blockbuster:
+        for function in blockbuster.functions.values():
+            for file, names in ALLOWED.items():
+                function.can_block_in(file, names)
+        yield
