@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,7 @@ async def listening(
     directory: Path, *interceptors: Interceptor, **settings: Any
 ) -> AsyncGenerator[tuple[Server, Channel]]:
     """All that `stigmer serve` listens with, health and reflection too."""
-    loaded = Settings(listen="127.0.0.1:0", data_dir=directory, **settings)
+    loaded = await asyncio.to_thread(Settings, listen="127.0.0.1:0", data_dir=directory, **settings)
     async with composition.listening(loaded, interceptors) as (server, _):
         channel = dial(server)
         try:
