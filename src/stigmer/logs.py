@@ -77,6 +77,11 @@ class Logger(structlog.BoundLoggerBase):
     The level is asked at each call, so a logger made at import follows a later `configure` or a host's `setLevel`.
     """
 
+    @property
+    def tells_debug(self) -> bool:
+        """Whether debug lines go anywhere, for who would have to work to make one."""
+        return bool(self._logger.isEnabledFor(logging.DEBUG))
+
     def debug(self, event: str, **fields: object) -> None:
         """For who looks into a fault."""
         if self._logger.isEnabledFor(logging.DEBUG):

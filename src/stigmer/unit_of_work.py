@@ -100,14 +100,20 @@ class UnitOfWork:
         raise _busy(call)
 
     async def _outermost(self, call: Call, once: Callable[[Transaction], Awaitable[T]]) -> T:
+        call.attempt = 1
+        try:
+            return await self._attempt(call, once)
+        except ConflictError as conflict:
+            key = conflict.key
         async with self._turns.queue() as turn:
-            for call.attempt in range(1, MAX_RUNS + 1):
+            while call.attempt < MAX_RUNS:
+                log.debug("Lost a race, running again", key="/".join(key), attempt=call.attempt)
+                await turn(key)
+                call.attempt += 1
                 try:
                     return await self._attempt(call, once)
                 except ConflictError as conflict:
                     key = conflict.key
-                log.debug("Lost a race, running again", key="/".join(key), attempt=call.attempt)
-                await turn(key)
         raise _busy(call)
 
     async def _attempt(self, call: Call, once: Callable[[Transaction], Awaitable[T]]) -> T:

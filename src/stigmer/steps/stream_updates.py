@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from stigmer.pipeline import Context, Reply
     from stigmer.store.base import Row
 
-PHASE = "status.phase"
+ENDED = frozenset(("status.phase", key_value(phase)) for phase in TERMINAL)
+"""The keys of executions that have ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,4 +51,4 @@ def _has_ended(ctx: Context, row: Row) -> bool:
     """Whether the phase is terminal: by the row's keys where the feed gave them, so that no follower decodes it."""
     if row.keys is None:
         return ctx.kind.resource_of(row).status.phase in TERMINAL
-    return any((PHASE, key_value(phase)) in row.keys for phase in TERMINAL)
+    return not ENDED.isdisjoint(row.keys)
