@@ -15,7 +15,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 AGENTIC = "ai.stigmer.agentic"
 EXECUTIONS = f"{AGENTIC}.agentexecution.v1"
@@ -43,9 +43,8 @@ class Client:
     def stream(self, service: str, method: str, request: Any) -> Iterator[Any]:  # noqa: ANN401 - as above
         """The replies of a streaming method."""
         path, reply = self._method(service, method)
-        return self._channel.unary_stream(path, type(request).SerializeToString, reply.FromString)(
-            request, timeout=TIMEOUT_S
-        )
+        replies = self._channel.unary_stream(path, type(request).SerializeToString, reply.FromString)
+        yield from replies(request, timeout=TIMEOUT_S)
 
     def _method(self, service: str, method: str) -> tuple[str, Any]:
         described = self._pool.FindServiceByName(service).methods_by_name[method]
@@ -105,7 +104,7 @@ def say(who: str, what: str) -> None:
     sys.stderr.write(f"  {who:>8} │ {what}\n")  # in one piece: three processes write here
 
 
-COMMANDS = {"create": create, "follow": follow, "work": work}
+COMMANDS: dict[str, Callable[..., None]] = {"create": create, "follow": follow, "work": work}
 
 if __name__ == "__main__":
     command, address, *arguments = sys.argv[1:]

@@ -6,6 +6,7 @@ execution, a third reports its progress. Each is a process of its own that knows
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -20,7 +21,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-OUTPUT = {"stdout": subprocess.PIPE, "stderr": sys.stdout, "text": True}
 CLIENT = Path(__file__).with_name("client.py")
 SERVER_LINES = {
     "Successfully created default instance": "made the agent's default instance",
@@ -28,23 +28,23 @@ SERVER_LINES = {
 }
 
 
-def main() -> int:
-    """Run it; 0 where all went well."""
+def main() -> None:
+    """Run it."""
     started = time.monotonic()
-    sys.stdout.reconfigure(line_buffering=True)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     print("Starting `stigmer serve` on a free port, with its data in a fresh directory.")
     with tempfile.TemporaryDirectory() as folder, server(Path(folder)) as (address, log):
         print(f"It listens on {address}. Three clients, each a process of its own, now use it:\n")
-        execution_id = client("create", address)
-        follower = subprocess.Popen([sys.executable, CLIENT, "follow", address, execution_id], **OUTPUT)
-        follower.stdout.readline()  # it has seen the first state
-        client("work", address, execution_id)
-        follower.communicate(timeout=10)
+        execution_id = finished(client("create", address))
+        follower = client("follow", address, execution_id)
+        next(iter(follower.stdout or ()))  # it has seen the first state
+        finished(client("work", address, execution_id))
+        finished(follower)
         print("\nMeanwhile the server logged, among others:")
         tell(log)
     print(f"\nThe server stopped cleanly. All of it took {time.monotonic() - started:.1f} s.")
     print("Next: `make serve`, then the first calls in README.md.")
-    return follower.returncode
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def server(folder: Path) -> Generator[tuple[str, Path]]:
     command = [sys.executable, "-m", "stigmer", "serve", "--listen", "127.0.0.1:0", "--log-format", "json"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("STIGMER_")}
     with log.open("w") as stderr:
-        process = subprocess.Popen([*command, "--data-dir", folder / "data"], stderr=stderr, env=environment)
+        process = subprocess.Popen([*command, "--data-dir", str(folder / "data")], stderr=stderr, env=environment)
     try:
         yield address_in(log, process), log
     finally:
@@ -76,10 +76,18 @@ def address_in(log: Path, process: subprocess.Popen[bytes]) -> str:
     raise SystemExit(f"the server did not start:\n{log.read_text()}")
 
 
-def client(*arguments: str) -> str:
-    """Run one client to its end; gives what it prints."""
-    done = subprocess.run([sys.executable, CLIENT, *arguments], check=True, **OUTPUT)
-    return done.stdout.strip()
+def client(*arguments: str) -> subprocess.Popen[str]:
+    """Start one client; what it says goes where our own words go."""
+    command = [sys.executable, str(CLIENT), *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=sys.stdout, text=True)
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    """Wait for a client's end; gives what it prints for us."""
+    printed, _ = process.communicate(timeout=15)
+    if process.returncode:
+        raise SystemExit("a client failed: its words are above")
+    return printed.strip()
 
 
 def tell(log: Path) -> None:
@@ -98,4 +106,4 @@ def lines(log: Path) -> list[dict[str, str]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
