@@ -1,0 +1,248 @@
+"""OpenTelemetry spans: one a call, a pipeline, a step; in the caller's trace, with or without an SDK."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import samples
+from edge_rig import Around, Rig, Stubs, apart, executions, id_of, sessions, turns
+from edge_sockets import listening
+from grpclib.exceptions import GRPCError
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from stigmer import pipeline
+from stigmer.interceptors import tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from stigmer.call import Call
+    from stigmer.interceptors import UnaryNext
+
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+PARENT = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+EXECUTION = "ai.stigmer.agentic.agentexecution.v1.AgentExecution"
+
+
+class Spans:
+    """What an SDK exported."""
+
+    def __init__(self, exporter: InMemorySpanExporter) -> None:
+        self._exporter = exporter
+
+    def all(self) -> list[ReadableSpan]:
+        return sorted(self._exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
+
+    def named(self, name: str) -> list[ReadableSpan]:
+        return [span for span in self.all() if span.name == name]
+
+    def below(self, parent: ReadableSpan) -> list[str]:
+        assert parent.context is not None
+        own = parent.context.span_id
+        return [span.name for span in self.all() if span.parent is not None and span.parent.span_id == own]
+
+    def clear(self) -> None:
+        self._exporter.clear()
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> Spans:
+    """The SDK for stigmer's tracers alone; the process's own provider stays as it is."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    for module in (pipeline, tracing):
+        monkeypatch.setattr(module, "tracer", provider.get_tracer(module.__name__))
+    return Spans(exporter)
+
+
+def attributes(span: ReadableSpan) -> dict[str, Any]:
+    return dict(span.attributes or {})
+
+
+async def test_the_tree_of_an_execution_s_create(rig: Rig, spans: Spans) -> None:
+    agent = await rig.agent()
+    spans.clear()
+    await rig.executions.create(samples.agent_execution(agent_id=id_of(agent)), metadata={"x-request-id": "mine"})
+
+    (call,) = spans.named(f"{EXECUTION}CommandController/create")
+    assert call.parent is None
+    assert call.kind is SpanKind.SERVER
+    assert attributes(call) == {
+        "rpc.system": "grpc",
+        "rpc.service": f"{EXECUTION}CommandController",
+        "rpc.method": "create",
+        "rpc.grpc.status_code": 0,
+        "stigmer.request_id": "mine",
+    }
+    assert spans.below(call) == ["agent_execution.create"]
+    (whole,) = spans.named("agent_execution.create")
+    assert spans.below(whole) == [
+        "ValidateProto",
+        "ResolveSlug",
+        "ValidateSessionOrAgent",
+        "BuildNewState",
+        "CreateDefaultInstanceIfNeeded",
+        "CreateSessionIfNeeded",
+        "SetInitialPhase",
+        "Persist",
+    ]
+    expected = {"stigmer.kind": "AgentExecution", "stigmer.method": "create", "stigmer.attempt": 1}
+    assert attributes(whole) == {**expected, "stigmer.outcome": "ok"}
+    (step,) = spans.named("SetInitialPhase")
+    assert attributes(step) == {**expected, "stigmer.outcome": "ok"}
+    (create_session,) = spans.named("CreateSessionIfNeeded")
+    session = "ai.stigmer.agentic.session.v1.SessionCommandController/create"
+    assert session in spans.below(create_session)
+    (inner,) = spans.named(session)
+    assert inner.kind is SpanKind.INTERNAL
+    assert spans.below(inner) == ["session.create"]
+    assert attributes(spans.named("session.create")[0])["stigmer.kind"] == "Session"
+    assert len({span.context.trace_id for span in spans.all() if span.context is not None}) == 1
+
+
+async def test_a_refusal_is_an_outcome(rig: Rig, spans: Spans) -> None:
+    with pytest.raises(GRPCError):
+        await rig.find_sessions.get(sessions.SessionId(value="ses-none"))
+    (call,) = spans.named("ai.stigmer.agentic.session.v1.SessionQueryController/get")
+    assert attributes(call)["rpc.grpc.status_code"] == 5
+    assert (call.status.status_code, call.status.description) == (StatusCode.ERROR, "NOT_FOUND")
+    assert attributes(spans.named("session.get")[0])["stigmer.outcome"] == "NotFound"
+    assert attributes(spans.named("ValidateProto")[0])["stigmer.outcome"] == "ok"
+    assert attributes(spans.named("LoadTarget")[0])["stigmer.outcome"] == "NotFound"
+
+
+async def test_each_run_is_a_pipeline_of_its_own(rig: Rig, spans: Spans) -> None:
+    rival = await rig.agent()
+
+    async def lose(ctx: Any) -> None:
+        ctx.tx.update(await ctx.tx.get("Agent", id_of(rival)))
+        if rig.inside.runs == 1:
+            rival.metadata.version = None
+            await apart(rig.agents.update(rival))
+
+    rig.inside.action = lose
+    await rig.environments.create(samples.environment())
+    runs = spans.named("environment.create")
+    assert [attributes(run)["stigmer.attempt"] for run in runs] == [1, 2]
+    assert [attributes(step)["stigmer.attempt"] for step in spans.named("Inside")] == [1, 2]
+    assert len(spans.named("ai.stigmer.agentic.environment.v1.EnvironmentCommandController/create")) == 1
+
+
+async def test_a_stream_s_spans_lie_within_each_other(rig: Rig, spans: Spans) -> None:
+    execution = await rig.execution()
+    spans.clear()
+    async with aclosing(rig.find_executions.subscribe(executions.AgentExecutionId(value=id_of(execution)))) as states:
+        await anext(states)
+        assert trace.get_current_span() is trace.INVALID_SPAN
+        await rig.report(id_of(execution), phase=executions.ExecutionPhase.EXECUTION_COMPLETED)
+        assert len([state async for state in states]) == 1
+
+    (call,) = spans.named(f"{EXECUTION}QueryController/subscribe")
+    assert spans.below(call) == ["agent_execution.subscribe"]
+    (whole,) = spans.named("agent_execution.subscribe")
+    assert spans.below(whole) == ["ValidateProto", "LoadTarget", "StreamUpdates"]
+    assert [attributes(span)["stigmer.outcome"] for span in (whole, *spans.named("StreamUpdates"))] == ["ok", "ok"]
+    assert attributes(call)["rpc.grpc.status_code"] == 0
+
+
+async def test_a_stream_that_is_left_says_so(rig: Rig, spans: Spans) -> None:
+    execution = await rig.execution()
+    async with aclosing(rig.find_executions.subscribe(executions.AgentExecutionId(value=id_of(execution)))) as states:
+        await anext(states)
+    await turns()
+    assert attributes(spans.named("StreamUpdates")[0])["stigmer.outcome"] == "cancelled"
+    assert attributes(spans.named(f"{EXECUTION}QueryController/subscribe")[0])["rpc.grpc.status_code"] == 1
+
+
+async def test_a_cancelled_call_s_spans_end(rig: Rig, spans: Spans) -> None:
+    with pytest.raises(GRPCError):
+        await rig.agents.create(samples.agent(), timeout=0)
+    (call,) = spans.named("ai.stigmer.agentic.agent.v1.AgentCommandController/create")
+    assert attributes(call)["rpc.grpc.status_code"] == 4
+    assert attributes(spans.named("agent.create")[0])["stigmer.outcome"] in {"ok", "cancelled"}
+
+
+async def test_the_caller_s_trace_goes_on(tmp_path: Path, spans: Spans) -> None:
+    async with listening(tmp_path) as (_, channel):
+        stubs = Stubs(channel)
+        agent = await stubs.agents.create(samples.agent(), metadata=PARENT)
+        follow = await stubs.executions.create(samples.agent_execution(agent_id=id_of(agent)))
+        states = stubs.find_executions.subscribe(executions.AgentExecutionId(value=id_of(follow)), metadata=PARENT)
+        async with aclosing(states):
+            await anext(states)
+    (create,) = spans.named("ai.stigmer.agentic.agent.v1.AgentCommandController/create")
+    (subscribe,) = spans.named(f"{EXECUTION}QueryController/subscribe")
+    for span in (create, subscribe):
+        assert span.parent is not None
+        assert span.parent.is_remote
+        assert (span.parent.trace_id, span.parent.span_id) == (int(TRACE, 16), int(SPAN, 16))
+        assert span.kind is SpanKind.SERVER
+    (step,) = spans.named("CreateDefaultInstance")
+    assert step.context is not None
+    assert step.context.trace_id == int(TRACE, 16)
+    (load,) = [span for span in spans.named("LoadTarget") if span.context and span.context.trace_id == int(TRACE, 16)]
+    assert load.parent is not None
+
+
+@pytest.mark.parametrize("sent", ["nonsense", "00-" + "0" * 32 + "-" + "0" * 16 + "-01", "ff-x", ""])
+async def test_a_bad_traceparent_harms_nothing(rig: Rig, spans: Spans, sent: str) -> None:
+    metadata = {"traceparent": sent} if sent else {"tracestate": "x=y"}
+    await rig.sessions.create(samples.session(), metadata=metadata)
+    (call,) = spans.named("ai.stigmer.agentic.session.v1.SessionCommandController/create")
+    assert call.parent is None
+
+
+async def test_without_an_sdk_the_caller_s_trace_still_goes_downstream(wire: Callable[..., Rig]) -> None:
+    seen: list[int] = []
+
+    async def note(call: Call, request: Any, proceed: UnaryNext) -> Any:
+        seen.append(trace.get_current_span().get_span_context().trace_id)
+        return await proceed(call, request)
+
+    rig = wire(Around("AgentInstanceCommandController/create", note))
+    await rig.agents.create(samples.agent(), metadata=PARENT)
+    await rig.agents.create(samples.agent())
+    assert seen == [int(TRACE, 16), 0]
+    assert trace.get_current_span() is trace.INVALID_SPAN
+
+
+SCRIPT = """
+import asyncio, sys, tempfile, pathlib
+from opentelemetry import trace
+from stigmer import app
+from stigmer.store.sqlite import SqliteStore
+from stigmer._gen.ai.stigmer.agentic.session.v1 import SessionQueryControllerStub, ListSessionsRequest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+async def main():
+    with tempfile.TemporaryDirectory() as directory:
+        async with SqliteStore(pathlib.Path(directory)) as store:
+            exporter, provider = InMemorySpanExporter(), TracerProvider()
+            provider.add_span_processor(SimpleSpanProcessor(exporter))
+            trace.set_tracer_provider(provider)
+            await SessionQueryControllerStub(app.assemble(store).loopback).list(ListSessionsRequest())
+            print(*(span.name for span in exporter.get_finished_spans()))
+
+asyncio.run(main())
+"""
+
+
+def test_a_host_s_provider_set_after_the_import_is_used() -> None:
+    said = subprocess.run([sys.executable, "-c", SCRIPT], check=True, capture_output=True, text=True, timeout=60)
+    assert said.stdout.split() == [
+        "ValidateProto",
+        "List",
+        "session.list",
+        "ai.stigmer.agentic.session.v1.SessionQueryController/list",
+    ]
