@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from grpclib.testing import ChannelFor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from wire_strategies import any_message, messages, stable, unknown_fields
 
 from stigmer import codec, descriptors, wire_values
 from stigmer._gen.ai.stigmer.agentic.agent.v1 import (
@@ -34,7 +35,6 @@ from stigmer._gen.google.protobuf import Value
 from stigmer.errors import InvalidArgument
 from stigmer.grpc_codec import BridgeCodec
 from stigmer.message_types import object_class, python_names
-from wire_strategies import any_message, messages, stable, unknown_fields
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message

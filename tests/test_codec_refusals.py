@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from wire_strategies import any_message, stable
 
 from stigmer import codec, descriptors
 from stigmer._gen.ai.stigmer.agentic.agent.v1 import (
@@ -35,7 +36,6 @@ from stigmer._gen.google.protobuf import ListValue, Struct, Value
 from stigmer.converters import MAX_RECURSION
 from stigmer.errors import InvalidArgument
 from stigmer.message_types import python_names
-from wire_strategies import any_message, stable
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import FieldDescriptor
