@@ -108,21 +108,22 @@ def unknown_bytes(fields: UnknownFieldSet) -> bytes:
 
 
 def _unknown_field(number: int, wire_type: int, data: object) -> bytes:
-    tag = _varint(number << 3 | wire_type)
+    tag = varint(number << 3 | wire_type)
     match data:
         case int() if wire_type == _VARINT:
-            return tag + _varint(data)
+            return tag + varint(data)
         case int():
             return tag + data.to_bytes(8 if wire_type == _FIXED64 else 4, "little")
         case bytes():
-            return tag + _varint(len(data)) + data
+            return tag + varint(len(data)) + data
         case UnknownFieldSet():
-            return tag + unknown_bytes(data) + _varint(number << 3 | _END_GROUP)
+            return tag + unknown_bytes(data) + varint(number << 3 | _END_GROUP)
         case _:
             raise TypeError(type(data))
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """A number of zero or more as the wire has tags and lengths."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

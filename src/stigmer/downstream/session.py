@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stigmer._gen.ai.stigmer.agentic.session.v1 import (
     Session,
@@ -11,7 +11,7 @@ from stigmer._gen.ai.stigmer.agentic.session.v1 import (
     SessionQueryControllerStub,
 )
 from stigmer.call import CURRENT
-from stigmer.downstream import calling
+from stigmer.downstream.client import ResourceClient
 from stigmer.logs import get_logger
 
 if TYPE_CHECKING:
@@ -20,30 +20,17 @@ if TYPE_CHECKING:
 log = get_logger("stigmer.downstream.session")
 
 
-class SessionClient:
+class SessionClient(ResourceClient[Session]):
     """Sessions, over a channel that generated stubs accept."""
 
-    def __init__(self, channel: Any) -> None:  # noqa: ANN401 - grpclib's Channel, or the loopback's
-        self._commands = SessionCommandControllerStub(channel)
-        self._queries = SessionQueryControllerStub(channel)
-        self.in_process = calling.is_in_process(channel)
+    commands, queries, id_message = SessionCommandControllerStub, SessionQueryControllerStub, SessionId
 
-    async def get(self, id_: str) -> Session | None:
-        """The session, or None where the id names nothing; raises a StigmerError as the call fails."""
-        session: Session | None = await calling.found(self._queries.get, SessionId(value=id_))
-        return session
-
-    async def create(self, session: Session) -> Session:
+    async def create(self, session: Session, /) -> Session:
         """Make a session; raises a StigmerError as the call fails."""
         log.debug("Creating session via in-process gRPC" if self.in_process else "Creating session via gRPC")
-        with calling.relaying():
-            created = await self._commands.create(session, **calling.inherited())
+        created = await super().create(session)
         _once_it_stands(CURRENT.get(), created.metadata.id if created.metadata is not None else "")
         return created
-
-    async def delete(self, id_: str) -> None:
-        """Delete a session; it may be gone already."""
-        await calling.found(self._commands.delete, SessionId(value=id_))
 
 
 def _once_it_stands(call: Call | None, session_id: str) -> None:

@@ -14,6 +14,7 @@ from stigmer.errors import InvalidArgument
 from stigmer.kinds import key_value
 from stigmer.message_types import full_name_of
 from stigmer.store.base import Query, Through, Window
+from stigmer.wire_values import varint
 
 if TYPE_CHECKING:
     import betterproto2
@@ -123,9 +124,9 @@ class List:
     def _encoded(self, page: Page, head: betterproto2.Message) -> Encoded[Any]:
         """The reply: its scalar fields, then each row's bytes as they are stored."""
         parts = [codec.encode(head)]
-        tag = _varint(self._entries << 3 | 2)
+        tag = varint(self._entries << 3 | 2)
         for row in page.rows:
-            parts += (tag, _varint(len(row.data)), row.data)
+            parts += (tag, varint(len(row.data)), row.data)
         return Encoded(self._reply, b"".join(parts))
 
 
@@ -162,12 +163,3 @@ def _position(token: str, bound_to: bytes) -> int | None:
 
 def _check(sequence: int, bound_to: bytes) -> bytes:
     return hashlib.blake2b(struct.pack(">Q", sequence), key=bound_to, digest_size=8).digest()
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
