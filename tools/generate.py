@@ -10,9 +10,11 @@ committed files are not what the protos give.
 from __future__ import annotations
 
 import filecmp
+import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,9 +131,14 @@ def generate_classes(scratch: Path, out: Path, described: FileDescriptorSet) -> 
 
 
 def protoc(*arguments: str) -> None:
-    """Run protoc; raises CalledProcessError with protoc's own words where it fails."""
+    """Run protoc with the plugin of this very environment, activated or not.
+
+    Raises:
+        SystemExit: with protoc's own words.
+    """
     command = [sys.executable, "-m", "grpc_tools.protoc", *arguments]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    environment = {**os.environ, "PATH": os.pathsep.join((sysconfig.get_path("scripts"), os.environ.get("PATH", "")))}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise SystemExit(f"protoc failed:\n{done.stderr}")
 
