@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from h2.connection import H2Connection
 from h2.events import DataReceived, ResponseReceived, StreamEnded, TrailersReceived
+from h2.settings import SettingCodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transport_twins import REQUEST, Twins, configuration
+from transport_wire import connect, message
 
 from stigmer.transport.h2tuning import Limits, TunedConnection, new_connection
 from stigmer.transport.listener import Listener
+
+if TYPE_CHECKING:
+    from transport_rig import Serve
 
 OK = (":status", "200")
 TYPE = ("content-type", "application/grpc+proto")
@@ -208,6 +213,16 @@ def test_a_connection_that_has_ended_takes_nothing(twins: Twins) -> None:
     twins.data(b"x")
     twins.headers(DONE, end_stream=True)
     assert twins.failures == ["ProtocolError", "ProtocolError"]
+
+
+async def test_a_message_goes_out_in_pieces_as_the_peer_s_window_opens(serve: Serve) -> None:
+    async with serve() as server, connect(server, hello=False) as wire:
+        wire.hello()
+        wire.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 10})
+        assert await wire.status(wire.request(message(bytes(range(64))))) == "0"
+        pieces = [event.data for event in wire.events if isinstance(event, DataReceived)]
+        assert b"".join(pieces) == message(bytes(range(64)))
+        assert max(map(len, pieces)) == 10
 
 
 streams = st.sampled_from((1, 3))

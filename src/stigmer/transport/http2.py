@@ -18,8 +18,10 @@ from stigmer import errors
 if TYPE_CHECKING:
     from grpclib.metadata import Deadline
     from grpclib.server import Stream as ServerStream
+    from h2.stream import H2Stream
 
     from stigmer.transport.connection import Connection
+    from stigmer.transport.h2tuning import TunedConnection
 
 Headers = list[tuple[str, str]]
 FRAME_BYTES = 32 * 1024  # as much as one call may write before it looks again whether the peer reads
@@ -50,6 +52,7 @@ class Stream(protocol.Stream):
     """One call on the wire: refuses bad messages before they are read, writes once per turn of the loop."""
 
     connection: Connection
+    _h2_connection: TunedConnection
     deadline: Deadline | None = None
     _in_message = False
 
@@ -79,7 +82,7 @@ class Stream(protocol.Stream):
             CallerGone: the stream is closed.
         """
         await self.connection.writable()
-        self._h2_connection.send_headers(self._require_open(), headers, end_stream=end_stream)
+        self._h2_connection.send_headers(self._open().stream_id, headers, end_stream=end_stream)
         self.connection.flush_soon(HEADERS_BYTES)
 
     async def send_data(self, data: bytes, end_stream: bool = False) -> None:  # noqa: FBT001, FBT002  # grpclib's signature
@@ -91,22 +94,15 @@ class Stream(protocol.Stream):
         sent = 0
         while sent < len(data):
             await self.connection.writable()
-            size = min(self._window(), len(data) - sent)
+            stream = self._open()
+            size = min(self._h2_connection.room(stream), FRAME_BYTES, len(data) - sent)
             if size <= 0:
                 await self._more_window()
                 continue
             chunk, sent = data[sent : sent + size], sent + size
-            self._h2_connection.send_data(self._require_open(), chunk, end_stream=end_stream and sent == len(data))
+            self._h2_connection.send_data(stream.stream_id, chunk, end_stream=end_stream and sent == len(data))
             self.data_sent += size
             self.connection.flush_soon(size)
-
-    def _window(self) -> int:
-        """How many bytes may go out in one frame now; zero or less while the peer's window is used up."""
-        return min(
-            self._h2_connection.local_flow_control_window(self._require_open()),
-            self._h2_connection.max_outbound_frame_size,
-            FRAME_BYTES,
-        )
 
     async def _more_window(self) -> None:
         self.window_updated.clear()
@@ -118,15 +114,20 @@ class Stream(protocol.Stream):
 
     def reset_nowait(self, error_code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
         """Tell the peer that nothing more of this call is read or sent."""
-        self._h2_connection.reset_stream(self._require_open(), error_code=error_code)
+        self._h2_connection.reset_stream(self._open().stream_id, error_code=error_code)
         self.connection.flush_soon()
 
-    def _require_open(self) -> int:
+    def _open(self) -> H2Stream:
+        """h2's side of the stream.
+
+        Raises:
+            CallerGone: it is closed.
+        """
         stream_id = cast("int", self.id)
         stream = self._h2_connection.streams.get(stream_id)
         if stream is None or stream.closed:
             raise CallerGone(stream_id)
-        return stream_id
+        return stream
 
 
 def _check_prefix(prefix: bytes, limit: int) -> None:
