@@ -114,6 +114,20 @@ async def test_a_call_opened_and_cancelled_in_one_breath_leaves_nothing_behind(s
         assert len(live.connection._connection.streams) == 0
 
 
+async def test_no_task_is_kept_of_a_call_that_is_over(serve: Serve, service: Service) -> None:
+    async with serve() as server, connect(server) as wire:
+        waiting = wire.request(message(b""), path="/t.T/Wait")
+        await service.entered.wait()
+        (live,) = server._listener._live
+        assert await works(wire)
+        assert await wire.status(wire.request(path="/t.T/Nothing")) == "12 unknown method /t.T/Nothing"
+        assert len(live.handler._tasks) == len(live.handler.running()) == 1
+        wire.h2.reset_stream(waiting)
+        assert await works(wire)
+        assert not live.handler._tasks
+        assert not live.handler._cancelled
+
+
 async def test_cancelling_without_end_ends_the_connection(serve: Serve) -> None:
     async with serve(limits=Limits(max_streams=5)) as server, connect(server) as wire:
         for _ in range(10):

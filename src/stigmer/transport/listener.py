@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from grpclib import protocol, server
@@ -53,8 +54,16 @@ class Handler(server.Handler):
             super().accept(stream, [field for field in headers if field[0] != "grpc-timeout"], release_stream)
         else:
             self._tasks[stream] = self.loop.create_task(_refuse(stream, refusal, release_stream))
-        # A task that is cancelled before it first runs never comes to its `finally`: grpclib would keep the stream.
-        self._tasks[stream].add_done_callback(lambda _: release_stream())
+        self._tasks[stream].add_done_callback(partial(self._over, stream, release_stream))
+
+    def _over(self, stream: protocol.Stream, release_stream: Callable[[], Any], task: asyncio.Task[None]) -> None:
+        """Drop the task of a call; its stream as well: a task cancelled before it first runs does not do it itself."""
+        self._tasks.pop(stream, None)
+        self._cancelled.discard(task)
+        release_stream()
+
+    def __gc_step__(self) -> None:
+        """Look for no tasks that are over: none is kept. grpclib looks through all of them at each tenth call."""
 
     def _refusal(self, headers: Headers) -> Refusal | None:
         """What grpclib would log as a server error and leave unanswered, or answer so that Go clients misread it."""
