@@ -20,7 +20,7 @@ from stigmer.store.base import ConflictError, StoreError
 from stigmer.store.transaction import SealedError, Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
 
     from stigmer.call import Call
     from stigmer.store.base import Store
@@ -31,6 +31,8 @@ Undo: TypeAlias = "Callable[[], Awaitable[None]]"
 
 MAX_RUNS = 100
 """How often a call is run before it gives up on a hot row."""
+TURN_S = 5.0
+"""How long a call waits for its turn at a contended row before it tries without."""
 UNDO_S = 10.0
 """How long it may take to undo what a failed call made elsewhere."""
 
@@ -121,6 +123,8 @@ class UnitOfWork:
             result = await once(transaction)
             layer, apart = transaction.seal()
             self._commit_apart(transaction, apart)
+            if call.attempt == 1:
+                self._turns.yield_to_queues((*layer.puts, *layer.removes))
             await self._commit(call, transaction, layer)
             return result
 
@@ -169,7 +173,11 @@ class UnitOfWork:
 
 
 class Turns:
-    """Queues, one for each contended key: losers wait their turn instead of racing again."""
+    """Queues, one for each contended key: losers wait their turn instead of racing again.
+
+    A turn is a courtesy that spares useless runs; what is written is decided by the store alone. Hence nobody waits
+    for it for longer than TURN_S: a call may hold one while it waits for another call that wants it.
+    """
 
     def __init__(self) -> None:
         self._locks: defaultdict[tuple[str, ...], asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -187,21 +195,36 @@ class Turns:
             if key in held:
                 return
             self._release(held)
-            await self._acquire(key)
-            held.append(key)
+            if await self._acquire(key):
+                held.append(key)
 
         try:
             yield turn
         finally:
             self._release(held)
 
-    async def _acquire(self, key: tuple[str, ...]) -> None:
+    def yield_to_queues(self, keys: Iterable[tuple[str, ...]]) -> None:
+        """Let those go first who wait for one of the keys, where more than one does.
+
+        Raises:
+            ConflictError: they do.
+        """
+        if self._interested:
+            for key in keys:
+                if self._interested.get(key, 0) > 1:
+                    raise ConflictError(key)
+
+    async def _acquire(self, key: tuple[str, ...]) -> bool:
         self._interested[key] += 1
         try:
-            await self._locks[key].acquire()
-        except BaseException:
+            async with asyncio.timeout(TURN_S):
+                await self._locks[key].acquire()
+        except BaseException as error:
             self._forget(key)
+            if isinstance(error, TimeoutError):
+                return False
             raise
+        return True
 
     def _release(self, held: list[tuple[str, ...]]) -> None:
         for key in held:

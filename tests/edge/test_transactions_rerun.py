@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import samples
-from edge_rig import Around, Rig, apart, executions, id_of, instances, said
-from google.rpc import error_details_pb2 as rpc
+from edge_rig import Around, Rig, apart, id_of, instances, lose_once, said
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from stigmer._gen.ai.stigmer.agentic.agent.v1 import AgentId
-from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceId
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,16 +147,6 @@ async def test_every_run_starts_from_the_request_as_the_interceptors_left_it(wir
     assert sent.metadata.labels == {}
 
 
-async def lose_once(rig: Rig, ctx: Context, rival: Any, run: int) -> None:
-    """Read and stage a row that another client changes before the commit, in the first run."""
-    row = await ctx.tx.get("Agent", id_of(rival))
-    assert row is not None
-    ctx.tx.update(row)
-    if run == 1:
-        rival.metadata.version = None
-        await apart(rig.agents.update(rival))
-
-
 async def test_ids_and_times_are_made_anew(rig: Rig) -> None:
     rival = await rig.agent()
     seen: list[Any] = []
@@ -194,69 +181,3 @@ async def test_the_caller_gets_the_error_of_the_last_run(rig: Rig) -> None:
     assert caught.value.status is Status.ALREADY_EXISTS
     assert caught.value.message == f"Environment with slug '{name}' already exists: {holders[0]}"
     assert await rig.ids("Environment") == set(holders)
-
-
-async def test_64_callers_on_one_row_all_succeed(rig: Rig) -> None:
-    execution = await rig.execution()
-    phases = [executions.ExecutionPhase.EXECUTION_PENDING, executions.ExecutionPhase.EXECUTION_IN_PROGRESS]
-
-    async def report(number: int) -> None:
-        await rig.report(id_of(execution), phase=phases[number % 2], error=str(number))
-
-    await asyncio.gather(*(apart(report(number)) for number in range(64)))
-
-    assert rig.unit_of_work._turns._locks == {}
-
-
-async def test_64_counters_lose_no_count(rig: Rig) -> None:
-    """Each run adds one to what it read: optimistic locking is kept through all the reruns."""
-    counter = await rig.environments.create(samples.environment())
-
-    async def add(ctx: Context) -> None:
-        row = await ctx.tx.get("Environment", id_of(counter))
-        kind = ctx.runtime.kinds["Environment"]
-        state: Any = kind.resource_of(row)  # type: ignore[arg-type]  # it is there
-        labels = state.metadata.labels
-        labels["count"] = str(int(labels.get("count", "0")) + 1)
-        ctx.tx.update(kind.row_of(state, based_on=row))
-
-    rig.inside.action = add
-    await asyncio.gather(*(apart(rig.environments.create(samples.environment())) for _ in range(64)))
-
-    stored = await rig.find_environments.get(ApiResourceId(value=id_of(counter)))
-    assert stored.metadata.labels == {"count": "64"}
-    assert len(await rig.ids("Environment")) == 65
-
-
-async def test_a_call_gives_up_after_a_hundred_runs(rig: Rig) -> None:
-    rival = await rig.agent()
-
-    async def always_lose(ctx: Context) -> None:
-        await lose_once(rig, ctx, rival, 1)
-
-    rig.inside.action = always_lose
-    with pytest.raises(GRPCError) as caught:
-        await rig.environments.create(samples.environment())
-
-    assert rig.inside.runs == 100
-    assert caught.value.status is Status.ABORTED
-    (detail,) = caught.value.details
-    assert detail == rpc.ErrorInfo(reason="CONTENTION", domain="stigmer.ai")
-    assert await rig.ids("Environment") == set()
-
-
-async def test_the_deadline_ends_a_call_that_loses_on_and_on(rig: Rig) -> None:
-    rival = await rig.agent()
-    waits = asyncio.Event()
-
-    async def always_lose(ctx: Context) -> None:
-        await lose_once(rig, ctx, rival, 1)
-        if rig.inside.runs == 5:
-            await waits.wait()
-
-    rig.inside.action = always_lose
-    with pytest.raises(GRPCError) as caught:
-        await rig.environments.create(samples.environment(), timeout=0.2)
-
-    assert caught.value.status is Status.DEADLINE_EXCEEDED
-    assert await rig.ids("Environment") == set()

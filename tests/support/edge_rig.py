@@ -171,6 +171,16 @@ class Seen(Interceptor):
         return [call for call in self.calls if call.method.path.endswith(rpc)]
 
 
+async def lose_once(rig: Rig, ctx: Context, rival: Any, run: int) -> None:
+    """Read and stage a row that another client changes before the commit, in the first run."""
+    row = await ctx.tx.get("Agent", id_of(rival))
+    assert row is not None
+    ctx.tx.update(row)
+    if run == 1:
+        rival.metadata.version = None
+        await apart(rig.agents.update(rival))
+
+
 def id_of(resource: Any) -> str:
     id_: str = resource.metadata.id
     return id_
