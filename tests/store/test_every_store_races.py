@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
 from store_rows import cascading, changed, child, created, creating, ids, removing, requiring, row, together, updating
 
 from stigmer.store.base import ConflictError, Query, Window
@@ -85,6 +87,32 @@ async def test_one_bad_text_among_many_commits_and_reads_leaves_the_others_alone
     assert [type(result) for result in read if isinstance(result, BaseException)] == [UnicodeEncodeError]
     assert [type(result) for result in paged if isinstance(result, BaseException)] == [OverflowError]
     assert len(await ids(store)) == 19
+
+
+@pytest.mark.parametrize("keys", [(("tag", "\ud800"),), (("\ud800", "x"),), (("tag", "x"), ("tag", "y\udfff"))])
+async def test_a_key_that_cannot_be_stored_leaves_nothing_of_its_row(
+    store: Store, keys: tuple[tuple[str, str]]
+) -> None:
+    (one,) = await created(store, row("a", ("tag", "old")))
+    bad = [creating(row("new", *keys)), updating(changed(one, b"lost", *keys))]
+    results = await all_at_once(store, [creating(row("b")), *bad, updating(changed(one, b"second", ("tag", "z\n")))])
+    assert [type(result) for result in results] == [list, UnicodeEncodeError, UnicodeEncodeError, list]
+    revisions = [change.revision - one.revision for result in results if isinstance(result, list) for change in result]
+    assert revisions == [1, 2]
+    assert await ids(store) == ["b", "a"]
+    assert await ids(store, ("tag", "z\n")) == ["a"]
+    assert await ids(store, ("tag", "x")) == await ids(store, ("tag", "old")) == []
+    assert (await store.page(Query("Thing"), Window(1))).total == 2
+
+
+async def test_a_row_that_is_refused_among_others_leaves_nothing(store: Store) -> None:
+    (one,) = await created(store, row("a", ("tag", "old")))
+    stale, taken = updating(changed(replace(one, revision=9), b"lost", ("tag", "x"))), creating(row("new", slug="a"))
+    results = await all_at_once(store, [creating(row("b")), stale, taken, creating(row("c", ("tag", "x")))])
+    assert [type(result) for result in results] == [list, ConflictError, ConflictError, list]
+    assert await ids(store) == ["c", "b", "a"]
+    assert await ids(store, ("tag", "x")) == ["c"]
+    assert (await store.page(Query("Thing"), Window(1))).total == 3
 
 
 async def test_a_child_is_never_left_without_the_parent_that_it_requires(store: Store) -> None:

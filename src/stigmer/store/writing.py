@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -22,9 +23,12 @@ from stigmer.store.base import (
 from stigmer.store.lane import unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Generator, Sequence
 
 Outcome: TypeAlias = "list[Change] | Exception"
+
+REFUSALS = (ConflictError, OverflowError, UnicodeEncodeError)
+"""What is wrong with one transaction alone: a precondition, or a value that SQLite cannot hold."""
 
 
 class Writer:
@@ -64,18 +68,36 @@ class Writer:
         return outcomes
 
     def _attempt(self, connection: sqlite3.Connection, changes: Changes, counts: Counter[str]) -> Outcome:
-        connection.execute(sql.SAVEPOINT)
         attempt = _Attempt(connection, self.revision)
         try:
-            attempt.apply(changes)
-        except (ConflictError, OverflowError, UnicodeEncodeError) as error:
-            connection.execute(sql.ROLLBACK_TO)
-            connection.execute(sql.RELEASE)
+            with _savepoint(connection) if _may_stop_halfway(changes) else nullcontext():
+                attempt.apply(changes)
+        except REFUSALS as error:
             return error
-        connection.execute(sql.RELEASE)
         self.revision = attempt.revision
         counts.update(attempt.counts)
         return attempt.changes
+
+
+def _may_stop_halfway(changes: Changes) -> bool:
+    """Whether it may be refused when part of it is written; one row is refused at its first write, unless for a key."""
+    if len(changes.puts) != 1 or changes.removes or changes.cascades or changes.requires:
+        return True
+    keys = "".join(map("".join, changes.puts[0].row.keys or ()))
+    return not keys.isprintable()  # a text that SQLite cannot hold never is
+
+
+@contextmanager
+def _savepoint(connection: sqlite3.Connection) -> Generator[None]:
+    """Undo what a transaction wrote before it was refused; any other error ends the whole batch."""
+    connection.execute(sql.SAVEPOINT)
+    try:
+        yield
+    except REFUSALS:
+        connection.execute(sql.ROLLBACK_TO)
+        connection.execute(sql.RELEASE)
+        raise
+    connection.execute(sql.RELEASE)
 
 
 class _Attempt:
