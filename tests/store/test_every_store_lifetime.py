@@ -90,6 +90,40 @@ async def test_calls_that_wait_when_the_store_closes_end_and_what_was_acknowledg
         assert set(await ids(store)) == acknowledged
 
 
+async def test_a_subscription_ends_when_the_store_closes_with_what_it_had(opener: Opener) -> None:
+    async with opener() as store:
+        (one,) = await created(store, row("a"))
+        with store.feed.subscribe("Thing", "a") as idle, store.feed.subscribe("Thing", "a") as behind:
+            waiting = asyncio.ensure_future(idle.next())
+            await store.commit(updating(changed(one, b"second")))
+            assert (await waiting).id == "a"
+            waiting = asyncio.ensure_future(idle.next())
+            await asyncio.sleep(0)
+            await store.__aexit__(None, None, None)  # type: ignore[attr-defined]  # it is one
+            with pytest.raises(StoreUnavailableError, match="the store is closed"):
+                await waiting
+            assert (await behind.next()).id == "a"
+            with pytest.raises(StoreUnavailableError, match="the store is closed"):
+                await behind.next()
+
+
+async def test_a_subscription_to_a_closed_store_ends_and_one_to_a_store_that_opens_again_does_not(
+    opener: Opener,
+) -> None:
+    store = opener()
+    async with store as opened:
+        (one,) = await created(opened, row("a"))
+    with opened.feed.subscribe("Thing", "a") as late:
+        with pytest.raises(StoreUnavailableError):
+            await late.next()
+        async with store as opened:
+            with pytest.raises(StoreUnavailableError):
+                await late.next()
+            with opened.feed.subscribe("Thing", "a") as follower:
+                await opened.commit(updating(changed(one, b"second")))
+                assert (await follower.next()).id == "a"
+
+
 async def test_a_close_that_is_cancelled_still_closes(opener: Opener) -> None:
     for iterations in range(8):
         store = await opener().__aenter__()

@@ -209,7 +209,10 @@ class Store(Protocol):
 
     @property
     def feed(self) -> ChangeFeed:
-        """Committed changes in commit order; a commit is acknowledged after it was published here."""
+        """Committed changes in commit order; a commit is acknowledged after it was published here.
+
+        It is shut before the store closes, so that no subscription waits for what cannot come.
+        """
         ...
 
     async def get(self, kind: str, id_: str) -> Row | None:

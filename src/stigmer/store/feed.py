@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Protocol, Self
 
-from stigmer.store.base import StoreError
+from stigmer.store.base import StoreError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,13 +38,14 @@ class Subscription:
     A reader that falls behind by more than BACKLOG changes misses the oldest of them, never the newest.
     """
 
-    __slots__ = ("_feed", "_key", "_pending", "_wakeup")
+    __slots__ = ("_ended", "_feed", "_key", "_pending", "_wakeup")
 
     def __init__(self, feed: ChangeFeed, key: tuple[str, str]) -> None:
         self._feed = feed
         self._key = key
         self._pending: deque[Change] = deque(maxlen=BACKLOG)
         self._wakeup: asyncio.Future[None] | None = None
+        self._ended = False
 
     def __repr__(self) -> str:
         return f"<Subscription {'/'.join(self._key)}, {len(self._pending)} pending>"
@@ -61,15 +62,29 @@ class Subscription:
     def push(self, change: Change) -> None:
         """Take one change; the reader gets it when it next asks."""
         self._pending.append(change)
-        if self._wakeup is not None and not self._wakeup.done():
-            self._wakeup.set_result(None)
+        self._wake()
+
+    def end(self) -> None:
+        """No change follows; the reader is told once it has those that are pending."""
+        self._ended = True
+        self._wake()
 
     async def next(self) -> Change:
-        """Wait for the next change."""
+        """Wait for the next change.
+
+        Raises:
+            StoreUnavailableError: the store was closed, and what came before was read.
+        """
         while not self._pending:
+            if self._ended:
+                raise StoreUnavailableError("the store is closed")
             self._wakeup = asyncio.get_running_loop().create_future()
             await self._wakeup
         return self._pending.popleft()
+
+    def _wake(self) -> None:
+        if self._wakeup is not None and not self._wakeup.done():
+            self._wakeup.set_result(None)
 
 
 class ChangeFeed:
@@ -82,6 +97,7 @@ class ChangeFeed:
     def __init__(self, max_subscriptions: int = 10_000) -> None:
         self._max = max_subscriptions
         self._open = 0
+        self._shut = False
         self._followers: dict[tuple[str, str], set[Subscription]] = {}
         self._listeners: list[Listener] = []
 
@@ -106,6 +122,8 @@ class ChangeFeed:
             raise TooManySubscriptionsError(f"{self._max} subscriptions are open, which is the limit")
         self._open += 1
         self._followers.setdefault(key, set()).add(subscription)
+        if self._shut:
+            subscription.end()
 
     def close(self, subscription: Subscription, key: tuple[str, str]) -> None:
         """Count a subscription out; called at the end of its `with`."""
@@ -114,6 +132,17 @@ class ChangeFeed:
         if not followers:
             del self._followers[key]
         self._open -= 1
+
+    def shut(self) -> None:
+        """End every subscription, those to come as well: a store calls it before it closes."""
+        self._shut = True
+        for followers in self._followers.values():
+            for follower in followers:
+                follower.end()
+
+    def reopen(self) -> None:
+        """Take new subscriptions: a store calls it once it is open. Those that were ended stay so."""
+        self._shut = False
 
     def publish(self, changes: Sequence[Change]) -> None:
         """Hand on one commit's changes, in order."""

@@ -73,11 +73,13 @@ class SqliteStore:
             await to_thread.run_sync(_make_private, self._path)
             await self._open(stack)
             self._stack = stack.pop_all()
+        self._feed.reopen()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._feed.shut()
         try:
             await self._stack.aclose()
         finally:
