@@ -16,7 +16,6 @@ from grpclib.encoding.proto import ProtoCodec, ProtoStatusDetailsCodec
 
 from stigmer.errors import InvalidArgument
 from stigmer.logs import get_logger
-from stigmer.settings import split_address
 from stigmer.startup import StartupError
 from stigmer.transport.listener import Listener
 
@@ -41,18 +40,6 @@ _REMEDIES = {
     errno.EPERM: "not permitted: listen on another port",
     errno.EADDRNOTAVAIL: "this machine has no such address: use 127.0.0.1, or 0.0.0.0 for all of them",
 }
-
-
-def parse_address(address: str) -> tuple[str, int]:
-    """Host and port of `HOST:PORT` or `[IPV6]:PORT`.
-
-    Raises:
-        StartupError: the text has another form.
-    """
-    try:
-        return split_address(address)
-    except ValueError as error:
-        raise StartupError(f"cannot listen on '{address}': {error}") from error
 
 
 class _WithProtobuf(CodecBase):

@@ -5,19 +5,10 @@ from typing import TYPE_CHECKING
 import pytest
 from transport_wire import connect, message
 
-from stigmer.server import parse_address
 from stigmer.startup import StartupError
 
 if TYPE_CHECKING:
     from transport_rig import Serve
-
-
-def test_addresses_are_read_as_people_write_them() -> None:
-    assert parse_address("127.0.0.1:0") == ("127.0.0.1", 0)
-    assert parse_address("[::1]:7234") == ("::1", 7234)
-    for wrong in ("7234", "host", "::1:7234", "host:seven", "host:70000"):
-        with pytest.raises(StartupError, match=r"write it like 127\.0\.0\.1:7234"):
-            parse_address(wrong)
 
 
 async def test_a_port_in_use_is_one_clear_line(serve: Serve) -> None:
