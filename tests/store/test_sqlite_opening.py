@@ -115,6 +115,14 @@ async def test_a_database_that_is_corrupt(directory: Path, damage: Callable[[Pat
     assert text.endswith("): restore a backup, or use another --data-dir")
 
 
+@pytest.mark.parametrize("statement", ["DROP TABLE counters", "ALTER TABLE counters RENAME COLUMN value TO x"])
+async def test_a_database_that_lacks_what_its_version_has_is_damaged(directory: Path, statement: str) -> None:
+    changed_by(directory, statement)
+    text = await refusal(directory)
+    assert text.startswith(f"the database {directory / FILE_NAME} is damaged (no such ")
+    assert text.endswith("): restore a backup, or use another --data-dir")
+
+
 @pytest.mark.parametrize("statement", ["CREATE TABLE theirs (x)", "PRAGMA application_id = 77"])
 async def test_a_database_of_another_program_is_left_as_it_is(tmp_path: Path, statement: str) -> None:
     changed_by(tmp_path, statement)

@@ -212,7 +212,8 @@ def _reader(connection: sqlite3.Connection) -> None:
 def _cannot_open(path: Path, error: sqlite3.Error) -> StartupError:
     if "locked" in str(error):
         return StartupError(f"another program has the database {path} locked: close it and start again")
-    if isinstance(error, sqlite3.OperationalError):
+    lacks = any(words in str(error) for words in ("no such", "has no column"))  # what its version says is not in it
+    if isinstance(error, sqlite3.OperationalError) and not lacks:
         return StartupError(
             f"cannot open the database {path} ({error}): check its permissions and the disk's free space"
         )
