@@ -46,12 +46,19 @@ COUNT_UP = (
 COUNT = "SELECT value FROM counters WHERE name = ?"
 SET_COUNT = "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
-SEQUENCES_OF_KIND = "SELECT sequence FROM resources WHERE kind = ? AND sequence < ? ORDER BY sequence DESC"
-SEQUENCES_OF_KEY = (
-    "SELECT sequence FROM resource_keys AS k WHERE kind = ? AND field = ? AND value = ? AND sequence < ?{also}"
-    " ORDER BY sequence DESC"
+OF_KIND = "SELECT {columns} FROM resources WHERE kind = ? AND sequence < ? ORDER BY sequence DESC"
+SEQUENCES_OF_KIND = OF_KIND.format(columns="sequence")
+ROWS_OF_KIND = OF_KIND.format(columns=COLUMNS)
+
+# {also} is HAS_KEY for each further key. CROSS JOIN: in this order of the tables, so that nothing has to be sorted.
+OF_KEY = "WHERE k.kind = ? AND k.field = ? AND k.value = ?{also}"
+BEFORE = " AND k.sequence < ? ORDER BY k.sequence DESC"
+SEQUENCES_OF_KEY = f"SELECT sequence FROM resource_keys AS k {OF_KEY}{BEFORE}"  # noqa: S608 - of constants
+ROWS_OF_KEY = (
+    f"SELECT {', '.join('r.' + name for name in COLUMNS.split(', '))}"  # noqa: S608 - of constants
+    f" FROM resource_keys AS k CROSS JOIN resources AS r ON r.sequence = k.sequence {OF_KEY}{BEFORE}"
 )
-COUNT_OF_KEY = "SELECT count(*) FROM resource_keys AS k WHERE kind = ? AND field = ? AND value = ?{also}"
+COUNT_OF_KEY = f"SELECT count(*) FROM resource_keys AS k {OF_KEY}"  # noqa: S608 - of constants
 HAS_KEY = (
     " AND EXISTS"
     " (SELECT 1 FROM resource_keys WHERE kind = k.kind AND field = ? AND value = ? AND sequence = k.sequence)"

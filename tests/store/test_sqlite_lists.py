@@ -1,0 +1,120 @@
+"""How SQLite answers pages: from its indexes, no further than asked, and as a plain filter over all rows would."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import pytest
+from store_rows import creating, row
+
+from stigmer.store import statements as sql
+from stigmer.store.base import Query, Through, Window
+from stigmer.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from stigmer.store.base import Page, Row
+
+RED, BIG, NONE = ("tag", "red"), ("tag", "big"), ("tag", "none")
+SIZE = 10
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    async with SqliteStore(tmp_path, cache_bytes=0) as opened:
+        yield opened
+
+
+def thing(number: int) -> Row:
+    """Each second is red, each third big; parents go round."""
+    keys = [RED] * (number % 2 == 0) + [BIG] * (number % 3 == 0) + [("parent", f"p{number % 4}")]
+    return row(f"t{number:03}", *keys, slug=None, data=b"x" * SIZE)
+
+
+def windows(sequences: list[int]) -> Iterator[Window]:
+    befores = (None, sequences[0], sequences[5], sequences[-1], sequences[-1] + 1, 0)
+    for before, skip, limit, size in itertools.product(befores, (0, 1, 4, 99), (None, 0, 1, 3), (None, 0, SIZE, 29)):
+        yield Window(limit, before, skip, size)
+
+
+def naive(rows: list[Row], window: Window) -> tuple[list[str], bool]:
+    """The page of the rows that match, newest first."""
+    after = [one for one in rows if window.before is None or one.sequence < window.before][window.skip :]
+    fit = len(after) if window.budget_bytes is None else max(1, window.budget_bytes // SIZE)
+    kept = after[: min(fit, len(after) if window.limit is None else window.limit)]
+    return [one.id for one in kept], len(kept) < len(after)
+
+
+def matches(one: Row, keys: tuple[tuple[str, str], ...], parents: tuple[str, ...] | None) -> bool:
+    has = set(one.keys or ())
+    return has.issuperset(keys) and (parents is None or any(("parent", parent) in has for parent in parents))
+
+
+def told(page: Page) -> tuple[list[str], bool]:
+    return [one.id for one in page.rows], page.more
+
+
+@pytest.mark.parametrize(
+    ("keys", "parents"),
+    [((), None), ((RED,), None), ((RED, BIG), None), ((NONE,), None), ((NONE, RED), None),
+     ((), ("p1", "p2")), ((RED,), ("p1", "p2")), ((), ("p9",)), ((BIG, RED), ("p0",)), ((), ("p0",))],
+)  # fmt: skip
+async def test_a_page_is_what_a_filter_over_all_rows_gives(
+    store: SqliteStore, keys: tuple[tuple[str, str], ...], parents: tuple[str, ...] | None
+) -> None:
+    holders = [row(parent, ("owner", "o"), kind="Parent", slug=None) for parent in (parents or ())[1:]]
+    changes = await store.commit(creating(*holders, *map(thing, range(12)), row("other", *keys, kind="Other")))
+    things = [change.row for change in reversed(changes) if change.row and change.kind == "Thing"]
+    through = Through("parent", parents[0], "Parent", ("owner", "o")) if parents else None
+    matching = [one for one in things if matches(one, keys, parents)]
+    for window in windows([one.sequence for one in things]):
+        page = await store.page(Query("Thing", keys, through), window)
+        assert (*told(page), page.total) == (*naive(matching, window), len(matching)), window
+
+
+async def plan(store: SqliteStore, statement: str) -> list[str]:
+    parameters = ("0",) * statement.count("?")
+
+    def explain(connection: sqlite3.Connection) -> list[str]:
+        return [step[3] for step in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+
+    steps: list[str] = await store._pages.connection.run(explain)
+    return steps
+
+
+@pytest.mark.parametrize("also", ["", sql.HAS_KEY, sql.HAS_KEY * 2])
+@pytest.mark.parametrize(
+    "statement",
+    [sql.ROWS_OF_KIND, sql.ROWS_OF_KEY, sql.SEQUENCES_OF_KIND, sql.SEQUENCES_OF_KEY, sql.COUNT_OF_KEY],
+)
+async def test_every_list_walks_along_an_index_and_sorts_nothing(store: SqliteStore, statement: str, also: str) -> None:
+    steps = await plan(store, statement.format(also=also))
+    assert all(step.startswith(("SEARCH", "CORRELATED")) for step in steps), steps
+    assert steps[0].startswith(("SEARCH k USING PRIMARY KEY", "SEARCH resources USING"))
+
+
+@pytest.mark.parametrize("statement", [sql.SEQUENCES_OF_KIND, sql.SEQUENCES_OF_KEY])
+async def test_what_is_skipped_is_counted_in_the_index_alone(store: SqliteStore, statement: str) -> None:
+    (step,) = await plan(store, statement.format(also=""))
+    assert "COVERING INDEX" in step or step.startswith("SEARCH k USING PRIMARY KEY")
+
+
+@pytest.mark.parametrize("window", [Window(3), Window(None, budget_bytes=3 * SIZE), Window(3, skip=2)])
+async def test_a_page_of_many_rows_costs_what_a_page_of_few_costs(store: SqliteStore, window: Window) -> None:
+    async def steps() -> int:
+        """How many instructions SQLite runs for the page."""
+        ran = itertools.count()
+        await store._pages.connection.run(lambda one: one.set_progress_handler(lambda: next(ran) < 0, 1))
+        page = await store.page(Query("Thing"), window)
+        assert (len(page.rows), page.more) == (3, True)
+        await store._pages.connection.run(lambda one: one.set_progress_handler(None, 1))
+        return next(ran)
+
+    await store.commit(creating(*map(thing, range(12))))
+    few = await steps()
+    await store.commit(creating(*map(thing, range(100, 400))))
+    assert await steps() == few
