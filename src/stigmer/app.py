@@ -19,7 +19,7 @@ from stigmer.ids import IdSource
 from stigmer.logs import get_logger
 from stigmer.loopback import LoopbackChannel
 from stigmer.pipeline import Downstream, Runtime
-from stigmer.server import Server
+from stigmer.server import Server, stop_signals
 from stigmer.store.sqlite import SqliteStore
 from stigmer.transport import tls
 from stigmer.transport.h2tuning import Limits
@@ -112,22 +112,22 @@ async def listening(
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then drain.
+    """Serve until SIGTERM or SIGINT, then drain; also where the signal came before there was anything to drain.
 
     Raises:
         StartupError: see `listening`.
     """
-    if not settings.is_local:
-        log.warning("Listening beyond this machine with no authentication: whoever reaches the port may do anything")
-    async with listening(settings) as (server, monitor):
-        gc.collect()
-        gc.freeze()  # what is there now stays: the collector need not look at it again
-        host, port = server.address
-        log.info(
-            "stigmer serves", listen=f"{host}:{port}", data_dir=str(settings.data_dir), call=settings.how_to_call(port)
-        )
-        left = await server.serve_until_signal(settings.grace_s, draining=monitor.drain)
-        log.info("stigmer stops", cancelled_calls=left)
+    with stop_signals() as stop:
+        if not settings.is_local:
+            log.warning("Listening beyond this machine with no authentication: whoever reaches it may do anything")
+        async with listening(settings) as (server, monitor):
+            gc.collect()
+            gc.freeze()  # what is there now stays: the collector need not look at it again
+            host, port = server.address
+            address, how = f"{host}:{port}", settings.how_to_call(port)
+            log.info("stigmer serves", listen=address, data_dir=str(settings.data_dir), call=how)
+            left = await server.serve_until_signal(stop, settings.grace_s, draining=monitor.drain)
+            log.info("stigmer stops", cancelled_calls=left)
 
 
 def _standard(monitor: Monitor, names: list[str]) -> list[IServable]:

@@ -21,7 +21,7 @@ from stigmer.transport.listener import Listener
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Collection, Generator
+    from collections.abc import Awaitable, Callable, Collection, Generator
     from types import TracebackType
 
     from grpclib._typing import IServable
@@ -145,36 +145,34 @@ class Server:
         self._drained = True
         return await self._listener.drain(grace_s, self._on_drain)
 
-    async def serve_until_signal(self, grace_s: float, *, draining: Callable[[], None] | None = None) -> int:
+    async def serve_until_signal(
+        self, stop: Awaitable[int], grace_s: float, *, draining: Callable[[], None] | None = None
+    ) -> int:
         """Serve until SIGTERM or SIGINT, then drain.
 
-        A second signal ends the process at once, with status 128 + its number. The signals' former handlers are back
-        when this returns, but for those set with `loop.add_signal_handler`.
-
         Args:
+            stop: what `stop_signals` gives, the number of the signal.
             grace_s: as in `drain`.
             draining: called first, before clients are told anything: health becomes NOT_SERVING.
 
         Returns:
             How many calls were cancelled because the grace was over.
         """
-        with _stop_signals() as stop:
-            name = signal.Signals(await stop).name
-            log.info("Draining; a second signal ends at once", signal=name, grace_s=grace_s)
-            if draining is not None:
-                draining()
-            return await self.drain(grace_s)
-
-
-def _remedy(error: Exception) -> str:
-    if isinstance(error, (socket.gaierror, UnicodeError)):
-        return "the name cannot be resolved: give an address of this machine, such as 127.0.0.1"
-    return _REMEDIES.get(getattr(error, "errno", None) or 0, f"{error}: choose another address")
+        name = signal.Signals(await stop).name
+        log.info("Draining; a second signal ends at once", signal=name, grace_s=grace_s)
+        if draining is not None:
+            draining()
+        return await self.drain(grace_s)
 
 
 @contextmanager
-def _stop_signals() -> Generator[asyncio.Future[int]]:
-    """A future of the first stop signal's number; the second one exits."""
+def stop_signals() -> Generator[asyncio.Future[int]]:
+    """A future of the number of the first SIGTERM or SIGINT, which from now on end nothing by themselves.
+
+    Enter it before anything is opened: a signal that comes while the server starts is kept until it serves. A second
+    signal ends the process at once, with status 128 + its number. The signals' former handlers are back when it is
+    left, but for those set with `loop.add_signal_handler`.
+    """
     loop = asyncio.get_running_loop()
     first: asyncio.Future[int] = loop.create_future()
 
@@ -195,3 +193,9 @@ def _stop_signals() -> Generator[asyncio.Future[int]]:
             loop.remove_signal_handler(number)
             if handler is not None:  # None: set by other than Python code, which cannot be put back
                 signal.signal(number, handler)
+
+
+def _remedy(error: Exception) -> str:
+    if isinstance(error, (socket.gaierror, UnicodeError)):
+        return "the name cannot be resolved: give an address of this machine, such as 127.0.0.1"
+    return _REMEDIES.get(getattr(error, "errno", None) or 0, f"{error}: choose another address")

@@ -120,7 +120,7 @@ PROGRAM = """
 import asyncio, signal, sys
 sys.path[:0] = {path!r}
 from transport_rig import BytesCodec, Door, Service
-from stigmer.server import Server
+from stigmer.server import Server, stop_signals
 
 async def main():
     mine = lambda *_: None
@@ -132,7 +132,9 @@ async def main():
             await service.entered.wait()
             print("entered", flush=True)
         task = asyncio.create_task(tell())
-        left = await server.serve_until_signal(float(sys.argv[1]), draining=lambda: print("draining", flush=True))
+        with stop_signals() as stop:
+            told = lambda: print("draining", flush=True)
+            left = await server.serve_until_signal(stop, float(sys.argv[1]), draining=told)
         print(left, signal.getsignal(signal.SIGTERM) is mine, flush=True)
         task.cancel()
 
