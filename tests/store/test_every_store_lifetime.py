@@ -61,6 +61,7 @@ async def check_unavailable(store: Store) -> None:
         store.by_slug("Thing", "a", ""),
         store.by_slug_anywhere("Thing", "a"),
         store.page(Query("Thing"), Window(1)),
+        store.holders("Thing", "tag", ["x"]),
         store.commit(creating(row("b"))),
         store.probe(),
     ):

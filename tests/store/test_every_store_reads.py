@@ -165,6 +165,14 @@ async def test_a_join_holds_beside_other_keys(store: Store) -> None:
     assert ([one.id for one in page.rows], page.total) == (["c1"], 1)
 
 
+async def test_the_holders_of_several_values_are_found_each_once(store: Store) -> None:
+    both = row("c1", ("parent", "p1"), ("parent", "p2"), kind="Child", slug=None)
+    await created(store, both, child("c2", "p2"), child("c3", "p3"), child("g", "p1", "Grandchild"))
+    await created(store, row("c4", ("other", "p1"), kind="Child"))
+    assert sorted(await store.holders("Child", "parent", {"p1", "p2", "none"})) == ["c1", "c2"]
+    assert list(await store.holders("Child", "parent", ())) == []
+
+
 async def test_a_common_key_beside_a_rare_one_is_found_either_way(store: Store) -> None:
     common = [row(f"r{n:04}", ("tag", "common"), slug=None) for n in range(1100)]
     await store.commit(creating(*common, row("rare", ("tag", "common"), ("tag", "rare"))))

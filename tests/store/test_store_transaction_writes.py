@@ -11,7 +11,7 @@ from stigmer.store.base import ABSENT, ConflictError
 from stigmer.store.transaction import Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from stigmer.store.base import Change, Row, Store
 
@@ -142,6 +142,26 @@ async def test_dependents_go_with_their_row_staged_and_stored_and_later_ones(sto
     await commit(tx)
     assert await ids(store, kind="Child") == ["other"]
     assert await ids(store, kind="Grandchild") == []
+
+
+async def test_dependents_are_found_by_their_ids_alone_in_one_read_a_level(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, list[str]]] = []
+    holders = store.holders
+
+    async def counted(kind: str, field: str, values: Iterable[str]) -> Sequence[str]:
+        asked.append((kind, sorted(values)))
+        return await holders(kind, field, values)
+
+    monkeypatch.setattr(store, "holders", counted)
+    monkeypatch.setattr(store, "page", None)
+    tx = Transaction(store)
+    await created(store, *(child(f"c{n}", "p") for n in range(3)), child("g", "c1", "Grandchild"))
+    tx.create(child("c3", "p"))
+    await tx.delete_dependents((CHILDREN,), "p")
+    await tx.delete_dependents((CHILDREN,), "none")
+    assert asked == [("Child", ["p"]), ("Grandchild", ["c0", "c1", "c2", "c3"]), ("Child", ["none"])]
 
 
 async def test_dependents_made_after_the_deletion_stay(store: Store) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from stigmer.store.feed import ChangeFeed
 
@@ -229,6 +229,10 @@ class Store(Protocol):
 
     async def page(self, query: Query, window: Window) -> Page:
         """The query's rows within the window, read as of one commit."""
+        ...
+
+    async def holders(self, kind: str, field: str, values: Iterable[str]) -> Sequence[str]:
+        """The ids of the kind's rows whose `field` holds one of the values, each once, read as of one commit."""
         ...
 
     async def commit(self, changes: Changes) -> Sequence[Change]:

@@ -25,7 +25,7 @@ from stigmer.store.migration import check, migrate
 from stigmer.store.writing import Outcome, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -125,6 +125,11 @@ class SqliteStore:
         """The query's rows within the window, read as of one commit."""
         page: Page = await self._pages.submit(reading.page(query, window))
         return page
+
+    async def holders(self, kind: str, field: str, values: Iterable[str]) -> Sequence[str]:
+        """The ids of the kind's rows whose `field` holds one of the values."""
+        ids: list[str] = await self._pages.submit(reading.holders(kind, field, values))
+        return ids
 
     async def commit(self, changes: Changes) -> Sequence[Change]:
         """Write all of it durably, or nothing; see `base.Store.commit`."""

@@ -29,6 +29,7 @@ from stigmer.store.layer import Key, Layer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Set as AbstractSet
 
 UNCOMMITTED = 1 << 62
 """Creation sequences from here on are provisional: staged rows are newer than every committed one."""
@@ -115,7 +116,7 @@ class Transaction:
         """Stage the deletion of what goes with the row `id_`; looked up again at commit."""
         for dependent in dependents:
             self._own().cascades.append(Cascade(dependent, id_))
-            await self._forget(dependent, id_)
+            await self._forget(dependent, {id_})
 
     def discard(self, kind: str, id_: str) -> None:
         """Stage the deletion of a row, whatever its revision and whether or not it is there."""
@@ -224,9 +225,14 @@ class Transaction:
             keys.update(layer.puts, layer.removes)
         return keys
 
+    def _staged_puts(self, kind: str) -> set[Key]:
+        keys: set[Key] = self._parent._staged_puts(kind) if self._parent is not None else set()  # noqa: SLF001 - as above
+        for layer in self._layers:
+            keys.update(key for key in layer.puts if key[0] == kind)
+        return keys
+
     def _staged_rows(self, kind: str) -> list[Row]:
-        keys = [key for key in self._staged_keys() if key[0] == kind]
-        return [row for row in (self._staged(key)[1] for key in keys) if row is not None]
+        return [row for row in (self._staged(key)[1] for key in self._staged_puts(kind)) if row is not None]
 
     def _unless_staged(self, row: Row | None) -> Row | None:
         return None if row is None or self._staged((row.kind, row.id))[0] else row
@@ -244,14 +250,19 @@ class Transaction:
         staged = [row for row in self._staged_rows(query.kind) if wanted <= set(row.keys or ())]
         return sorted((*staged, *(row for row in committed if self._unless_staged(row))), key=_newest_first)
 
-    async def _forget(self, dependent: Dependent, id_: str) -> None:
-        for row in await self._matches(Query(dependent.kind, ((dependent.field, id_),))):
-            if row.revision == ABSENT:
-                self.delete(row)
-            else:
-                self.discard(row.kind, row.id)
-            for inner in dependent.dependents:
-                await self._forget(inner, row.id)
+    async def _forget(self, dependent: Dependent, ids: AbstractSet[str]) -> None:
+        """Stage the deletion of one level of dependents, then of the next: one read each, of ids alone."""
+        kind = dependent.kind
+        committed = await self._store.holders(kind, dependent.field, ids)
+        gone = {id_ for id_ in committed if not self._staged((kind, id_))[0]}
+        for id_ in gone:
+            self.discard(kind, id_)
+        for row in self._staged_rows(kind):
+            if any(field == dependent.field and value in ids for field, value in row.keys or ()):
+                gone.add(row.id)
+                self._own().remove((kind, row.id), ABSENT if row.revision == ABSENT else None)
+        for inner in dependent.dependents if gone else ():
+            await self._forget(inner, gone)
 
 
 def _newest_first(row: Row) -> int:
