@@ -33,6 +33,7 @@ log = get_logger("stigmer.server")
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 BACKLOG = 1024  # connections that may wait to be accepted
+NOTICE_S = 0.05  # how long who watches the server's health has to hear of its end before the watch itself is ended
 
 _REMEDIES = {
     errno.EADDRINUSE: "another process listens there: stop it, or listen on another port (0 takes a free one)",
@@ -153,16 +154,18 @@ class Server:
         Args:
             stop: what `stop_signals` gives, the number of the signal.
             grace_s: as in `drain`.
-            draining: called first, before clients are told anything: health becomes NOT_SERVING.
+            draining: called first: health becomes NOT_SERVING, and who watches it hears so before the watch is ended.
 
         Returns:
             How many calls were cancelled because the grace was over.
         """
         name = signal.Signals(await stop).name
         log.info("Draining; a second signal ends at once", signal=name, grace_s=grace_s)
+        notice_s = min(NOTICE_S, grace_s / 4)
         if draining is not None:
             draining()
-        return await self.drain(grace_s)
+            await asyncio.sleep(notice_s)
+        return await self.drain(grace_s - notice_s)
 
 
 @contextmanager

@@ -79,6 +79,16 @@ def health(channel: grpc.Channel, argument: str) -> None:
         sys.stdin.readline()
 
 
+def watch(channel: grpc.Channel, argument: str) -> None:
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    try:
+        for reply in health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=10):
+            say(health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status))
+    except grpc.RpcError as error:
+        say(error.code().name)
+
+
 def reflection(channel: grpc.Channel, argument: str) -> None:
     from google.protobuf.descriptor_pool import DescriptorPool
     from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
