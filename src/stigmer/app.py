@@ -18,7 +18,7 @@ from stigmer.health import Monitor
 from stigmer.ids import IdSource
 from stigmer.logs import get_logger
 from stigmer.loopback import LoopbackChannel
-from stigmer.pipeline import Downstream, Runtime
+from stigmer.runtime import Downstream, Runtime
 from stigmer.server import Server, stop_signals
 from stigmer.store.sqlite import SqliteStore
 from stigmer.transport import tls

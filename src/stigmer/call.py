@@ -41,6 +41,7 @@ class Call:
         transaction: the transaction of the current run; None outside of one.
         attempt: the number of the current run, from 1.
         drained: whether the server ended it because it stops.
+        ended: whether its handler is done; what it started may go on.
         resource_id: the id of the resource concerned, once it is known; for the log.
     """
 
@@ -56,6 +57,7 @@ class Call:
     transaction: Transaction | None = None
     attempt: int = 1
     drained: bool = False
+    ended: bool = False
     resource_id: str = ""
 
     @classmethod
@@ -66,12 +68,15 @@ class Call:
         metadata: MultiDict[str | bytes] | None = None,
         deadline_s: float | None = None,
     ) -> Call:
-        """A call made in this process, inside `parent`: it inherits request id, caller and deadline."""
+        """A call made in this process, inside `parent`: it inherits request id, caller and deadline.
+
+        The deadline only while the parent runs: it says nothing to a task that outlives it.
+        """
         call = cls(method, MultiDict() if metadata is None else metadata, deadline_s, parent=parent)
         if parent is not None:
             call.request_id, call.caller = parent.request_id, parent.caller
-            limits = [limit for limit in (deadline_s, parent.deadline_s) if limit is not None]
-            call.deadline_s = min(limits, default=None)
+            limits = (deadline_s, None if parent.ended else parent.deadline_s)
+            call.deadline_s = min((limit for limit in limits if limit is not None), default=None)
         return call
 
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from stigmer.descriptors import Method
     from stigmer.kinds import Kind
-    from stigmer.pipeline import Runtime, Step
+    from stigmer.pipeline import Step
+    from stigmer.runtime import Runtime
 
 
 @dataclass(frozen=True)

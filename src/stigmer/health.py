@@ -58,29 +58,29 @@ class Monitor(HealthBase):
         self._serving = False
         self._draining = False
         self._changed = asyncio.Event()
-        self._tasks = anyio.create_task_group()
-        self._polling = anyio.CancelScope()
+        self._polling: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<Monitor {'draining' if self._draining else 'serving' if self._serving else 'not serving'}>"
 
     async def __aenter__(self) -> Self:
         await self._poll_once()
-        await self._tasks.__aenter__()
-        self._tasks.start_soon(self._poll, name="health")
+        self._polling = asyncio.create_task(self._poll(), name="health")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.drain()
-        await self._tasks.__aexit__(None, None, None)  # the block's own error goes on as it is, not in a group
+        if self._polling is not None:
+            await asyncio.wait([self._polling])
 
     def drain(self) -> None:
         """Answer NOT_SERVING from now on, and probe no more."""
         self._draining = True
         self._set(serving=False)
-        self._polling.cancel()
+        if self._polling is not None:
+            self._polling.cancel()
 
     async def Check(self, stream: _Call) -> None:  # noqa: N802  # the method's name in the contract
         """Answer the state of one service.
@@ -124,10 +124,9 @@ class Monitor(HealthBase):
             changed.set()
 
     async def _poll(self) -> None:
-        with self._polling:
-            while True:
-                await anyio.sleep(self._interval_s)
-                await self._poll_once()
+        while True:
+            await anyio.sleep(self._interval_s)
+            await self._poll_once()
 
     async def _poll_once(self) -> None:
         try:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import time
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from opentelemetry import trace
 
@@ -19,17 +20,17 @@ from stigmer.logs import get_logger
 from stigmer.store.transaction import Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 
     import betterproto2
     from google.protobuf.message import Message
     from opentelemetry.trace import Span
 
     from stigmer.call import Call
-    from stigmer.ids import IdSource
+    from stigmer.errors import Violation
     from stigmer.kinds import Kind, Resource
-    from stigmer.store.base import Row, Store
-    from stigmer.unit_of_work import UnitOfWork
+    from stigmer.runtime import Runtime
+    from stigmer.store.base import Row
 
 log = get_logger("stigmer.pipeline")
 tracer = trace.get_tracer("stigmer.pipeline")
@@ -44,57 +45,6 @@ def decoded(reply: Reply) -> betterproto2.Message:
     return encoded.decode()
 
 
-@dataclass(frozen=True)
-class Runtime:
-    """What steps work with, wired by `app`.
-
-    Attributes:
-        store: where rows are read that need no transaction, and followed.
-        unit_of_work: runs pipelines in transactions of that store.
-        kinds: every kind by name.
-        ids: gives ids.
-        downstream: clients of other domains; see `downstream.Downstream`. A client that is None means the store itself.
-    """
-
-    store: Store
-    unit_of_work: UnitOfWork
-    kinds: Mapping[str, Kind]
-    ids: IdSource
-    downstream: Downstream
-
-
-class Client(Protocol):
-    """What steps ask of another domain's kind."""
-
-    @property
-    def in_process(self) -> bool:
-        """Whether its calls join the caller's transaction."""
-        ...
-
-    async def get(self, id_: str) -> Any:  # noqa: ANN401 - each client has its own kind
-        """The resource, or None where there is none of that id."""
-        ...
-
-    async def create(self, resource: Any, /) -> Any:  # noqa: ANN401 - as above
-        """Make a resource; gives it as it was made."""
-        ...
-
-    async def delete(self, id_: str) -> None:
-        """Delete a resource; it may be gone already."""
-        ...
-
-
-@dataclass
-class Downstream:
-    """Clients of other domains, by kind's name. Without a client, steps use the store directly."""
-
-    clients: dict[str, Client] = field(default_factory=dict)
-
-    def of(self, kind: str) -> Client | None:
-        """The client for a kind."""
-        return self.clients.get(kind)
-
-
 @dataclass(slots=True, eq=False)
 class Context:
     """What the steps of one run share. A step's docstring says what it reads and writes.
@@ -107,6 +57,7 @@ class Context:
         wire: the request as the C runtime has it.
         tx: reads and staged writes of this run.
         pipelines: the handler's other pipelines, by RPC name.
+        rules: what the running pipeline's steps would refuse for the request's sake alone.
         applying: whether apply runs this as its create or update.
         slug: the slug that the request names or its name gives.
         resource_id: the id of the resource concerned.
@@ -122,6 +73,7 @@ class Context:
     wire: Message
     tx: Transaction
     pipelines: Mapping[str, Pipeline]
+    rules: tuple[Rule, ...] = ()
     applying: bool = False
     slug: str = ""
     resource_id: str = ""
@@ -131,11 +83,24 @@ class Context:
     reply: Reply | None = None
 
 
+Rule: TypeAlias = "Callable[[Context], list[Violation]]"
+"""What a step would refuse for the request's sake alone: its method `violations`, where it has one."""
+
+
 class Step(Protocol):
     """One step of a unary pipeline. Its class name is the step's name."""
 
     def __call__(self, ctx: Context, /) -> Awaitable[None]:
         """Do it; raises a StigmerError to refuse the call."""
+        ...
+
+
+@runtime_checkable
+class Ruled(Protocol):
+    """A step with rules of its own."""
+
+    def violations(self, ctx: Context, /) -> list[Violation]:
+        """What is wrong with the request itself."""
         ...
 
 
@@ -165,6 +130,11 @@ class Pipeline:
         """The names of all steps, in order."""
         return [step_name(step) for step in (*self.steps, *((self.last,) if self.last is not None else ()))]
 
+    @cached_property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules of those steps that have some; ValidateProto checks them with the protos' own."""
+        return tuple(step.violations for step in self.steps if isinstance(step, Ruled))
+
     async def run(self, ctx: Context) -> None:
         """Run the steps in order; the reply is in `ctx.reply`.
 
@@ -173,16 +143,16 @@ class Pipeline:
         """
         span = tracer.start_span(self.name)
         if span is trace.INVALID_SPAN and not log.tells_debug:
+            ctx.rules = self.rules
             for step in self.steps:  # nobody looks: neither spans nor durations are made
                 await step(ctx)
             return
-        started = time.perf_counter()
         span.set_attributes(_attributes(ctx))
-        with trace.use_span(span, end_on_exit=True), _outcome(span):
+        with trace.use_span(span, end_on_exit=True), _watched("Pipeline done", self.name, ctx, span):
             await self._run_steps(ctx, traced=span.is_recording())
-            _log_done("Pipeline done", self.name, ctx, started)
 
     async def _run_steps(self, ctx: Context, *, traced: bool) -> None:
+        ctx.rules = self.rules
         for step in self.steps:
             await _run_step(step, ctx, traced=traced)
 
@@ -190,17 +160,13 @@ class Pipeline:
         """Run the steps, then give what the last one gives. No span is current while the reader has a reply."""
         if self.last is None:
             raise TypeError(f"{self.name} does not end in a StreamStep")
-        started = time.perf_counter()
-        with _spanning(self.name, ctx) as span:
+        with _spanning("Pipeline done", self.name, ctx) as span:
             with trace.use_span(span):
                 await self._run_steps(ctx, traced=span.is_recording())
-            last = step_name(self.last)
-            with _spanning(last, ctx, span):
+            with _spanning("Step done", step_name(self.last), ctx, span):
                 async with aclosing(self.last.stream(ctx)) as replies:
                     async for reply in replies:
                         yield reply
-                _log_done("Step done", last, ctx, started)
-            _log_done("Pipeline done", self.name, ctx, started)
 
 
 def step_name(step: Step | StreamStep) -> str:
@@ -209,30 +175,33 @@ def step_name(step: Step | StreamStep) -> str:
 
 
 async def _run_step(step: Step, ctx: Context, *, traced: bool) -> None:
-    started = time.perf_counter()
-    if traced:
-        with tracer.start_as_current_span(step_name(step), attributes=_attributes(ctx)) as span, _outcome(span):
+    name = step_name(step)
+    if not traced:
+        with _watched("Step done", name, ctx, trace.INVALID_SPAN):
             await step(ctx)
-    else:
+        return
+    with (
+        tracer.start_as_current_span(name, attributes=_attributes(ctx)) as span,
+        _watched("Step done", name, ctx, span),
+    ):
         await step(ctx)
-    _log_done("Step done", step_name(step), ctx, started)
 
 
 @contextlib.contextmanager
-def _spanning(name: str, ctx: Context, parent: Span | None = None) -> Generator[Span]:
+def _spanning(event: str, name: str, ctx: Context, parent: Span | None = None) -> Generator[Span]:
     """A span that is not made current: a generator that yields within has its reader's context then."""
     within = trace.set_span_in_context(parent) if parent is not None else None
     span = tracer.start_span(name, within, attributes=_attributes(ctx))
     with contextlib.ExitStack() as stack:
         stack.callback(span.end)
-        stack.enter_context(_outcome(span))
+        stack.enter_context(_watched(event, name, ctx, span))
         yield span
 
 
 @contextlib.contextmanager
-def _outcome(span: Span) -> Generator[None]:
-    """Note in the span how the block ends: ok, cancelled, or the error's name."""
-    outcome = "cancelled"
+def _watched(event: str, name: str, ctx: Context, span: Span) -> Generator[None]:
+    """Tell how the block ends, and after how long: ok, cancelled, or the error's name."""
+    started, outcome = time.perf_counter(), "cancelled"
     try:
         yield
         outcome = "ok"
@@ -241,21 +210,19 @@ def _outcome(span: Span) -> Generator[None]:
         raise
     finally:
         span.set_attribute("stigmer.outcome", outcome)
+        log.debug(
+            event,
+            name=name,
+            kind=ctx.kind.name,
+            outcome=outcome,
+            attempt=ctx.call.attempt,
+            duration_ms=round((time.perf_counter() - started) * 1000, 3),
+            request_id=ctx.call.request_id,
+        )
 
 
 def _attributes(ctx: Context) -> dict[str, str | int]:
     return {"stigmer.kind": ctx.kind.name, "stigmer.method": ctx.call.method.name, "stigmer.attempt": ctx.call.attempt}
-
-
-def _log_done(event: str, name: str, ctx: Context, started: float) -> None:
-    log.debug(
-        event,
-        name=name,
-        kind=ctx.kind.name,
-        attempt=ctx.call.attempt,
-        duration_ms=round((time.perf_counter() - started) * 1000, 3),
-        request_id=ctx.call.request_id,
-    )
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,14 @@ class UnitOfWork:
             Aborted: MAX_RUNS runs lost.
             Exception: what the last run raised.
         """
-        while (around := _running_around(call)) is not None:
+        call.ended = False
+        try:
+            return await self._joining_or_not(call, once)
+        finally:
+            call.ended = True
+
+    async def _joining_or_not(self, call: Call, once: Callable[[Transaction], Awaitable[T]]) -> T:
+        while (around := _running_around(call, self._store)) is not None:
             try:
                 return await self._joined(call, *around, once)
             except SealedError:
@@ -75,7 +82,7 @@ class UnitOfWork:
             call: its parent says what it joins.
             whole: the call; run again where another call of the same transaction was faster.
         """
-        while (around := _running_around(call)) is not None:
+        while (around := _running_around(call, self._store)) is not None:
             try:
                 return await self._joined(call, *around, lambda _: whole())
             except SealedError:
@@ -238,12 +245,16 @@ class Turns:
             del self._interested[key], self._locks[key]
 
 
-def _running_around(call: Call) -> tuple[Call, Transaction] | None:
-    """The innermost call, this one or one around it, whose run goes on, with its transaction; streams have none."""
+def _running_around(call: Call, store: Store) -> tuple[Call, Transaction] | None:
+    """The innermost call, this one or one around it, whose run on the store goes on, with its transaction.
+
+    Streams have none, and that of another store is none that a write here could join.
+    """
     outer: Call | None = call
     while outer is not None and not outer.method.server_streaming:
-        if outer.transaction is not None and not outer.transaction.sealed:
-            return outer, outer.transaction
+        transaction = outer.transaction
+        if transaction is not None and not transaction.sealed and transaction.is_on(store):
+            return outer, transaction
         outer = outer.parent
     return None
 

@@ -13,7 +13,7 @@ from grpclib.exceptions import GRPCError
 from stigmer.handlers import HANDLERS
 from stigmer.ids import IdSource
 from stigmer.logs import Event
-from stigmer.pipeline import Downstream, Runtime
+from stigmer.runtime import Downstream, Runtime
 from stigmer.unit_of_work import UnitOfWork
 
 if TYPE_CHECKING:

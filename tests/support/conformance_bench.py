@@ -17,7 +17,8 @@ from stigmer._gen.ai.stigmer.commons.apiresource import (
 from stigmer.call import Call
 from stigmer.handlers import HANDLERS
 from stigmer.ids import IdSource
-from stigmer.pipeline import Context, Downstream, Runtime
+from stigmer.pipeline import Context
+from stigmer.runtime import Downstream, Runtime
 from stigmer.store.base import Changes, Put
 from stigmer.store.transaction import Transaction
 from stigmer.unit_of_work import UnitOfWork

@@ -21,7 +21,7 @@ from stigmer.handlers import HANDLERS
 from stigmer.ids import IdSource
 from stigmer.interceptors import Interceptor
 from stigmer.loopback import LoopbackChannel
-from stigmer.pipeline import Downstream, Runtime
+from stigmer.runtime import Downstream, Runtime
 from stigmer.store.base import Query, Window
 from stigmer.unit_of_work import UnitOfWork
 

@@ -28,6 +28,7 @@ class Deadline(Interceptor):
         """
         if call.deadline_s is None:
             return await proceed(call, request)
+        _refuse_late(call.deadline_s)
         scope = until(call.deadline_s)
         try:
             async with scope:
@@ -59,9 +60,16 @@ def until(deadline_s: float) -> asyncio.Timeout:
     return asyncio.timeout(max(0.0, deadline_s - time.monotonic()))
 
 
+def _refuse_late(deadline_s: float) -> None:
+    """A deadline that has passed is one, also where the work would not wait for anything."""
+    if time.monotonic() >= deadline_s:
+        raise DeadlineExceeded(_MESSAGE)
+
+
 async def _next(replies: AsyncGenerator[Reply, None], deadline_s: float | None) -> Reply | None:
     if deadline_s is None:
         return await anext(replies, None)
+    _refuse_late(deadline_s)
     scope = until(deadline_s)
     try:
         async with scope:

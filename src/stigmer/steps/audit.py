@@ -12,6 +12,7 @@ from stigmer._gen.ai.stigmer.commons.apiresource import (
     ApiResourceMetadataVersion,
 )
 from stigmer.descriptors import kind_by_name
+from stigmer.kinds import shallow
 
 if TYPE_CHECKING:
     from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata
@@ -42,10 +43,10 @@ def next_version(
     ids: IdSource, sent: ApiResourceMetadata, before: ApiResourceMetadata | None
 ) -> ApiResourceMetadataVersion:
     """The version of metadata and spec that a write makes; the caller's message is kept."""
-    previous = before.version.id if before is not None and before.version is not None else ""
-    message = sent.version.message if sent.version is not None else ""
-    id_ = ids.new(kind_by_name("ApiResourceVersion").id_prefix)
-    return ApiResourceMetadataVersion(id=id_, message=message, previous_version_id=previous)
+    version = shallow(sent.version) if sent.version is not None else ApiResourceMetadataVersion()
+    version.id = ids.new(kind_by_name("ApiResourceVersion").id_prefix)
+    version.previous_version_id = before.version.id if before is not None and before.version is not None else ""
+    return version
 
 
 def _created(actor: str, at: dt.datetime) -> ApiResourceAuditInfo:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stigmer.errors import AlreadyExists, InvalidArgument
+from stigmer.errors import AlreadyExists, Violation
 from stigmer.ids import is_well_formed
 from stigmer.kinds import present, shallow
 from stigmer.steps import audit
+from stigmer.steps.validate_proto import refuse
 
 if TYPE_CHECKING:
     from stigmer.pipeline import Context
@@ -22,7 +23,15 @@ class BuildNewState:
     one that is malformed or taken.
     """
 
+    def violations(self, ctx: Context) -> list[Violation]:
+        """A malformed id."""
+        metadata, prefix = ctx.request.metadata, ctx.kind.meta.id_prefix
+        if metadata is None or not metadata.id or is_well_formed(metadata.id, prefix):
+            return []
+        return [Violation("metadata.id", f"is not '{prefix}-' and a lower-case ULID: leave it out to get one")]
+
     async def __call__(self, ctx: Context) -> None:
+        refuse(self.violations(ctx))
         sent = present(ctx.request.metadata)
         state = shallow(ctx.request)
         state.metadata = shallow(sent)
@@ -36,11 +45,8 @@ class BuildNewState:
 
 
 async def _id(ctx: Context, brought: str) -> str:
-    prefix = ctx.kind.meta.id_prefix
     if not brought:
-        return ctx.runtime.ids.new(prefix)
-    if not is_well_formed(brought, prefix):
-        raise InvalidArgument.of("metadata.id", f"is not '{prefix}-' and a lower-case ULID: leave it out to get one")
+        return ctx.runtime.ids.new(ctx.kind.meta.id_prefix)
     if await ctx.tx.get(ctx.kind.name, brought) is not None:
         raise AlreadyExists(ctx.kind.name, brought)
     return brought

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from stigmer.pipeline import Context
 
 SUBJECT = "Auto-created session"
+IN_PROCESS, NETWORK, DIRECT = "via in-process gRPC", "via gRPC", "(direct store access)"
 
 log = get_logger("stigmer.steps.create_session_if_needed")
 
@@ -51,13 +52,15 @@ class CreateSessionIfNeeded:
         if agent is None:
             raise NotFound("Agent", spec.agent_id)
         session = _session(ctx, agent, f"session-{self.clock()}")
-        in_process = ctx.runtime.downstream.of("Session") is not None
-        _announce(in_process=in_process)
+        way = _way(ctx)
+        _announce(way)
         made = await neighbours.create(ctx, "Session", session)
         spec.session_id = made.metadata.id
-        if _is_local(ctx):
+        if way != NETWORK:
             ctx.tx.require("Session", spec.session_id)
-        ctx.tx.after_commit(lambda: _report(made.metadata.id, in_process=in_process))
+        ctx.tx.after_commit(
+            lambda: log.info(f"Successfully auto-created session {way}", session_id=made.metadata.id)  # noqa: G004 - of three
+        )
 
 
 def _session(ctx: Context, agent: Agent, name: str) -> Session:
@@ -75,20 +78,18 @@ def _session(ctx: Context, agent: Agent, name: str) -> Session:
     )
 
 
-def _is_local(ctx: Context) -> bool:
+def _way(ctx: Context) -> str:
+    """How the session is made, in the words of the log."""
     client = ctx.runtime.downstream.of("Session")
-    return client is None or client.in_process
+    if client is None:
+        return DIRECT
+    return IN_PROCESS if client.in_process else NETWORK
 
 
-def _announce(*, in_process: bool) -> None:
-    if in_process:
+def _announce(way: str) -> None:
+    if way == DIRECT:
+        log.warning("Session client not available, using direct store access (bypasses interceptors)")
+    elif way == IN_PROCESS:
         log.debug("Using in-process gRPC client for session creation")
     else:
-        log.warning("Session client not available, using direct store access (bypasses interceptors)")
-
-
-def _report(session_id: str, *, in_process: bool) -> None:
-    if in_process:
-        log.info("Successfully auto-created session via in-process gRPC", session_id=session_id)
-    else:
-        log.info("Successfully auto-created session (direct store access)", session_id=session_id)
+        log.debug("Using gRPC client for session creation")

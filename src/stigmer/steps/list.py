@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from stigmer import codec, descriptors
 from stigmer.codec import Encoded
-from stigmer.errors import InvalidArgument
+from stigmer.errors import Violation
 from stigmer.kinds import key_value
 from stigmer.message_types import full_name_of
+from stigmer.steps.validate_proto import refuse
 from stigmer.store.base import Query, Through, Window
 from stigmer.wire_values import varint
 
@@ -92,12 +93,24 @@ class List:
         self._filters = filters
         self._entries = _entries_number(full_name_of(reply))
 
+    def violations(self, ctx: Context) -> list[Violation]:
+        """A token that this method did not give for these filters."""
+        token = getattr(ctx.request, "page_token", "")
+        if not token or _position(token, _digest(ctx.call.method.path, self._query(ctx))) is not None:
+            return []
+        return [Violation("page_token", _NO_TOKEN)]
+
     async def __call__(self, ctx: Context) -> None:
+        refuse(self.violations(ctx))
+        query = self._query(ctx)
+        by_token = hasattr(ctx.request, "page_token")
+        ctx.reply = await (self._by_token(ctx, query) if by_token else self._by_number(ctx, query))
+
+    def _query(self, ctx: Context) -> Query:
         query = Query(ctx.kind.name)
         for one in self._filters:
             query = one.narrow(query, ctx.request)
-        by_token = hasattr(ctx.request, "page_token")
-        ctx.reply = await (self._by_token(ctx, query) if by_token else self._by_number(ctx, query))
+        return query
 
     async def _by_token(self, ctx: Context, query: Query) -> Encoded[Any]:
         size = _size(ctx.request.page_size)
@@ -150,15 +163,12 @@ def _token(sequence: int, bound_to: bytes) -> str:
 
 
 def _position(token: str, bound_to: bytes) -> int | None:
-    if not token:
-        return None
+    """Where a page begins; None for no token, and for one that was not given for this method and these filters."""
     try:
         sequence, check = _CURSOR.unpack(base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True))
     except (ValueError, struct.error):
-        raise InvalidArgument.of("page_token", _NO_TOKEN) from None
-    if check != _check(sequence, bound_to):
-        raise InvalidArgument.of("page_token", _NO_TOKEN)
-    return int(sequence)
+        return None
+    return int(sequence) if check == _check(sequence, bound_to) else None
 
 
 def _check(sequence: int, bound_to: bytes) -> bytes:

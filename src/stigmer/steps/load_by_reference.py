@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from stigmer.codec import Encoded
 from stigmer.errors import InvalidArgument, NotFound, Violation, clip
+from stigmer.steps.validate_proto import refuse
 
 if TYPE_CHECKING:
     from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceReference
@@ -22,9 +23,19 @@ class LoadByReference:
     that names nothing or, without an org, more than one resource.
     """
 
-    async def __call__(self, ctx: Context) -> None:
+    def violations(self, ctx: Context) -> list[Violation]:
+        """Another kind's reference; an empty slug."""
         reference: ApiResourceReference = ctx.request
-        _check(ctx, reference)
+        violations: list[Violation] = []
+        if reference.kind and reference.kind != ctx.kind.meta.number:
+            violations.append(Violation("kind", f"must be {ctx.kind.meta.enum_name} or unset"))
+        if not reference.slug:
+            violations.append(Violation("slug", "is required"))
+        return violations
+
+    async def __call__(self, ctx: Context) -> None:
+        refuse(self.violations(ctx))
+        reference: ApiResourceReference = ctx.request
         row = await _find(ctx, reference)
         if row is None:
             message = f"{ctx.kind.name} with slug '{clip(reference.slug)}' not found{_where(reference.org)}"
@@ -32,16 +43,6 @@ class LoadByReference:
         ctx.row = row
         ctx.resource_id = ctx.call.resource_id = row.id
         ctx.reply = Encoded(ctx.kind.message, row.data)
-
-
-def _check(ctx: Context, reference: ApiResourceReference) -> None:
-    violations: list[Violation] = []
-    if reference.kind and reference.kind != ctx.kind.meta.number:
-        violations.append(Violation("kind", f"must be {ctx.kind.meta.enum_name} or unset"))
-    if not reference.slug:
-        violations.append(Violation("slug", "is required"))
-    if violations:
-        raise InvalidArgument(*violations)
 
 
 async def _find(ctx: Context, reference: ApiResourceReference) -> Row | None:

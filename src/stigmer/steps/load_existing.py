@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stigmer.errors import InvalidArgument, NotFound, clip
+from stigmer.errors import NotFound, Violation, clip
 from stigmer.kinds import present
+from stigmer.steps.validate_proto import refuse
 
 if TYPE_CHECKING:
     from stigmer.pipeline import Context
@@ -22,8 +23,16 @@ class LoadExisting:
 
     id_field: str = ""
 
+    def violations(self, ctx: Context) -> list[Violation]:
+        """No id, where the kind's slugs do not name one resource."""
+        if self.id_field or ctx.kind.slug_unique or ctx.request.metadata is None or ctx.request.metadata.id:
+            return []
+        return [Violation("metadata.id", f"is required: the slugs of {ctx.kind.name} are not unique")]
+
     async def __call__(self, ctx: Context) -> None:
+        refuse(self.violations(ctx))
         id_ = getattr(ctx.request, self.id_field) if self.id_field else present(ctx.request.metadata).id
+        ctx.call.resource_id = id_
         row = await (_by_id(ctx, id_) if id_ else _by_slug(ctx))
         ctx.row = row
         ctx.existing = ctx.kind.resource_of(row)
@@ -38,8 +47,6 @@ async def _by_id(ctx: Context, id_: str) -> Row:
 
 
 async def _by_slug(ctx: Context) -> Row:
-    if not ctx.kind.slug_unique:
-        raise InvalidArgument.of("metadata.id", f"is required: the slugs of {ctx.kind.name} are not unique")
     namespace = ctx.kind.namespace_of(present(ctx.request.metadata).org)
     row = await ctx.tx.by_slug(ctx.kind.name, ctx.slug, namespace)
     if row is None:

@@ -6,6 +6,7 @@ A client runs every interceptor; the store's way is for who embeds one handler a
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,13 @@ from stigmer.steps import audit
 
 if TYPE_CHECKING:
     from stigmer.kinds import Resource
-    from stigmer.pipeline import Client, Context
+    from stigmer.pipeline import Context
+    from stigmer.runtime import Client
 
 LATE_S = (0.05, 0.2, 0.8)
 """How long to wait, and wait again, for what another server may still be making for a call that was given up."""
+MAX_REFUSALS = 100
+"""How many free slugs may turn out to be taken before the call fails: who makes them all is not to be outrun."""
 _UNSURE = frozenset({Code.CANCELLED, Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.INTERNAL, Code.UNAVAILABLE})
 
 
@@ -40,18 +44,23 @@ async def create(ctx: Context, kind: str, resource: Any) -> Any:  # noqa: ANN401
 
     Where its slug is taken, it gets the first free one of `slug-2`, `slug-3`, … . A slug that somebody takes after we
     looked and before the call does counts as taken, too.
+
+    Raises:
+        StigmerError: the resource is refused, or MAX_REFUSALS slugs were taken so.
     """
     namespace = ctx.runtime.kinds[kind].namespace_of(resource.metadata.org)
-    wanted, number = resource.metadata.slug, 1
-    while True:
-        if await ctx.tx.by_slug(kind, resource.metadata.slug, namespace) is None:
-            try:
-                return await _make(ctx, kind, resource)
-            except StigmerError as error:
-                if error.code != Code.ALREADY_EXISTS:
-                    raise
-        number += 1
-        resource.metadata.slug = f"{wanted}-{number}"
+    wanted, refused = resource.metadata.slug, 0
+    for number in itertools.count(1):
+        resource.metadata.slug = f"{wanted}-{number}" if number > 1 else wanted
+        if await ctx.tx.by_slug(kind, resource.metadata.slug, namespace) is not None:
+            continue
+        try:
+            return await _make(ctx, kind, resource)
+        except StigmerError as error:
+            refused += 1
+            if error.code != Code.ALREADY_EXISTS or refused == MAX_REFUSALS:
+                raise
+    raise AssertionError("counting does not end")
 
 
 async def _make(ctx: Context, kind: str, resource: Any) -> Any:  # noqa: ANN401 - the kind decides the type

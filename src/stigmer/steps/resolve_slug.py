@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stigmer.errors import InvalidArgument
+from stigmer.errors import Violation
 from stigmer.ids import slug_of
 from stigmer.kinds import present
+from stigmer.steps.validate_proto import refuse
 
 if TYPE_CHECKING:
     from stigmer.pipeline import Context
@@ -20,10 +21,16 @@ class ResolveSlug:
     Reads the request's metadata; writes `slug`. Refuses a name of which nothing is left.
     """
 
+    def violations(self, ctx: Context) -> list[Violation]:
+        """A name of which nothing is left; an empty one is the protos' to refuse."""
+        metadata = ctx.request.metadata
+        if metadata is None or metadata.slug or not metadata.name or slug_of(metadata.name):
+            return []
+        return [
+            Violation("metadata.name", "leaves an empty slug: it needs a letter a-z or a digit, or set metadata.slug")
+        ]
+
     async def __call__(self, ctx: Context) -> None:
+        refuse(self.violations(ctx))
         metadata = present(ctx.request.metadata)
         ctx.slug = metadata.slug or slug_of(metadata.name)
-        if not ctx.slug:
-            raise InvalidArgument.of(
-                "metadata.name", "leaves an empty slug: it needs a letter a-z or a digit, or set metadata.slug"
-            )

@@ -9,8 +9,11 @@ from stigmer import validation
 from stigmer.errors import InvalidArgument
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from google.protobuf.message import Message
 
+    from stigmer.errors import Violation
     from stigmer.pipeline import Context
 
 
@@ -18,8 +21,9 @@ if TYPE_CHECKING:
 class ValidateProto:
     """Refuse a request that breaks a rule of the protos; every broken field is named.
 
-    Reads `wire`; writes nothing. With `keeps_fixed`, a field that is fixed after create may be left empty, because an
-    update then keeps its value.
+    What later steps would refuse for the request's sake alone (their `violations`) is named with it. Reads `wire`,
+    the request and `rules`; writes nothing. With `keeps_fixed`, a field that is fixed after create may be left empty,
+    because an update then keeps its value.
     """
 
     keeps_fixed: bool = False
@@ -29,8 +33,15 @@ class ValidateProto:
         if self.keeps_fixed and violations:
             kept = {path for path in ctx.kind.fixed if _is_empty(ctx.wire, path)}
             violations = [violation for violation in violations if violation.field not in kept]
-        if violations:
-            raise InvalidArgument(*violations)
+        for rule in ctx.rules:
+            violations += rule(ctx)
+        refuse(violations)
+
+
+def refuse(violations: Sequence[Violation]) -> None:
+    """Raise InvalidArgument where there is anything to refuse."""
+    if violations:
+        raise InvalidArgument(*violations)
 
 
 def _is_empty(message: Message, path: str) -> bool:

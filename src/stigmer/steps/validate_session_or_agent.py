@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stigmer.errors import InvalidArgument, NotFound
+from stigmer.errors import InvalidArgument, NotFound, Violation
 from stigmer.kinds import shallow
 from stigmer.steps import neighbours
+from stigmer.steps.validate_proto import refuse
 
 if TYPE_CHECKING:
     from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import AgentExecutionSpec
@@ -21,12 +22,18 @@ class ValidateSessionOrAgent:
     Reads and writes the request's spec. Refuses neither, what names nothing, and another agent than the session's.
     """
 
+    def violations(self, ctx: Context) -> list[Violation]:
+        """Neither of the two."""
+        spec = ctx.request.spec
+        if spec is None or spec.session_id or spec.agent_id:
+            return []
+        return [Violation("spec.session_id", "is required where spec.agent_id is empty")]
+
     async def __call__(self, ctx: Context) -> None:
+        refuse(self.violations(ctx))
         ctx.request.spec = spec = shallow(ctx.request.spec)
         if spec.session_id:
             await _of_session(ctx, spec)
-        elif not spec.agent_id:
-            raise InvalidArgument.of("spec.session_id", "is required where spec.agent_id is empty")
         elif await neighbours.find(ctx, "Agent", spec.agent_id) is None:
             raise NotFound("Agent", spec.agent_id)
 

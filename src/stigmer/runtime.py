@@ -1,0 +1,65 @@
+"""What steps work with: the store, the kinds, ids, and clients of other domains. `app` wires one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from stigmer.ids import IdSource
+    from stigmer.kinds import Kind
+    from stigmer.store.base import Store
+    from stigmer.unit_of_work import UnitOfWork
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What steps work with, wired by `app`.
+
+    Attributes:
+        store: where rows are read that need no transaction, and followed.
+        unit_of_work: runs pipelines in transactions of that store.
+        kinds: every kind by name.
+        ids: gives ids.
+        downstream: clients of other domains; see `downstream.Downstream`. A client that is None means the store itself.
+    """
+
+    store: Store
+    unit_of_work: UnitOfWork
+    kinds: Mapping[str, Kind]
+    ids: IdSource
+    downstream: Downstream
+
+
+class Client(Protocol):
+    """What steps ask of another domain's kind."""
+
+    @property
+    def in_process(self) -> bool:
+        """Whether its calls join the caller's transaction."""
+        ...
+
+    async def get(self, id_: str) -> Any:  # noqa: ANN401 - each client has its own kind
+        """The resource, or None where there is none of that id."""
+        ...
+
+    async def create(self, resource: Any, /) -> Any:  # noqa: ANN401 - as above
+        """Make a resource; gives it as it was made."""
+        ...
+
+    async def delete(self, id_: str) -> None:
+        """Delete a resource; it may be gone already."""
+        ...
+
+
+@dataclass
+class Downstream:
+    """Clients of other domains, by kind's name. Without a client, steps use the store directly."""
+
+    clients: dict[str, Client] = field(default_factory=dict)
+
+    def of(self, kind: str) -> Client | None:
+        """The client for a kind."""
+        return self.clients.get(kind)
