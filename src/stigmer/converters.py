@@ -144,9 +144,8 @@ class _Source:
         """The expression for the value of an attribute."""
         wire = _wire(field)
         if is_map(field):
-            value = self._read_one(_value_field(field), "v")
-            copy = "dict(m.items())" if value == "v" else f"{{k: {value} for k, v in m.items()}}"
-            return f"{copy} if (m := {wire}) else {{}}"
+            value = self._read_one(_value_field(field), "m[k]")  # quicker than the C runtime's items()
+            return f"{{k: {value} for k in m}} if (m := {wire}) else {{}}"
         if field.is_repeated:
             value = self._read_one(field, "v")
             return f"{wire}[:]" if value == "v" else f"[{value} for v in {wire}]"
