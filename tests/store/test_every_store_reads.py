@@ -165,6 +165,43 @@ async def test_a_join_holds_beside_other_keys(store: Store) -> None:
     assert ([one.id for one in page.rows], page.total) == (["c1"], 1)
 
 
+async def test_a_page_by_more_keys_than_a_statement_takes(store: Store) -> None:
+    many = [("tag", f"t{n}") for n in range(40_000)]
+    await created(store, row("most", *many[:-1]), row("all", *many, ("tag", "other")), child("c", "all"))
+    page = await store.page(Query("Thing", tuple(many)), Window(5))
+    assert ([one.id for one in page.rows], page.more, page.total) == (["all"], False, 1)
+    page = await store.page(Query("Thing", tuple(many[:1500])), Window(1, skip=1))
+    assert ([one.id for one in page.rows], page.more, page.total) == (["most"], False, 2)
+    assert await ids(store, *many, ("tag", "none")) == []
+
+
+async def test_a_join_beside_more_keys_than_a_statement_takes(store: Store) -> None:
+    many = [("tag", f"t{n}") for n in range(1500)]
+    await created(store, row("p1", ("owner", "o")), row("p2", ("owner", "o")))
+    children = [row(f"c{n}", *many[: 1500 - n % 2], ("parent", f"p{n // 2}"), kind="Child") for n in range(6)]
+    *_, fifth, _ = await created(store, *children)
+    query = Query("Child", tuple(many), Through("parent", "o", "Thing", ("owner", "o")))
+    page = await store.page(query, Window(1))
+    assert ([one.id for one in page.rows], page.more, page.total) == (["c4"], True, 2)
+    page = await store.page(Query("Child", tuple(many[:-1]), query.through), Window(2, before=fifth.sequence))
+    assert ([one.id for one in page.rows], page.more, page.total) == (["c3", "c2"], False, 4)
+
+
+async def test_a_join_of_many_holders_is_walked_newest_first(store: Store) -> None:
+    """Holders without rows, with one, with several; rows of several holders in turn."""
+    await store.commit(creating(*(row(f"p{n}", ("owner", "o")) for n in range(60))))
+    await store.commit(creating(*(child(f"c{n}", f"p{n * 7 % 30}") for n in range(90)), child("x", "q")))
+    through = Through("parent", "o", "Thing", ("owner", "o"))
+    seen: list[str] = []
+    before, more = None, True
+    while more:
+        page = await store.page(Query("Child", through=through), Window(7, before=before))
+        seen += [one.id for one in page.rows]
+        before, more = page.rows[-1].sequence, page.more
+        assert page.total == 90
+    assert seen == [f"c{n}" for n in range(89, -1, -1)]
+
+
 async def test_the_holders_of_several_values_are_found_each_once(store: Store) -> None:
     both = row("c1", ("parent", "p1"), ("parent", "p2"), kind="Child", slug=None)
     await created(store, both, child("c2", "p2"), child("c3", "p3"), child("g", "p1", "Grandchild"))

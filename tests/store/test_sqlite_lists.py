@@ -97,6 +97,37 @@ async def test_every_list_walks_along_an_index_and_sorts_nothing(store: SqliteSt
     assert steps[0].startswith(("SEARCH k USING PRIMARY KEY", "SEARCH resources USING"))
 
 
+@pytest.mark.parametrize("also", ["", sql.HAS_KEY])
+async def test_a_join_looks_each_value_up_and_sorts_nothing(store: SqliteStore, also: str) -> None:
+    steps = await plan(store, sql.BRANCHES.format(also=also))
+    scans = {step for step in steps if step.startswith("SCAN")}
+    assert scans == {"SCAN branch", "SCAN CONSTANT ROW"}  # of the values
+    assert not [step for step in steps if "B-TREE" in step]
+
+
+async def test_a_page_of_a_join_asks_no_more_for_many_values_than_for_few(store: SqliteStore) -> None:
+    through = Through("parent", "o", "Parent", ("owner", "o"))
+
+    async def statements() -> int:
+        """How many SQL statements the page takes."""
+        ran: list[str] = []
+        await store._pages.connection.run(lambda one: one.set_trace_callback(ran.append))
+        page = await store.page(Query("Thing", through=through), Window(3))
+        assert (len(page.rows), page.more) == (3, True)
+        await store._pages.connection.run(lambda one: one.set_trace_callback(None))
+        return len(ran)
+
+    async def grow(numbers: range) -> None:
+        parents = [row(f"p{n}", ("owner", "o"), kind="Parent", slug=None) for n in numbers]
+        things = [row(f"t{n}", ("parent", f"p{n}"), slug=None) for n in numbers if n % 2]
+        await store.commit(creating(*parents, *things))
+
+    await grow(range(8))
+    few = await statements()
+    await grow(range(8, 300))
+    assert await statements() == few
+
+
 @pytest.mark.parametrize("statement", [sql.SEQUENCES_OF_KIND, sql.SEQUENCES_OF_KEY])
 async def test_what_is_skipped_is_counted_in_the_index_alone(store: SqliteStore, statement: str) -> None:
     (step,) = await plan(store, statement.format(also=""))

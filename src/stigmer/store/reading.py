@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 Read: TypeAlias = "Callable[[sqlite3.Connection], Any]"
 
-Walk: TypeAlias = "tuple[tuple[str, str], ...]"
+Keys: TypeAlias = "tuple[tuple[str, str], ...]"
 """Keys that a row must have: the index is walked along the first, the others are looked up; none for a whole kind."""
+
+MAX_JOINED = 100
+"""So many keys are looked up in SQL, which takes no expression deeper than 1000; the others row by row."""
 
 OLDEST, NEWEST = 0, 1 << 62
 """Creation sequences before and beyond every row's."""
@@ -91,38 +94,106 @@ def _attempt(connection: sqlite3.Connection, read: Read) -> Any:  # noqa: ANN401
 
 
 def _page(connection: sqlite3.Connection, query: Query, window: Window) -> Page:
-    walks = _walks(connection, query)
     before = NEWEST if window.before is None else window.before
+    search = _Search(connection, query, before)
     if window.skip:  # in the index: the data of rows that are left out are not read
-        skipped = _sequences(connection, query.kind, walks, before)
-        before = next(islice(skipped, window.skip - 1, None), OLDEST)
+        before = next(islice(search.sequences(before), window.skip - 1, None), OLDEST)
     rows: list[Row] = []
     size = 0
     more = False
-    for row in _rows(connection, query.kind, walks, before):
+    for row in search.rows(before):
         size += len(row.data)
         full = window.limit is not None and len(rows) >= window.limit
         if full or (rows and window.budget_bytes is not None and size > window.budget_bytes):
             more = True
             break
         rows.append(row)
-    return Page(rows, more, sum(_count(connection, query.kind, walk) for walk in walks))
+    return Page(rows, more, search.total())
 
 
-def _walks(connection: sqlite3.Connection, query: Query) -> list[Walk]:
-    """The walks whose rows are the query's: one; for a join one for each value that the joined field may hold.
+class _Search:
+    """The rows of one query, within one transaction: newest first, read no further than they are asked for.
 
-    Those are the ids of the rows that hold the join's key, and the join's own value.
+    Args:
+        connection: in a transaction.
+        query: which rows.
+        before: no row of a later sequence is asked for.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, query: Query, before: int) -> None:
+        self._connection = connection
+        self._query = query
+        keys, self._rest = query.keys[:MAX_JOINED], frozenset(query.keys[MAX_JOINED:])
+        self._keys = _rarest_first(connection, query.kind, keys) if query.through is None else keys
+        self._branches = _branches(connection, query, self._keys, before)
+
+    def rows(self, before: int) -> Iterator[Row]:
+        """The rows before a sequence."""
+        if self._query.through is None and not self._rest:
+            return map(row_of, self._select((sql.ROWS_OF_KIND, sql.ROWS_OF_KEY), self._keys, before))
+        found = (self._connection.execute(sql.BY_SEQUENCE, (sequence,)) for sequence in self.sequences(before))
+        return (row_of(cursor.fetchone()) for cursor in found)
+
+    def sequences(self, before: int) -> Iterator[int]:
+        """The sequences of the rows before one, read from the index alone."""
+        through = self._query.through
+        if through is None:
+            found = self._walk(self._keys, before)
+        else:
+            heads = [((through.field, value), head) for value, (_, head) in self._branches.items() if head is not None]
+            found = heapq.merge(*(self._branch(key, head, before) for key, head in heads), reverse=True)
+        return filter(self._has_rest, found) if self._rest else found
+
+    def total(self) -> int:
+        """How many rows the query has in all."""
+        if self._rest:
+            return sum(1 for _ in _Search(self._connection, self._query, NEWEST).sequences(NEWEST))
+        if self._query.through is not None:
+            return sum(count for count, _ in self._branches.values())
+        kind, keys = self._query.kind, self._keys
+        statement, parameters = _of_keys(sql.COUNT_OF_KEY, kind, keys) if keys else (sql.COUNT, (kind,))
+        found = self._connection.execute(statement, parameters).fetchone()
+        return int(found[0]) if found is not None else 0
+
+    def _branch(self, key: tuple[str, str], head: int, before: int) -> Iterator[int]:
+        """The sequences under one value of the joined field; the index is not asked before the head has been taken."""
+        if head < before:
+            yield head
+        yield from self._walk((key, *self._keys), min(head, before))
+
+    def _walk(self, keys: Keys, before: int) -> Iterator[int]:
+        statements = (sql.SEQUENCES_OF_KIND, sql.SEQUENCES_OF_KEY)
+        return (sequence for (sequence,) in self._select(statements, keys, before))
+
+    def _select(self, statements: tuple[str, str], keys: Keys, before: int) -> sqlite3.Cursor:
+        """Run the first statement where it is about the whole kind, else the second."""
+        of_kind, of_key = statements
+        if not keys:
+            return self._connection.execute(of_kind, (self._query.kind, before))
+        statement, parameters = _of_keys(of_key, self._query.kind, keys)
+        return self._connection.execute(statement, (*parameters, before))
+
+    def _has_rest(self, sequence: int) -> bool:
+        return self._rest <= set(self._connection.execute(sql.KEYS, (sequence,)))
+
+
+def _branches(
+    connection: sqlite3.Connection, query: Query, keys: Keys, before: int
+) -> dict[str, tuple[int, int | None]]:
+    """The values that the join's field holds: how many rows have each, and the newest of them before a sequence.
+
+    Such a value is the id of a row that holds the join's key, or the join's own value.
     """
     through = query.through
     if through is None:
-        return [_rarest_first(connection, query.kind, query.keys)]
-    holders = [id_ for (id_,) in connection.execute(sql.HOLDERS, (through.kind, *through.key))]
-    values = dict.fromkeys((through.value, *holders))
-    return [_rarest_first(connection, query.kind, ((through.field, value), *query.keys)) for value in values]
+        return {}
+    of_value = (query.kind, through.field, *(part for key in keys for part in key))
+    parameters = (*of_value, *of_value, before, through.kind, *through.key, through.value)
+    found = connection.execute(sql.BRANCHES.format(also=sql.HAS_KEY * len(keys)), parameters)
+    return {value: (count, head) for value, count, head in found if count}
 
 
-def _rarest_first(connection: sqlite3.Connection, kind: str, keys: Walk) -> Walk:
+def _rarest_first(connection: sqlite3.Connection, kind: str, keys: Keys) -> Keys:
     return tuple(sorted(keys, key=partial(_sample, connection, kind))) if len(keys) > 1 else keys
 
 
@@ -131,39 +202,7 @@ def _sample(connection: sqlite3.Connection, kind: str, key: tuple[str, str]) -> 
     return int(connection.execute(sql.SAMPLE_OF_KEY, (kind, *key)).fetchone()[0])
 
 
-def _rows(connection: sqlite3.Connection, kind: str, walks: Sequence[Walk], before: int) -> Iterator[Row]:
-    """The rows of the walks, newest first, read as far as they are asked for."""
-    if len(walks) == 1:
-        return map(row_of, _select(connection, (sql.ROWS_OF_KIND, sql.ROWS_OF_KEY), kind, walks[0], before))
-    sequences = _sequences(connection, kind, walks, before)
-    return (row_of(connection.execute(sql.BY_SEQUENCE, (sequence,)).fetchone()) for sequence in sequences)
-
-
-def _sequences(connection: sqlite3.Connection, kind: str, walks: Sequence[Walk], before: int) -> Iterator[int]:
-    """The sequences of the walks' rows, newest first, read from the index alone as far as they are asked for."""
-    statements = (sql.SEQUENCES_OF_KIND, sql.SEQUENCES_OF_KEY)
-    found = [_select(connection, statements, kind, walk, before) for walk in walks]
-    return (sequence for (sequence,) in heapq.merge(*found, reverse=True))
-
-
-def _select(
-    connection: sqlite3.Connection, statements: tuple[str, str], kind: str, walk: Walk, before: int
-) -> sqlite3.Cursor:
-    """Start a walk with the first statement where it is over the whole kind, else with the second."""
-    of_kind, of_key = statements
-    if not walk:
-        return connection.execute(of_kind, (kind, before))
-    statement, parameters = _of_keys(of_key, kind, walk)
-    return connection.execute(statement, (*parameters, before))
-
-
-def _count(connection: sqlite3.Connection, kind: str, walk: Walk) -> int:
-    statement, parameters = _of_keys(sql.COUNT_OF_KEY, kind, walk) if walk else (sql.COUNT, (kind,))
-    found = connection.execute(statement, parameters).fetchone()
-    return int(found[0]) if found is not None else 0
-
-
-def _of_keys(statement: str, kind: str, walk: Walk) -> tuple[str, tuple[str, ...]]:
-    """The statement for as many keys as the walk has, and its parameters."""
-    also = sql.HAS_KEY * (len(walk) - 1)
-    return statement.format(also=also), (kind, *(part for key in walk for part in key))
+def _of_keys(statement: str, kind: str, keys: Keys) -> tuple[str, tuple[str, ...]]:
+    """The statement for as many keys, and its parameters."""
+    also = sql.HAS_KEY * (len(keys) - 1)
+    return statement.format(also=also), (kind, *(part for key in keys for part in key))

@@ -66,7 +66,10 @@ HAS_KEY = (
 SAMPLE_OF_KEY = (
     "SELECT count(*) FROM (SELECT 1 FROM resource_keys WHERE kind = ? AND field = ? AND value = ? LIMIT 1000)"
 )
-HOLDERS = (
-    "SELECT r.id FROM resource_keys AS k JOIN resources AS r ON r.sequence = k.sequence"
-    " WHERE k.kind = ? AND k.field = ? AND k.value = ?"
+# The values of a joined field: for each, how many rows have it, and the newest before one. A value may come twice.
+OF_BRANCH = "FROM resource_keys AS k WHERE k.kind = ? AND k.field = ? AND k.value = branch.value{also}"
+BRANCHES = (
+    f"SELECT value, (SELECT count(*) {OF_BRANCH}), (SELECT k.sequence {OF_BRANCH}{BEFORE} LIMIT 1) FROM ("  # noqa: S608 - of constants
+    "SELECT r.id AS value FROM resource_keys AS h CROSS JOIN resources AS r ON r.sequence = h.sequence"
+    " WHERE h.kind = ? AND h.field = ? AND h.value = ? UNION ALL SELECT ?) AS branch"
 )
