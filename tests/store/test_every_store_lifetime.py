@@ -62,6 +62,7 @@ async def check_unavailable(store: Store) -> None:
         store.by_slug_anywhere("Thing", "a"),
         store.page(Query("Thing"), Window(1)),
         store.holders("Thing", "tag", ["x"]),
+        store.newest("Thing", "tag", "x"),
         store.commit(creating(row("b"))),
         store.probe(),
     ):

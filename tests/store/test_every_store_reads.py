@@ -202,6 +202,18 @@ async def test_a_join_of_many_holders_is_walked_newest_first(store: Store) -> No
     assert seen == [f"c{n}" for n in range(89, -1, -1)]
 
 
+async def test_the_newest_row_of_a_key_is_the_one_created_last(store: Store) -> None:
+    first, last, *_ = await created(store, row("a", ("tag", "x")), row("b", ("tag", "x")), row("c", ("other", "x")))
+    await created(store, row("d", ("tag", "x"), kind="Other"))
+    await store.commit(updating(changed(first, b"second", ("tag", "x"))))
+    assert bare(await store.newest("Thing", "tag", "x")) == bare(last)
+    await store.commit(removing(last))
+    newest = await store.newest("Thing", "tag", "x")
+    assert newest is not None
+    assert (newest.id, newest.data) == ("a", b"second")
+    assert await store.newest("Thing", "tag", "y") is None
+
+
 async def test_the_holders_of_several_values_are_found_each_once(store: Store) -> None:
     both = row("c1", ("parent", "p1"), ("parent", "p2"), kind="Child", slug=None)
     await created(store, both, child("c2", "p2"), child("c3", "p3"), child("g", "p1", "Grandchild"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +13,7 @@ from store_rows import creating, row
 from stigmer.store import statements as sql
 from stigmer.store.base import Query, Through, Window
 from stigmer.store.sqlite import SqliteStore
+from stigmer.store.transaction import Transaction
 
 if TYPE_CHECKING:
     import sqlite3
@@ -86,11 +89,11 @@ async def plan(store: SqliteStore, statement: str) -> list[str]:
     return steps
 
 
+LISTS = (sql.ROWS_OF_KIND, sql.ROWS_OF_KEY, sql.SEQUENCES_OF_KIND, sql.SEQUENCES_OF_KEY, sql.COUNT_OF_KEY)
+
+
 @pytest.mark.parametrize("also", ["", sql.HAS_KEY, sql.HAS_KEY * 2])
-@pytest.mark.parametrize(
-    "statement",
-    [sql.ROWS_OF_KIND, sql.ROWS_OF_KEY, sql.SEQUENCES_OF_KIND, sql.SEQUENCES_OF_KEY, sql.COUNT_OF_KEY],
-)
+@pytest.mark.parametrize("statement", [*LISTS, sql.NEWEST_OF_KEY])
 async def test_every_list_walks_along_an_index_and_sorts_nothing(store: SqliteStore, statement: str, also: str) -> None:
     steps = await plan(store, statement.format(also=also))
     assert all(step.startswith(("SEARCH", "CORRELATED")) for step in steps), steps
@@ -126,6 +129,24 @@ async def test_a_page_of_a_join_asks_no_more_for_many_values_than_for_few(store:
     few = await statements()
     await grow(range(8, 300))
     assert await statements() == few
+
+
+async def test_the_newest_row_of_a_key_does_not_wait_behind_a_page(store: SqliteStore) -> None:
+    await store.commit(creating(row("a", ("tag", "x"))))
+    entered, leave = threading.Event(), threading.Event()
+
+    def long(_: sqlite3.Connection) -> bool:
+        entered.set()
+        return leave.wait(30)
+
+    page = asyncio.create_task(store._pages.submit(long))
+    await asyncio.to_thread(entered.wait)
+    tx = Transaction(store)
+    tx.create(row("b", ("tag", "x"), kind="Other"))
+    newest = await tx.newest("Thing", "tag", "x")
+    assert (newest and newest.id, page.done()) == ("a", False)
+    leave.set()
+    assert await page
 
 
 @pytest.mark.parametrize("statement", [sql.SEQUENCES_OF_KIND, sql.SEQUENCES_OF_KEY])

@@ -231,6 +231,10 @@ class Store(Protocol):
         """The query's rows within the window, read as of one commit."""
         ...
 
+    async def newest(self, kind: str, field: str, value: str) -> Row | None:
+        """The newest row of the kind whose `field` holds the value; it does not wait for pages that are read."""
+        ...
+
     async def holders(self, kind: str, field: str, values: Iterable[str]) -> Sequence[str]:
         """The ids of the kind's rows whose `field` holds one of the values, each once, read as of one commit."""
         ...

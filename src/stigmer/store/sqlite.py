@@ -126,6 +126,11 @@ class SqliteStore:
         page: Page = await self._pages.submit(reading.page(query, window))
         return page
 
+    async def newest(self, kind: str, field: str, value: str) -> Row | None:
+        """The newest row of the kind whose `field` holds the value."""
+        row: Row | None = await self._points.submit(reading.one(sql.NEWEST_OF_KEY, kind, field, value))
+        return row
+
     async def holders(self, kind: str, field: str, values: Iterable[str]) -> Sequence[str]:
         """The ids of the kind's rows whose `field` holds one of the values."""
         ids: list[str] = await self._pages.submit(reading.holders(kind, field, values))

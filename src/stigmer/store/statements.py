@@ -52,12 +52,15 @@ ROWS_OF_KIND = OF_KIND.format(columns=COLUMNS)
 
 # {also} is HAS_KEY for each further key. CROSS JOIN: in this order of the tables, so that nothing has to be sorted.
 OF_KEY = "WHERE k.kind = ? AND k.field = ? AND k.value = ?{also}"
-BEFORE = " AND k.sequence < ? ORDER BY k.sequence DESC"
+NEWEST_FIRST = " ORDER BY k.sequence DESC"
+BEFORE = f" AND k.sequence < ?{NEWEST_FIRST}"
 SEQUENCES_OF_KEY = f"SELECT sequence FROM resource_keys AS k {OF_KEY}{BEFORE}"  # noqa: S608 - of constants
-ROWS_OF_KEY = (
+JOINED_ROWS = (
     f"SELECT {', '.join('r.' + name for name in COLUMNS.split(', '))}"  # noqa: S608 - of constants
-    f" FROM resource_keys AS k CROSS JOIN resources AS r ON r.sequence = k.sequence {OF_KEY}{BEFORE}"
+    f" FROM resource_keys AS k CROSS JOIN resources AS r ON r.sequence = k.sequence {OF_KEY}"
 )
+ROWS_OF_KEY = f"{JOINED_ROWS}{BEFORE}"
+NEWEST_OF_KEY = f"{JOINED_ROWS.format(also='')}{NEWEST_FIRST} LIMIT 1"
 COUNT_OF_KEY = f"SELECT count(*) FROM resource_keys AS k {OF_KEY}"  # noqa: S608 - of constants
 HAS_KEY = (
     " AND EXISTS"

@@ -100,8 +100,9 @@ class Transaction:
 
     async def newest(self, kind: str, field_: str, value: str) -> Row | None:
         """The newest row of the kind that has the key."""
-        page = await self.page(Query(kind, ((field_, value),)), Window(limit=1))
-        return page.rows[0] if page.rows else None
+        if any(key[0] == kind for key in self._staged_keys()):
+            return next(iter(await self._matches(Query(kind, ((field_, value),)))), None)
+        return await self._store.newest(kind, field_, value)
 
     def create(self, row: Row) -> None:
         """Stage a row that must not be there yet."""
