@@ -18,11 +18,12 @@ from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import (
 from stigmer._gen.ai.stigmer.agentic.agentinstance.v1 import AgentInstanceList, GetAgentInstancesByAgentRequest
 from stigmer._gen.ai.stigmer.agentic.session.v1 import ListSessionsByAgentRequest
 from stigmer._gen.ai.stigmer.commons.rpc import PageInfo
+from stigmer.codec import Encoded
 from stigmer.errors import InvalidArgument, NotFound
 from stigmer.pipeline import decoded
-from stigmer.steps.list import HasAll, Is, IsOrHasParent, List
+from stigmer.steps.list import MAX_PAGE_BYTES, HasAll, Is, IsOrHasParent, List
 from stigmer.steps.stream_updates import StreamUpdates
-from stigmer.store.base import Changes, Put, Query, Remove, Through
+from stigmer.store.base import ABSENT, Changes, Put, Query, Remove, Row, Through
 from stigmer.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -77,6 +78,18 @@ async def test_list_refuses_a_token_of_other_filters(bench: Bench) -> None:
     for request in ({}, {"tags": ["b"]}, {"tags": ["a"], "phase": ExecutionPhase.EXECUTION_PENDING}):
         with pytest.raises(InvalidArgument, match="page_token"):
             await executions(bench, page_token=token, **request)
+
+
+async def test_a_whole_reply_stays_under_its_limit_and_comes_near_it(bench: Bench) -> None:
+    """Also where the rows' data alone would fit."""
+    data = b"x" * (MAX_PAGE_BYTES // 1000 - 1)
+    rows = [Row("AgentExecution", f"aex-{number}", "", None, data, ()) for number in range(1000)]
+    await bench.store.commit(Changes(puts=[Put(row, ABSENT) for row in rows]))
+    ctx = bench.context("AgentExecution", "list", ListAgentExecutionsRequest(page_size=1000))
+    await BY_PHASE_AND_TAGS(ctx)
+    reply = ctx.reply
+    assert isinstance(reply, Encoded)
+    assert MAX_PAGE_BYTES - 3 * len(data) < len(reply.data) < MAX_PAGE_BYTES
 
 
 @pytest.mark.parametrize(("info", "count"), [(None, 3), (PageInfo(num=1, size=2), 2), (PageInfo(num=2, size=2), 1)])

@@ -134,8 +134,11 @@ async def test_a_page_stays_within_its_bytes_but_has_a_row(store: Store, budget_
 
 async def test_a_page_that_just_fits_its_bytes_is_the_last(store: Store) -> None:
     await created(store, *(row(f"r{n}", data=b"x" * 10) for n in range(4)))
-    page = await store.page(Query("Thing"), Window(10, budget_bytes=40))
-    assert (len(page.rows), page.more) == (4, False)
+    for overhead in (0, 3):
+        page = await store.page(Query("Thing"), Window(10, budget_bytes=40 + 4 * overhead, overhead_bytes=overhead))
+        assert (len(page.rows), page.more) == (4, False)
+    page = await store.page(Query("Thing"), Window(10, budget_bytes=40, overhead_bytes=1))
+    assert (len(page.rows), page.more) == (3, True)
 
 
 async def test_a_join_finds_the_rows_of_the_value_and_of_every_holder(store: Store) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -62,6 +63,7 @@ windows = st.builds(
     st.none() | st.integers(0, 4),
     skip=st.integers(0, 3),
     budget_bytes=st.none() | st.integers(0, 30),
+    overhead_bytes=st.integers(0, 4),
 )
 
 
@@ -258,7 +260,7 @@ class StoreMachine(RuleBasedStateMachine):
             if not rows:
                 return
             before = rows[-1]
-            window = Window(window.limit, page.rows[-1].sequence, window.skip, window.budget_bytes)
+            window = replace(window, before=page.rows[-1].sequence)
 
     @rule(query=queries, window=windows)
     def read(self, query: Query, window: Window) -> None:

@@ -99,7 +99,8 @@ class Model:
         older = [row for row in matches if before is None or row.place < before.place][window.skip :]
         taken = older[: window.limit]
         if window.budget_bytes is not None:
-            sizes = [sum(len(row.data) for row in taken[: number + 1]) for number in range(len(taken))]
+            counted = [len(row.data) + window.overhead_bytes for row in taken]
+            sizes = [sum(counted[: number + 1]) for number in range(len(taken))]
             taken = [
                 row for row, size in zip(taken, sizes, strict=True) if row is taken[0] or size <= window.budget_bytes
             ]

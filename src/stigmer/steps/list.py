@@ -27,6 +27,10 @@ DEFAULT_SIZE = 50
 MAX_SIZE = 1000
 MAX_PAGE_BYTES = 3 * 1024 * 1024
 """Clients refuse replies over 4 MiB unless told otherwise."""
+HEAD_BYTES = 64
+"""A reply's scalar fields take no more."""
+ENTRY_BYTES = 8
+"""A row takes no more in a reply beside its data: a tag and a length."""
 
 _CURSOR = struct.Struct(">Q8s")
 _NO_TOKEN = "is not a token that this method gave for these filters: start again without one"  # noqa: S105 - a text
@@ -116,7 +120,8 @@ class List:
         size = _size(ctx.request.page_size)
         bound_to = _digest(ctx.call.method.path, query)
         before = _position(ctx.request.page_token, bound_to)
-        page = await ctx.tx.page(query, Window(size, before=before, budget_bytes=MAX_PAGE_BYTES))
+        budget = MAX_PAGE_BYTES - HEAD_BYTES
+        page = await ctx.tx.page(query, Window(size, before, budget_bytes=budget, overhead_bytes=ENTRY_BYTES))
         token = _token(page.rows[-1].sequence, bound_to) if page.more else ""
         head: Any = self._reply()
         head.total_pages, head.next_page_token = -(-page.total // size), token

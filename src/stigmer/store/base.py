@@ -117,13 +117,15 @@ class Window:
         limit: at most so many rows; None for all.
         before: only rows with a smaller creation sequence.
         skip: leave out so many first.
-        budget_bytes: stop before the rows' data grow beyond it (one row always fits).
+        budget_bytes: stop before the rows grow beyond it (one row always fits).
+        overhead_bytes: counts for each row, beside its data.
     """
 
     limit: int | None
     before: int | None = None
     skip: int = 0
     budget_bytes: int | None = None
+    overhead_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ def _page(connection: sqlite3.Connection, query: Query, window: Window) -> Page:
     size = 0
     more = False
     for row in search.rows(before):
-        size += len(row.data)
+        size += len(row.data) + window.overhead_bytes
         full = window.limit is not None and len(rows) >= window.limit
         if full or (rows and window.budget_bytes is not None and size > window.budget_bytes):
             more = True

@@ -280,7 +280,7 @@ def _cut(rows: Sequence[Row], window: Window) -> Page:
     taken: list[Row] = []
     size = 0
     for row in older[: window.limit]:
-        size += len(row.data)
+        size += len(row.data) + window.overhead_bytes
         if taken and window.budget_bytes is not None and size > window.budget_bytes:
             break
         taken.append(row)
