@@ -19,13 +19,18 @@ from google.protobuf.message import DecodeError, Message
 
 from stigmer import codec_faults, descriptors
 from stigmer.converters import Converter, Converters
-from stigmer.errors import InvalidArgument, Violation
+from stigmer.errors import InvalidArgument, ResourceExhausted, Violation
 from stigmer.message_types import full_name_of
+from stigmer.wire_elements import has_more_elements, unknown_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 M = TypeVar("M", bound=betterproto2.Message)
+
+MAX_ELEMENTS = 100_000
+"""How many submessages, list elements and map entries a message may have: each is some 7 us of work."""
+MAX_UNKNOWN_BYTES = 1024 * 1024
 
 _CONVERTERS = Converters()
 # What a converter meets where an object holds what its type hints forbid, or Python cannot hold what the wire does.
@@ -93,13 +98,17 @@ def parse(kind: type[betterproto2.Message] | str, data: bytes) -> Message:
 
     Raises:
         InvalidArgument: the bytes are not such a message.
+        ResourceExhausted: it is made of more than MAX_ELEMENTS parts, or has more than MAX_UNKNOWN_BYTES of fields
+            that are not known here: one such message would hold up every other call.
     """
     full_name = kind if isinstance(kind, str) else full_name_of(kind)
     try:
-        return descriptors.message_class(full_name).FromString(data)
+        wire = descriptors.message_class(full_name).FromString(data)
     except DecodeError as error:
         reason = str(error).rpartition("': ")[2]  # after the name, which stands in our own words
         raise InvalidArgument.of("", f"the request is not a valid {full_name}: {reason}") from error
+    _refuse_excess(wire, len(data))
+    return wire
 
 
 def decode(cls: type[M], data: bytes) -> M:
@@ -110,6 +119,13 @@ def decode(cls: type[M], data: bytes) -> M:
 def encode(message: betterproto2.Message) -> bytes:
     """The object on the wire, the same bytes for equal objects; raises as `to_wire` does."""
     return to_wire(message).SerializeToString(deterministic=True)
+
+
+def _refuse_excess(wire: Message, size: int) -> None:
+    if size > 2 * MAX_ELEMENTS and has_more_elements(wire, MAX_ELEMENTS):  # no element takes less than two bytes
+        raise ResourceExhausted(f"the message has more than {MAX_ELEMENTS} parts in it: send it in pieces")
+    if size > MAX_UNKNOWN_BYTES and unknown_size(wire) > MAX_UNKNOWN_BYTES:
+        raise ResourceExhausted(f"the message has more than {MAX_UNKNOWN_BYTES} bytes of fields unknown to this server")
 
 
 @cache

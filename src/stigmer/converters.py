@@ -121,7 +121,7 @@ class _Source:
         yield f" o = new(class_{self.name})"
         yield " o.__dict__ = {"
         yield from (f"  {self.names[field.number]!r}: {self._read(field)}," for field in self.kind.fields)
-        yield "  '_unknown_fields': unknown_bytes(u) if len(u := UnknownFieldSet(g)) else b'',"
+        yield "  '_unknown_fields': unknown_bytes(g) if len(UnknownFieldSet(g)) else b'',"
         yield " }"
         yield " return o"
 

@@ -13,6 +13,7 @@ from protovalidate import Validator
 
 from stigmer.descriptors import is_map, map_parts, message_class
 from stigmer.errors import Violation
+from stigmer.wire_elements import has_more_elements
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,19 +21,33 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
     from protovalidate import FieldPathElementPb, ViolationPb
+    from protovalidate import Violation as BrokenRule
 
 _VALIDATOR = Validator()
 
+MAX_PARTS = 4000
+"""Of messages with more submessages, list elements and map entries, one broken field is told: each costs 20 us."""
+
 
 def violations(wire: Message) -> list[Violation]:
-    """Every broken rule, in the order of the fields; an empty list for a valid message.
+    """Every broken rule, in the order of the fields; an empty list for a valid message. See MAX_PARTS for the bound.
 
     A CEL rule whose id begins with the name of a field of the value that it stands on is about that field:
     "owner_scope.allowed" on `metadata` reports `metadata.owner_scope`. Descriptions are the rules' own words and
     never hold a value of the message.
     """
     root = cast("Descriptor", wire.DESCRIPTOR)  # the stubs also admit the C runtime's name for the same class
-    return [_violation(found.proto, root) for found in _VALIDATOR.collect_violations(wire)]
+    return [_violation(found.proto, root) for found in _found(wire)]
+
+
+def _found(wire: Message) -> list[BrokenRule]:
+    """The broken rules; only the first one of a message with so many parts that to collect all would take long."""
+    if wire.ByteSize() <= 2 * MAX_PARTS:
+        return _VALIDATOR.collect_violations(wire)
+    first = _VALIDATOR.collect_violations(wire, fail_fast=True)
+    if not first or has_more_elements(wire, MAX_PARTS):
+        return first
+    return _VALIDATOR.collect_violations(wire)
 
 
 def warm_up(full_names: Iterable[str]) -> None:

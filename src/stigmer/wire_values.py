@@ -14,6 +14,8 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from google.protobuf.message import Message
+
 __all__ = [
     "UnknownFieldSet",
     "all_checked",
@@ -31,7 +33,6 @@ WELL_KNOWN = {"google.protobuf.Timestamp": "time", "google.protobuf.Duration": "
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
 _NANOS = 10**9
-_VARINT, _FIXED64, _DELIMITED, _GROUP, _END_GROUP, _FIXED32 = range(6)
 
 C = TypeVar("C", bound="Collection[object]")
 
@@ -100,26 +101,13 @@ def write_span(wire: SecondsAndNanos, value: dt.timedelta) -> None:
     wire.seconds, wire.nanos = sign * seconds, sign * micros * 1000
 
 
-def unknown_bytes(fields: UnknownFieldSet) -> bytes:
-    """Fields that the protos do not know, as they stood on the wire."""
-    return b"".join(
-        _unknown_field(one.field_number, one.wire_type, one.data) for one in map(fields.__getitem__, range(len(fields)))
-    )
-
-
-def _unknown_field(number: int, wire_type: int, data: object) -> bytes:
-    tag = varint(number << 3 | wire_type)
-    match data:
-        case int() if wire_type == _VARINT:
-            return tag + varint(data)
-        case int():
-            return tag + data.to_bytes(8 if wire_type == _FIXED64 else 4, "little")
-        case bytes():
-            return tag + varint(len(data)) + data
-        case UnknownFieldSet():
-            return tag + unknown_bytes(data) + varint(number << 3 | _END_GROUP)
-        case _:
-            raise TypeError(type(data))
+def unknown_bytes(wire: Message) -> bytes:
+    """Fields of this message, not of those in it, that the protos do not know, as they stood on the wire."""
+    rest: Message = type(wire)()
+    rest.CopyFrom(wire)
+    for field, _ in rest.ListFields():
+        rest.ClearField(field.name)
+    return rest.SerializeToString()
 
 
 def varint(value: int) -> bytes:
