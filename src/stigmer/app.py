@@ -106,7 +106,7 @@ async def listening(
             ssl=security,
             codec=EdgeCodec(),
             limits=_limits(settings),
-            on_drain=app.edge.drain,
+            calls=app.edge.calls,
         )
         yield await stack.enter_async_context(server), monitor
 

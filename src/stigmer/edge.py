@@ -19,11 +19,12 @@ from multidict import MultiDict
 from stigmer import codec
 from stigmer.call import CURRENT, Call, working_on
 from stigmer.descriptors import Method
-from stigmer.errors import DeadlineExceeded, InvalidArgument, StigmerError, Unavailable, Unimplemented
+from stigmer.errors import DeadlineExceeded, InvalidArgument, StigmerError, Unimplemented
 from stigmer.interceptors import Interceptor, built_in
 from stigmer.interceptors.deadline import until
 from stigmer.pipeline import decoded
 from stigmer.route import Route, unary_chain
+from stigmer.transport.calls import Calls
 from stigmer.transport.http2 import CompressionUnsupported, deadline_of
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from stigmer.ids import IdSource
     from stigmer.pipeline import Reply
 
-DRAINING = "the server is stopping: call another one, or this one again when it is back"
-
 
 class Edge:
     """The door to a set of services.
@@ -48,6 +47,9 @@ class Edge:
         services: the kinds' services, bound to a runtime.
         ids: names calls.
         interceptors: the host's own; they run inside the built-in ones.
+
+    Attributes:
+        calls: those of the network that run; for the server's drain.
     """
 
     def __init__(self, services: Iterable[Service], ids: IdSource, interceptors: Sequence[Interceptor] = ()) -> None:
@@ -59,12 +61,10 @@ class Edge:
             for service in self._services
             for path, method in service.methods.items()
         }
-        self._open_streams: dict[asyncio.Task[Any], Call] = {}
-        self._draining = False
+        self.calls = Calls()
 
     def __repr__(self) -> str:
-        state = "draining" if self._draining else "open"
-        return f"<Edge {state}, {len(self._routes)} RPCs, {len(self._open_streams)} open streams>"
+        return f"<Edge {len(self._routes)} RPCs, {self.calls!r}>"
 
     # From the network.
 
@@ -79,13 +79,6 @@ class Edge:
         """A service that is not stigmer's, such as health, behind the same interceptors; they see no messages."""
         return _Mapped({path: self._served_raw(path, shape) for path, shape in _shapes(servable)})
 
-    def drain(self) -> None:
-        """Refuse new calls, and end the open streams with UNAVAILABLE; running unary calls go on."""
-        self._draining = True
-        for task, call in self._open_streams.items():
-            call.drained = True
-            task.cancel()
-
     def _served(self, path: str, shape: Shape) -> Handler:
         route = self._routes[path]
         serve = self._serve_stream if route.method.server_streaming else self._serve_unary
@@ -93,7 +86,7 @@ class Edge:
         async def func(stream: Stream[Any, Any]) -> None:
             call = _call_of(stream, route.method)
             CURRENT.set(call)  # the task is the call's own
-            with _as_status():
+            with _as_status(), self.calls.run(call):
                 await serve(stream, route, call)
 
         return Handler(*shape._replace(func=_with_encodings(func)))
@@ -108,47 +101,34 @@ class Edge:
             CURRENT.set(call)
 
             async def end(_call: Call, _request: object) -> Any:  # noqa: ANN401 - there is no reply to pass on
+                if streaming:
+                    self.calls.refuse_if_draining()
                 await shape.func(stream)
 
             chain = unary_chain(self._outer, unary_chain(self._own, end))
-            with _as_status():
-                await self._until_drained(call, chain(call, None))
+            with _as_status(), self.calls.run(call):
+                await chain(call, None)
 
         return Handler(*shape._replace(func=_with_encodings(func)))
 
     async def _serve_unary(self, stream: Stream[Any, Any], route: Route, call: Call) -> None:
-        await stream.send_message(await route.unary(call, partial(self._receive, stream)))
+        async def request() -> Message:
+            wire = await self._receive(stream)
+            self.calls.may_finish(call)
+            return wire
+
+        await stream.send_message(await route.unary(call, request))
 
     async def _serve_stream(self, stream: Stream[Any, Any], route: Route, call: Call) -> None:
-        await self._until_drained(call, _pump(stream, route.stream(call, partial(self._receive, stream)), call))
+        await _pump(stream, route.stream(call, partial(self._receive, stream)), call)
 
     async def _receive(self, stream: Stream[Any, Any]) -> Message:
-        self._refuse_if_draining()
+        self.calls.refuse_if_draining()
         wire: Message | None = await stream.recv_message()
-        self._refuse_if_draining()
+        self.calls.refuse_if_draining()
         if wire is None:
             raise InvalidArgument.of("", "the call has no request message")
         return wire
-
-    def _refuse_if_draining(self) -> None:
-        if self._draining:
-            raise Unavailable(DRAINING)
-
-    async def _until_drained(self, call: Call, work: Awaitable[Any]) -> None:
-        """Do the work of a call that may last; end it with UNAVAILABLE when the server stops."""
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a call is served in a task")
-        self._open_streams[task] = call
-        try:
-            await work
-        except asyncio.CancelledError:
-            if not call.drained:
-                raise
-            task.uncancel()
-            raise Unavailable(DRAINING) from None
-        finally:
-            del self._open_streams[task]
 
     # From the loopback.
 

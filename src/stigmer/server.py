@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from grpclib._typing import IServable
     from grpclib.encoding.base import StatusDetailsCodecBase
 
+    from stigmer.transport.calls import Calls
     from stigmer.transport.h2tuning import Limits
 
 log = get_logger("stigmer.server")
@@ -81,7 +82,7 @@ class Server:
         codec: CodecBase | None = None,
         status_details_codec: StatusDetailsCodecBase | None = None,
         limits: Limits | None = None,
-        on_drain: Callable[[], None] | None = None,
+        calls: Calls | None = None,
     ) -> None:
         """Keep the settings; nothing is bound yet. Make it inside the running loop.
 
@@ -93,10 +94,11 @@ class Server:
             codec: how the handlers' messages become bytes; those of google.protobuf (health, reflection) need none.
             status_details_codec: how details become bytes; grpclib's where None.
             limits: see `Limits`.
-            on_drain: called when clients were told to go away; ends the open streams.
+            calls: those that the handlers run; the open streams are ended when clients were told to go away, the
+                others when the grace is over. Without it, all are cancelled then, with no status.
         """
         self._host, self._port, self._ssl = host, port, ssl
-        self._on_drain = on_drain
+        self._calls = calls
         self._drained = False
         self._listener = Listener(
             handlers,
@@ -137,14 +139,14 @@ class Server:
         return self._host, self._port
 
     async def drain(self, grace_s: float) -> int:
-        """Stop: no new connections, GOAWAY, `grace_s` for running calls, then the end of all that is left.
+        """Stop within `grace_s`: no new connections, GOAWAY, time for running calls, then the end of all that is left.
 
         Returns:
-            How many calls were cancelled because the grace was over.
+            How many calls were cut because the grace was over.
         """
         _ = self.address  # keep it readable when the sockets are gone
         self._drained = True
-        return await self._listener.drain(grace_s, self._on_drain)
+        return await self._listener.drain(grace_s, self._calls)
 
     async def serve_until_signal(
         self, stop: Awaitable[int], grace_s: float, *, draining: Callable[[], None] | None = None
@@ -157,7 +159,7 @@ class Server:
             draining: called first: health becomes NOT_SERVING, and who watches it hears so before the watch is ended.
 
         Returns:
-            How many calls were cancelled because the grace was over.
+            How many calls were cut because the grace was over.
         """
         name = signal.Signals(await stop).name
         log.info("Draining; a second signal ends at once", signal=name, grace_s=grace_s)

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+import samples
+from edge_sockets import dial
 from served_process import Served, served
 from transport_rig import PEER, Peer
+from transport_wire import connect, message
+
+from stigmer import codec
+from stigmer._gen.ai.stigmer.agentic.environment import v1 as environments
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
+
+GET = "/ai.stigmer.agentic.environment.v1.EnvironmentQueryController/get"
+REPLIES = 40
+"""Of a megabyte each: far more than fits into the sockets' buffers."""
 
 
 @asynccontextmanager
@@ -46,3 +57,28 @@ async def test_who_watches_the_health_hears_of_the_end_before_the_watch_ends(tmp
         server.process.terminate()
         assert await watcher.lines() == ["NOT_SERVING", "UNAVAILABLE"]
         assert await server.ended() == 0
+
+
+async def test_it_ends_within_the_grace_while_a_caller_does_not_read_its_replies(tmp_path: Path) -> None:
+    grace_s = 3.0
+    async with served(tmp_path, "--grace-s", str(grace_s)) as server, connect(server) as wire:
+        big = samples.environment(id=f"env-{samples.NOBODY}")
+        big.spec.description = "x" * 1_000_000
+        channel = dial(server)
+        await environments.EnvironmentCommandControllerStub(channel).create(big)
+        channel.close()
+        wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        wire.h2.increment_flow_control_window(2**30)
+        for _ in range(REPLIES):
+            request = message(codec.encode(environments.EnvironmentId(value=big.metadata.id)))
+            stream_id = wire.request(request, path=GET, end=False)
+            wire.h2.increment_flow_control_window(2**30, stream_id)
+            wire.h2.end_stream(stream_id)
+        wire.flush()
+        for _ in range(1 + REPLIES):
+            await server.logged("call")
+        started = time.monotonic()
+        server.process.terminate()
+        assert await server.ended() == 0
+        assert time.monotonic() - started < grace_s
+        assert server.lines[-1]["cancelled_calls"] > 0

@@ -40,7 +40,7 @@ async def wire(store: SqliteStore) -> AsyncGenerator[Callable[..., Rig]]:
     for rig in made:
         assert not rig.unit_of_work._turns._locks
         assert not rig.unit_of_work._turns._interested
-        assert not rig.edge._open_streams
+        assert not rig.edge.calls._running
         assert store.feed._open == 0
     assert asyncio.all_tasks() <= before | {asyncio.current_task()}
 

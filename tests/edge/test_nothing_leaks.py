@@ -94,7 +94,7 @@ def growing(app: App) -> dict[str, int]:
     """What could grow with the number of calls."""
     edge, work, feed, cache = app.edge, app.unit_of_work, app.store.feed, app.store._cache  # type: ignore[attr-defined]  # white box
     return {
-        "open streams": len(edge._open_streams),
+        "calls": len(edge.calls._running),
         "turns": len(work._turns._locks) + len(work._turns._interested),
         "tasks kept": len(work._tasks) + len(work._apart),
         "followers": len(feed._followers),

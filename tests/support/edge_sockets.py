@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from grpclib.encoding.base import CodecBase
+    from transport_wire import Addressed
 
     from stigmer.interceptors import Interceptor
 
 
-def dial(server: Server, codec: CodecBase | None = None) -> Channel:
+def dial(server: Addressed, codec: CodecBase | None = None) -> Channel:
     host, port = server.address
     return Channel(host, port, codec=codec or BridgeCodec(), status_details_codec=ProtoStatusDetailsCodec())
 
@@ -47,7 +48,7 @@ async def serving(directory: Path, *interceptors: Interceptor) -> AsyncGenerator
     async with SqliteStore(directory) as store:
         app = composition.assemble(store, interceptors)
         async with Server(
-            app.edge.handlers(), host="127.0.0.1", port=0, codec=EdgeCodec(), on_drain=app.edge.drain
+            app.edge.handlers(), host="127.0.0.1", port=0, codec=EdgeCodec(), calls=app.edge.calls
         ) as server:
             channel = dial(server)
             try:

@@ -12,6 +12,9 @@ from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError
 
 from stigmer import errors
+from stigmer.call import Call
+from stigmer.descriptors import Method
+from stigmer.transport.calls import Calls
 from stigmer.transport.http2 import deadline_of
 
 if TYPE_CHECKING:
@@ -36,26 +39,33 @@ class BytesCodec(CodecBase):
         return data
 
 
-class Door:
-    """Stands in for the edge: our errors become gRPC's."""
+METHOD = Method("/t.T/M", "t.T", "M", "", "", False, None, None, is_public=False, skip_authorization=True)
 
-    def __init__(self, servable: Any) -> None:
-        self._servable = servable
+
+class Door:
+    """Stands in for the edge: notes the calls that run, and our errors become gRPC's."""
+
+    def __init__(self, servable: Any, calls: Calls | None = None) -> None:
+        self._servable, self._calls = servable, calls or Calls()
 
     def __mapping__(self) -> dict[str, Handler]:
         return {
-            path: handler._replace(func=self._wrap(handler.func))
+            path: handler._replace(func=self._wrap(handler.func, lasts=handler.cardinality.server_streaming))
             for path, handler in self._servable.__mapping__().items()
         }
 
-    def _wrap(self, func: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
-        async def call(stream: Any) -> None:
+    def _wrap(self, func: Callable[[Any], Awaitable[None]], *, lasts: bool) -> Callable[[Any], Awaitable[None]]:
+        async def serve(stream: Any) -> None:
+            call = Call(METHOD)
+            if not lasts:
+                self._calls.may_finish(call)
             try:
-                await func(stream)
+                with self._calls.run(call):
+                    await func(stream)
             except errors.StigmerError as error:
-                raise GRPCError(Status(error.code.value), error.message) from error
+                raise GRPCError(Status(error.code.value), error.message, list(error.details) or None) from error
 
-        return call
+        return serve
 
 
 class Service:
@@ -64,7 +74,6 @@ class Service:
     def __init__(self) -> None:
         self.entered = asyncio.Event()
         self.go = asyncio.Event()
-        self.streams: set[asyncio.Task[Any]] = set()
         self.ended = asyncio.Event()
 
     def __mapping__(self) -> dict[str, Handler]:
@@ -95,13 +104,8 @@ class Service:
     async def subscribe(self, stream: Any) -> None:
         await stream.recv_message()
         await stream.send_message(b"first")
-        with self._running(self.streams):
-            try:
-                await asyncio.get_running_loop().create_future()
-            except asyncio.CancelledError:
-                if self.draining:
-                    raise errors.Unavailable("draining") from None
-                raise
+        with self._running():
+            await asyncio.get_running_loop().create_future()
 
     async def flood(self, stream: Any) -> None:
         await stream.recv_message()
@@ -109,23 +113,12 @@ class Service:
             while True:
                 await stream.send_message(b"x" * 16_000)
 
-    draining = False
-
-    def end_streams(self) -> None:
-        """What the door does on drain."""
-        self.draining = True
-        for task in self.streams:
-            task.cancel()
-
     @contextlib.contextmanager
-    def _running(self, among: set[Any] | None = None) -> Iterator[None]:
-        task, among = asyncio.current_task(), set() if among is None else among
-        among.add(task)
+    def _running(self) -> Iterator[None]:
         self.entered.set()
         try:
             yield
         finally:
-            among.discard(task)
             self.ended.set()
 
 

@@ -7,11 +7,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from h2.config import H2Configuration
-from h2.connection import H2Connection
+from h2.connection import ConnectionState, H2Connection
 from h2.events import DataReceived, Event, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+
+    from hyperframe.frame import Frame, GoAwayFrame
 
 
 HEADERS = {
@@ -28,6 +30,15 @@ def message(body: bytes, *, size: int | None = None) -> bytes:
     return b"\0" + (len(body) if size is None else size).to_bytes(4, "big") + body
 
 
+class Patient(H2Connection):
+    """Goes on after a GOAWAY, as gRPC's clients do; h2 would refuse every later frame, grpclib hangs up."""
+
+    def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
+        taken = super()._receive_goaway_frame(frame)
+        self.state_machine.state = ConnectionState.CLIENT_OPEN
+        return taken
+
+
 class Wire:
     """One connection; `reader` and `writer` are the raw socket."""
 
@@ -36,7 +47,7 @@ class Wire:
         config = H2Configuration(
             header_encoding="utf-8", validate_outbound_headers=False, normalize_outbound_headers=False
         )
-        self.h2 = H2Connection(config)
+        self.h2 = Patient(config)
         self.events: list[Event] = []
 
     def hello(self) -> None:
@@ -86,6 +97,12 @@ class Wire:
                 if isinstance(event, (StreamReset, StreamEnded)):
                     return f"ended {getattr(event, 'error_code', '')!s}"
             assert await self.read(), "the connection ended"
+
+    def trailers(self, stream_id: int) -> dict[str, str]:
+        """What came with the status of a call that is over."""
+        ends = [e for e in self.events if isinstance(e, (ResponseReceived, TrailersReceived))]
+        headers: dict[Any, Any] = dict(next(e.headers for e in reversed(ends) if e.stream_id == stream_id))
+        return headers
 
     async def ended(self) -> bool:
         """Read to the end of the connection."""

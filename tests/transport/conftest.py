@@ -10,6 +10,7 @@ import pytest
 from transport_rig import PEER, BytesCodec, Door, Peer, Serve, Service, Start
 
 from stigmer.server import Server
+from stigmer.transport.calls import Calls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -45,9 +46,10 @@ def serve(service: Service) -> Serve:
     """Make a server of the service, to be entered; keywords go to Server."""
 
     def make(*more: Any, limits: Limits | None = None, **settings: Any) -> Server:
-        handlers = [Door(service), *map(Door, more)]
+        calls = Calls()
+        handlers = [Door(one, calls) for one in (service, *more)]
         settings = {"host": "127.0.0.1", "port": 0, "codec": BytesCodec(), **settings}
-        return Server(handlers, limits=limits, on_drain=service.end_streams, **settings)
+        return Server(handlers, limits=limits, calls=calls, **settings)
 
     return make
 

@@ -30,7 +30,7 @@ async def test_running_calls_finish_and_open_streams_are_ended(serve: Serve, ser
         await service.entered.wait()
         drained = asyncio.ensure_future(server.drain(10))
         await service.ended.wait()
-        assert (await subscriber.line()).startswith("UNAVAILABLE draining")
+        assert (await subscriber.line()).startswith("UNAVAILABLE the server is stopping")
         assert not drained.done()
         service.go.set()
         assert await drained == 0

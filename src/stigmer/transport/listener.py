@@ -13,26 +13,31 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from grpclib import protocol, server
 from grpclib.const import Status
-from grpclib.metadata import Deadline, decode_bin_value, encode_grpc_message
+from grpclib.metadata import Deadline, decode_bin_value, encode_bin_value, encode_grpc_message
 
-from stigmer.errors import Cancelled
+from stigmer.errors import Cancelled, Unavailable
+from stigmer.transport.calls import DRAINING
 from stigmer.transport.connection import Connection, EventsProcessor
 from stigmer.transport.h2tuning import Limits, new_connection
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
+    from google.protobuf.message import Message
     from grpclib._typing import IServable
     from grpclib.config import Configuration
     from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
     from h2.config import H2Configuration
 
+    from stigmer.transport.calls import Calls
     from stigmer.transport.http2 import Headers, Stream
 
 log = logging.getLogger(__name__)
 
-CANCEL_S = 2.0  # how long cancelled calls may take to clean up
+CANCEL_S = 2.0  # how long ended calls may take to clean up and to tell their callers
 CLOSE_S = 1.0  # how long a client may take to read the last bytes
+RESERVE_S = 2.0  # of the grace, or a quarter of it where that is less: for all that is to do when calls got theirs
+MOMENT_S = 0.05  # what each of these things gets where no time is left: enough for some turns of the loop
 
 
 class Refusal(NamedTuple):
@@ -40,6 +45,7 @@ class Refusal(NamedTuple):
 
     status: Status
     message: str
+    details: Sequence[Message] = ()
 
 
 class Handler(server.Handler):
@@ -53,7 +59,7 @@ class Handler(server.Handler):
             cast("Stream", stream).deadline = cast("Deadline | None", deadline)
             super().accept(stream, [field for field in headers if field[0] != "grpc-timeout"], release_stream)
         else:
-            self._tasks[stream] = self.loop.create_task(_refuse(stream, refusal, release_stream))
+            self._tasks[stream] = self.loop.create_task(self._refuse(stream, refusal, release_stream))
         self._tasks[stream].add_done_callback(partial(self._over, stream, release_stream))
 
     def _over(self, stream: protocol.Stream, release_stream: Callable[[], Any], task: asyncio.Task[None]) -> None:
@@ -68,7 +74,8 @@ class Handler(server.Handler):
     def _refusal(self, headers: Headers) -> Refusal | None:
         """What grpclib would log as a server error and leave unanswered, or answer so that Go clients misread it."""
         if self.closing:
-            return Refusal(Status.UNAVAILABLE, "the server is stopping")
+            error = Unavailable(DRAINING)
+            return Refusal(Status.UNAVAILABLE, error.message, error.details)
         fields = dict(headers)
         if not fields.keys() >= {":method", ":path"}:
             return Refusal(Status.INTERNAL, "the request lacks ':method' or ':path'")
@@ -77,6 +84,25 @@ class Handler(server.Handler):
         if fields[":path"] not in self.mapping and fields.get("content-type", "").startswith("application/grpc"):
             return Refusal(Status.UNIMPLEMENTED, f"unknown method {fields[':path']}")
         return None
+
+    async def _refuse(self, stream: protocol.Stream, refusal: Refusal, release_stream: Callable[[], Any]) -> None:
+        """Answer with a status alone."""
+        headers = [
+            (":status", "200"),
+            ("content-type", "application/grpc+proto"),
+            ("grpc-status", str(refusal.status.value)),
+            ("grpc-message", encode_grpc_message(refusal.message)),
+        ]
+        if refusal.details and self.status_details_codec is not None:
+            details = self.status_details_codec.encode(*refusal)
+            headers.append(("grpc-status-details-bin", encode_bin_value(details).decode("ascii")))
+        try:
+            with contextlib.suppress(Cancelled):
+                await stream.send_headers(headers, end_stream=True)
+                if stream.closable:
+                    stream.reset_nowait()
+        finally:
+            release_stream()
 
     def cancel(self, stream: protocol.Stream) -> None:
         """Cancel a call whose caller went away; nothing where it is over."""
@@ -110,23 +136,6 @@ def _well_formed(field: tuple[str, str]) -> bool:
         except ValueError:
             return False
     return True
-
-
-async def _refuse(stream: protocol.Stream, refusal: Refusal, release_stream: Callable[[], Any]) -> None:
-    """Answer with a status alone."""
-    headers = [
-        (":status", "200"),
-        ("content-type", "application/grpc+proto"),
-        ("grpc-status", str(refusal.status.value)),
-        ("grpc-message", encode_grpc_message(refusal.message)),
-    ]
-    try:
-        with contextlib.suppress(Cancelled):
-            await stream.send_headers(headers, end_stream=True)
-            if stream.closable:
-                stream.reset_nowait()
-    finally:
-        release_stream()
 
 
 class Protocol(protocol.H2Protocol):
@@ -214,59 +223,72 @@ class Listener(server.Server):
         """The listening sockets; none before the start and once the drain has begun."""
         return tuple(cast("asyncio.Server", self._server).sockets) if self._server else ()
 
-    async def drain(self, grace_s: float, on_drain: Callable[[], None] | None = None) -> int:
-        """Take no new connections or calls, let the running calls end, cancel what is left, close every connection.
+    async def drain(self, grace_s: float, calls: Calls | None = None) -> int:
+        """Take no new connections or calls, let the running calls end, cut what is left, close every connection.
+
+        All of it takes `grace_s` at most: what is cut and closed at the end has RESERVE_S of it.
 
         Args:
-            grace_s: how long running calls may go on.
-            on_drain: called once every client was told to open no more calls here; ends the open streams.
+            grace_s: how long the drain may take.
+            calls: drained once every client was told to open no more calls here, and cut at the end.
 
         Returns:
-            How many calls had to be cancelled.
+            How many calls had to be cut.
         """
+        by = self._loop.time() + grace_s
+        settled_by = by - min(RESERVE_S, grace_s / 4)
         self._stop_listening()
         try:
             for protocol_ in self._live:
                 protocol_.connection.go_away()
-            if on_drain is not None:
-                on_drain()
-            left = await self._settle(grace_s)
+            ended = calls.drain() if calls is not None else ()
+            await self._settle(min(self._loop.time() + CANCEL_S, settled_by))
+            await self._settle(settled_by, but=ended)  # these had their time: their callers do not read
+            left = len(self._running())
+            if calls is not None:
+                calls.cut()
+                await self._settle(self._part(1 / 4, by, CANCEL_S), but=ended)
             for protocol_ in self._live:
                 protocol_.handler.close()
-            await self._settle(CANCEL_S)
+            await self._settle(self._part(1 / 4, by, CANCEL_S))
         finally:
-            await self._hang_up()
+            await self._hang_up(by)
         return left
 
     def _stop_listening(self) -> None:
         if self._server is not None:
             self._server.close()
 
-    async def _settle(self, patience_s: float) -> int:
-        """Wait for the running calls, those included that start meanwhile; the number of those that run on."""
-        end = self._loop.time() + patience_s
-        while tasks := [task for protocol_ in self._live for task in protocol_.handler.running()]:
-            left_s = end - self._loop.time()
+    def _part(self, part: float, by: float, most_s: float) -> float:
+        """The time at which a part of what is left until `by` is over, `most_s` at most, MOMENT_S at least."""
+        now = self._loop.time()
+        return now + max(MOMENT_S, min(most_s, part * (by - now)))
+
+    def _running(self) -> list[asyncio.Task[Any]]:
+        return [task for protocol_ in self._live for task in protocol_.handler.running()]
+
+    async def _settle(self, by: float, *, but: Collection[asyncio.Task[Any]] = ()) -> None:
+        """Wait for the running calls, those included that start meanwhile."""
+        while tasks := [task for task in self._running() if task not in but]:
+            left_s = by - self._loop.time()
             if left_s <= 0:
                 break
             await asyncio.wait(tasks, timeout=left_s)
-        return len(tasks)
 
-    async def _hang_up(self) -> None:
+    async def _hang_up(self, by: float) -> None:
         """Close every connection; those whose client does not read its last bytes are cut."""
         for protocol_ in list(self._live):
             protocol_.connection.close()
-        await _within(CLOSE_S, self._empty.wait())
+        await self._until(self._part(1 / 3, by, CLOSE_S), self._empty.wait())
         for protocol_ in list(self._live):
             protocol_.connection.abort()
-        await _within(CLOSE_S, self._empty.wait())
+        await self._until(self._part(1 / 3, by, CLOSE_S), self._empty.wait())
         if self._server is not None:
             abort_clients = getattr(self._server, "abort_clients", None)  # Python 3.13: those in their TLS handshake
             if abort_clients is not None:
                 abort_clients()
-            await _within(CLOSE_S, self._server.wait_closed())
+            await self._until(self._part(1 / 2, by, CLOSE_S), self._server.wait_closed())
 
-
-async def _within(patience_s: float, awaitable: Awaitable[object]) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(awaitable, patience_s)
+    async def _until(self, by: float, awaitable: Awaitable[object]) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(awaitable, by - self._loop.time())

@@ -1,0 +1,85 @@
+"""The calls that run, and their end when the server stops.
+
+`edge` says of each call when it begins and when its request is there; `listener` drains and cuts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from stigmer.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from stigmer.call import Call
+
+DRAINING = "the server is stopping: call another one, or this one again when it is back"
+
+
+class Calls:
+    """The calls that run, each in a task of its own."""
+
+    def __init__(self) -> None:
+        self._running: dict[asyncio.Task[Any], Call] = {}
+        self._finishing: set[Call] = set()
+        self._draining = False
+
+    def __repr__(self) -> str:
+        return f"<Calls {'draining' if self._draining else 'open'}, {len(self._running)} running>"
+
+    def run(self, call: Call) -> running:
+        """Around the whole of a call; raises Unavailable where the server ended it."""
+        return running(self._running, self._finishing, call)
+
+    def may_finish(self, call: Call) -> None:
+        """The call's request is there and it will not last: from now on only `cut` ends it."""
+        self._finishing.add(call)
+
+    def refuse_if_draining(self) -> None:
+        """Refuse a call that comes too late.
+
+        Raises:
+            Unavailable: the server stops.
+        """
+        if self._draining:
+            raise Unavailable(DRAINING)
+
+    def drain(self) -> Collection[asyncio.Task[Any]]:
+        """Refuse new calls, and end those that may last or whose request is not there; the tasks of those."""
+        self._draining = True
+        return self._end({task: call for task, call in self._running.items() if call not in self._finishing})
+
+    def cut(self) -> None:
+        """End those that still run, each once: a second time would break into their cleaning up."""
+        self._end({task: call for task, call in self._running.items() if not call.drained})
+
+    def _end(self, calls: dict[asyncio.Task[Any], Call]) -> Collection[asyncio.Task[Any]]:
+        for task, call in calls.items():
+            call.drained = True
+            task.cancel()
+        return calls.keys()
+
+
+class running:  # noqa: N801 - a context manager, used like a function
+    """The current task works on a call."""
+
+    __slots__ = ("_call", "_finishing", "_running", "_task")
+
+    def __init__(self, calls: dict[asyncio.Task[Any], Call], finishing: set[Call], call: Call) -> None:
+        self._running, self._finishing, self._call = calls, finishing, call
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a call is served in a task")
+        self._task = task
+        self._running[task] = self._call
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        del self._running[self._task]
+        self._finishing.discard(self._call)
+        if self._call.drained and isinstance(error, asyncio.CancelledError):
+            self._task.uncancel()
+            raise Unavailable(DRAINING) from None
