@@ -11,7 +11,7 @@ import subprocess
 import sys
 from contextlib import closing
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 from store_rows import created, ids, row
@@ -21,7 +21,7 @@ from stigmer.store import migration
 from stigmer.store.sqlite import FILE_NAME, SqliteStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 UNCLOSED = """
@@ -117,10 +117,8 @@ async def test_the_files_are_for_their_owner_alone_in_a_directory_that_all_may_r
 
 
 def test_migrations_are_numbered_without_a_gap() -> None:
-    names = sorted(
-        entry.name for entry in (files("stigmer.store") / "migrations").iterdir() if entry.name.endswith(".sql")
-    )
-    numbers = [int(found[1]) for name in names if (found := re.fullmatch(r"(\d{4})_[a-z_]+\.sql", name))]
+    names = sorted(entry.name for entry in files(migration.PACKAGE).iterdir() if entry.name[0].isdigit())
+    numbers = [int(found[1]) for name in names if (found := re.fullmatch(r"(\d{4})_[a-z_]+\.(sql|py)", name))]
     assert numbers == list(range(1, len(names) + 1))
     assert len(migration.scripts()) == len(names)
 
@@ -135,6 +133,60 @@ async def test_a_new_migration_is_applied_once_and_keeps_the_rows(
         async with SqliteStore(directory) as store:
             assert await ids(store) == ["a"]
     assert schema(directory) == (before + 1, tables | {"extra"})
+
+
+Later: TypeAlias = "Callable[[str], None]"
+"""Puts a migration's code after those that there are."""
+
+
+@pytest.fixture
+def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Later:
+    """A package of migrations of its own: ours, then a function, then a SQL file that relies on it."""
+
+    def write(code: str) -> None:
+        package = tmp_path / f"migrations_of_{tmp_path.name}"
+        package.mkdir()
+        for entry in files(migration.PACKAGE).iterdir():
+            if entry.is_file():
+                (package / entry.name).write_bytes(entry.read_bytes())
+        (package / "0098_louder.py").write_text(code)
+        (package / "0099_extra.sql").write_text("CREATE TABLE extra AS SELECT data FROM resources;")
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setattr(migration, "PACKAGE", package.name)
+
+    return write
+
+
+LOUDER = """
+def migrate(connection):
+    for sequence, data in connection.execute("SELECT sequence, data FROM resources").fetchall():
+        connection.execute("UPDATE resources SET data = ? WHERE sequence = ?", (data.upper(), sequence))
+"""
+
+
+async def test_a_migration_may_be_a_function_that_changes_the_rows(directory: Path, later: Later) -> None:
+    before, tables = schema(directory)
+    later(LOUDER)
+    async with SqliteStore(directory) as store:
+        found = await store.get("Thing", "a")
+        assert found is not None
+        assert found.data == b"FIRST"
+    assert schema(directory) == (before + 2, tables | {"extra"})
+
+
+async def test_a_function_that_fails_leaves_the_old_version(
+    directory: Path, later: Later, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, package = schema(directory), migration.PACKAGE
+    later(LOUDER + "    raise LookupError('a row that nobody can read')")
+    with pytest.raises(LookupError, match="nobody can read"):
+        await SqliteStore(directory).__aenter__()
+    monkeypatch.setattr(migration, "PACKAGE", package)
+    assert schema(directory) == before
+    async with SqliteStore(directory) as store:
+        found = await store.get("Thing", "a")
+        assert found is not None
+        assert found.data == b"first"
 
 
 async def test_a_migration_that_fails_leaves_the_old_version(directory: Path) -> None:

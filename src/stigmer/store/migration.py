@@ -1,24 +1,41 @@
-"""Brings a database to this version's schema: numbered SQL files, each applied once, in order, in one transaction."""
+"""Brings a database to this version's schema: numbered migrations, each applied once, in order, in one transaction.
+
+A migration is a SQL file, or a module with a function `migrate(connection)` where the rows' contents have to be read.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from stigmer.startup import StartupError
+from stigmer.store import statements as sql
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Callable
+
+    Script: TypeAlias = str | Callable[[sqlite3.Connection], None]
+
+PACKAGE = "stigmer.store.migrations"
+"""Where the migrations are: `0001_<what>.sql`, `0002_<what>.py`."""
 
 APPLICATION_ID = 0x53544947
 """`STIG`: marks a SQLite file as ours (PRAGMA application_id)."""
 
 
-def scripts() -> list[str]:
-    """The migrations' SQL, in order; number 1 comes first."""
-    folder = files("stigmer.store") / "migrations"
-    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
-    return [(folder / name).read_text(encoding="utf-8") for name in names]
+def scripts() -> list[Script]:
+    """The migrations, in order; number 1 comes first."""
+    names = sorted(entry.name for entry in files(PACKAGE).iterdir() if entry.name[0].isdigit())
+    return [_script(name) for name in names]
+
+
+def _script(name: str) -> Script:
+    """The text of a SQL file, or the function of a module; it runs within the transaction and leaves it open."""
+    if name.endswith(".py"):
+        return cast("Script", import_module(f"{PACKAGE}.{name.removesuffix('.py')}").migrate)
+    return (files(PACKAGE) / name).read_text(encoding="utf-8")
 
 
 def check(connection: sqlite3.Connection) -> None:
@@ -43,17 +60,23 @@ def migrate(connection: sqlite3.Connection) -> None:
     """Apply what is missing to a file that `check` let pass.
 
     Raises:
-        sqlite3.Error: the file is corrupt or locked, or the disk is full; the version is the last that was whole.
+        sqlite3.Error: the file is corrupt or locked, or the disk is full; the version is the last that was whole. As
+            after whatever else a migration's function raises.
     """
     version = _pragma(connection, "user_version")
     for number, script in enumerate(scripts()[version:], version + 1):
         _apply(connection, number, script)
 
 
-def _apply(connection: sqlite3.Connection, number: int, script: str) -> None:
-    connection.executescript(
-        f"BEGIN IMMEDIATE; {script} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}; COMMIT;"
-    )
+def _apply(connection: sqlite3.Connection, number: int, script: Script) -> None:
+    end = (f"PRAGMA application_id = {APPLICATION_ID}", f"PRAGMA user_version = {number}", sql.COMMIT)
+    if isinstance(script, str):
+        connection.executescript(f"{sql.BEGIN_WRITE}; {script} {'; '.join(end)};")
+        return
+    connection.execute(sql.BEGIN_WRITE)
+    script(connection)
+    for statement in end:
+        connection.execute(statement)
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
