@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from opentelemetry import propagate
 from structlog.contextvars import bound_contextvars
 
 import stigmer
-from stigmer import log_stream
+from stigmer import log_stream, logs
 from stigmer.log_stream import LogStream
 from stigmer.logs import configure, get_logger
 
@@ -34,10 +35,13 @@ SECRET = "hunter2-canary"
 def _logging_as_it_was() -> Iterator[None]:
     root, ours = logging.getLogger(), logging.getLogger("stigmer")
     before = (root.handlers[:], root.level, ours.level)
+    of_headers = {name: logging.getLogger(name).level for name in logs._OF_HEADERS}
     showwarning = warnings.showwarning
     root.handlers[:] = []
     yield
     root.handlers[:], root.level, ours.level = before[0], before[1], before[2]
+    for name, level in of_headers.items():
+        logging.getLogger(name).setLevel(level)
     root.setLevel(before[1])  # clears the loggers' level caches
     logging.captureWarnings(False)
     warnings.showwarning = showwarning
@@ -212,6 +216,84 @@ def test_a_value_cannot_forge_a_line_on_the_console() -> None:
     get_logger("stigmer.x").info("e", name="a\nforged\x1b[31m")
     assert len(stream.getvalue().splitlines()) == 1
     assert "\x1b" not in stream.getvalue()
+
+
+EVIL = "x\n2026-01-01T00:00:00Z [error    ] FORGED\r\x1b[31m\x7f\x85\x9b31m\u2028\u2029\u202e\ud800\0\t"
+ESCAPED = r"x\n2026-01-01T00:00:00Z [error    ] FORGED\r\x1b[31m\x7f\x85\x9b31m\u2028\u2029\u202e\ud800\x00\t"
+
+
+class Odd:
+    """A value whose repr is as raw as its text."""
+
+    def __repr__(self) -> str:
+        return EVIL
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def _log_evil_everywhere() -> None:
+    log = get_logger("stigmer.x")
+    log.warning(EVIL, text=EVIL, odd=Odd(), inside={EVIL: [EVIL, Odd()]}, **{EVIL: 1})
+    log.warning("e", logger_name=EVIL, exception=EVIL)
+    log.warning("e", stack=EVIL)
+    logging.getLogger("foreign\x1b").warning("got %s", EVIL)
+    logging.getLogger("foreign").warning(EVIL)
+    logging.getLogger("foreign").warning("%s", Odd(), stack_info=True)
+    try:
+        _raise(RuntimeError(EVIL))
+    except RuntimeError as error:
+        error.add_note(EVIL)
+        log.exception("failed")
+        logging.getLogger("foreign").exception("failed")
+
+
+def test_no_text_reaches_the_console_raw() -> None:
+    configure("info", "console", stream := io.StringIO())
+    _log_evil_everywhere()
+    said = stream.getvalue()
+    assert said.replace("\n", "").isprintable()
+    assert sum(not line.startswith("  ") for line in said.split("\n")[:-1]) == 8
+    assert not any(line.startswith("2026-01-01") for line in said.split("\n"))
+    assert ESCAPED in said
+
+
+def test_no_text_reaches_a_terminal_raw_through_json() -> None:
+    stream = json_logs()
+    _log_evil_everywhere()
+    said = stream.getvalue()
+    assert said.isascii()
+    assert said.replace("\n", "").isprintable()
+    first, _, _, fourth, *_ = lines(stream)
+    assert (first["event"], first["text"], first[EVIL]) == (EVIL, EVIL, 1)
+    assert fourth["event"] == f"got {EVIL}"
+
+
+def test_a_traceback_s_lines_are_set_in_on_the_console() -> None:
+    configure("info", "console", stream := io.StringIO())
+    _fail_with_a_local(SECRET)
+    first, second, *_, last = stream.getvalue().splitlines()
+    assert "[error    ] failed " in first
+    assert (second, last) == ("  Traceback (most recent call last):", "  RuntimeError: boom")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"baggage": "a\n\x1b[31mFORGED"},
+        {"baggage": "B" * 9000},
+        {"baggage": "a b=c"},
+        {"tracestate": "zz FORGED" * 20},
+        {"traceparent": "0" * 600},
+    ],
+)
+def test_a_caller_s_headers_make_opentelemetry_log_nothing(headers: dict[str, str]) -> None:
+    traceparent = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+    stream = json_logs("debug")
+    logging.getLogger("opentelemetry.exporter").warning("an operator's business")
+    propagate.extract(traceparent | headers)
+    assert [line["logger"] for line in lines(stream)] == ["opentelemetry.exporter"]
 
 
 def test_a_second_configure_replaces_the_first() -> None:

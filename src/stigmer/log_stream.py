@@ -1,7 +1,8 @@
 """The log's way out: a stream that is never waited for, and whose loss hurts nobody.
 
-`logs` alone uses it. Writing happens in the caller's thread, so that the last lines before a crash are not lost in a
-queue. A full pipe costs one wait of `PATIENCE_MS`; then lines are counted, not written, until the reader is back.
+`logs` uses it, and `cli` its `printable`. Writing happens in the caller's thread, so that the last lines before a crash
+are not lost in a queue. A full pipe costs one wait of `PATIENCE_MS`; then lines are counted, not written, until the
+reader is back.
 """
 
 from __future__ import annotations
@@ -15,6 +16,13 @@ PATIENCE_MS = 50
 """How long one line may wait for a reader that does not read, in milliseconds."""
 
 _PIPE_BUF = select.PIPE_BUF  # a pipe that polls writable takes this many bytes without blocking
+
+
+def printable(text: str) -> str:
+    """The text as a terminal may have it: what would break the line, move the cursor or turn the text is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 class LogStream(logging.Handler):

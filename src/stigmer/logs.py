@@ -5,6 +5,7 @@ is the process's choice. `stigmer serve` calls `configure`. A host that embeds s
 and sees plain text with `key=value` pairs at the end; one that configures nothing sees nothing, because "stigmer" has a
 NullHandler. structlog's own default would print to stdout, which a library must not do: hence no bare
 `structlog.get_logger` in modules. Messages are masked before either sees them, and tracebacks show no local variables.
+What a caller sends can neither start a line nor steer a terminal: the console escapes it, JSON is ASCII alone.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, cast
 import structlog
 from structlog.contextvars import merge_contextvars
 
-from stigmer.log_stream import LogStream
+from stigmer.log_stream import LogStream, printable
 from stigmer.masking import mask, mask_messages
 
 if TYPE_CHECKING:
@@ -30,6 +31,14 @@ if TYPE_CHECKING:
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["console", "json"]
+
+_OF_HEADERS = (
+    "opentelemetry.baggage",
+    "opentelemetry.propagators",
+    "opentelemetry.trace.propagation",
+    "opentelemetry.trace.span",
+)
+"""Loggers that warn of what a caller's headers hold; any caller could fill the log with it."""
 
 _USER_FRAME = 3  # from logging.Logger.log past _emit and the method to the line that logs
 
@@ -130,12 +139,15 @@ def configure(level: Level, format_: Format, stream: TextIO | None = None) -> No
     """Send the process's logs to `stream` (default: stderr), one line each; a second call replaces the first.
 
     stigmer logs from `level` up. Everybody else's loggers, and Python's warnings, go the same way from WARNING up; a
-    bare `structlog.get_logger` joins them. Takes over the root logger, so only the command line calls it.
+    bare `structlog.get_logger` joins them. OpenTelemetry's complaints about a caller's headers are dropped. Takes over
+    the root logger, so only the command line calls it.
     """
     least = logging.getLevelNamesMapping()[level.upper()]
     handler = _handler(format_, stream if stream is not None else sys.stderr)
     logging.basicConfig(handlers=[handler], level=max(least, logging.WARNING), force=True)
     logging.getLogger("stigmer").setLevel(least)
+    for name in _OF_HEADERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
     logging.captureWarnings(True)
     structlog.configure(processors=list(_PROCESSORS), wrapper_class=Logger, logger_factory=_factory)
 
@@ -185,7 +197,11 @@ def _fields(record: logging.LogRecord) -> Mapping[str, Any]:
     return {"event": text % (tuple(cast("list[object]", arguments)) if isinstance(arguments, list) else arguments)}
 
 
-_json = json.JSONEncoder(default=str, ensure_ascii=False, separators=(",", ":")).encode
+_encode = json.JSONEncoder(default=str, separators=(",", ":")).encode
+
+
+def _json(line: EventDict) -> str:
+    return _encode(line).replace("\x7f", "\\u007f")  # the one control character that is ASCII to json
 
 
 def _console(stream: TextIO) -> Callable[[EventDict], str]:
@@ -195,4 +211,30 @@ def _console(stream: TextIO) -> Callable[[EventDict], str]:
         sort_keys=False,
         repr_native_str=True,
     )
-    return lambda line: renderer(None, "", line)
+    return lambda line: renderer(None, "", {printable(key): _harmless(key, value) for key, value in line.items()})
+
+
+class _Shown:
+    """A value whose repr is made and harmless."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, value: object) -> None:
+        self._text = printable(repr(value))
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def _harmless(key: str, value: object) -> object:
+    """The value as the renderer may have it: it prints some keys as they are, of the others the repr."""
+    if key in _TEXTS:
+        return printable(str(value))
+    if key in _BLOCKS:
+        return "\n".join(f"  {printable(line)}" for line in str(value).split("\n"))
+    return value if type(value) in _SAFE else _Shown(value)
+
+
+_TEXTS = frozenset({"timestamp", "level", "event", "logger", "logger_name"})
+_BLOCKS = frozenset({"exception", "stack"})  # of many lines, all set in
+_SAFE = (str, int, float, bool, type(None))
