@@ -13,11 +13,12 @@ import samples
 from edge_rig import Around, Rig, Stubs, apart, executions, id_of, sessions, turns
 from edge_sockets import listening
 from grpclib.exceptions import GRPCError
-from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry import baggage, propagate, trace
+from opentelemetry.propagators.textmap import Getter, Setter, TextMapPropagator, default_getter, default_setter
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags
 
 from stigmer import pipeline
 from stigmer.interceptors import tracing
@@ -26,10 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from opentelemetry.context import Context
+
     from stigmer.call import Call
     from stigmer.interceptors import UnaryNext
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 PARENT = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
 EXECUTION = "ai.stigmer.agentic.agentexecution.v1.AgentExecution"
 
@@ -200,6 +204,61 @@ async def test_a_bad_traceparent_harms_nothing(rig: Rig, spans: Spans, sent: str
     await rig.sessions.create(samples.session(), metadata=metadata)
     (call,) = spans.named("ai.stigmer.agentic.session.v1.SessionCommandController/create")
     assert call.parent is None
+
+
+class Single(TextMapPropagator):
+    """What OTEL_PROPAGATORS=b3 would install: one header, `b3`, of trace and span."""
+
+    def extract(self, carrier: Any, context: Context | None = None, getter: Getter[Any] = default_getter) -> Context:
+        (sent,) = getter.get(carrier, "b3") or [""]
+        trace_id, _, span_id = sent.partition("-")
+        remote = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=SAMPLED)
+        return trace.set_span_in_context(NonRecordingSpan(remote), context)
+
+    def inject(self, carrier: Any, context: Context | None = None, setter: Setter[Any] = default_setter) -> None:
+        span = trace.get_current_span(context).get_span_context()
+        setter.set(carrier, "b3", f"{span.trace_id:032x}-{span.span_id:016x}")
+
+    @property
+    def fields(self) -> set[str]:
+        return {"B3"}
+
+
+async def test_a_host_s_propagator_reads_headers_of_its_own(rig: Rig, spans: Spans) -> None:
+    usual = propagate.get_global_textmap()
+    propagate.set_global_textmap(Single())
+    try:
+        await rig.sessions.create(samples.session(), metadata={"b3": f"{TRACE}-{SPAN}"})
+        await rig.sessions.create(samples.session("other"), metadata=PARENT)
+    finally:
+        propagate.set_global_textmap(usual)
+    sent, ignored = spans.named("ai.stigmer.agentic.session.v1.SessionCommandController/create")
+    assert sent.parent is not None
+    assert (sent.parent.trace_id, sent.parent.span_id) == (int(TRACE, 16), int(SPAN, 16))
+    assert ignored.parent is None
+
+
+async def test_baggage_reaches_the_host_s_span_processors(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+
+    class Reader(SpanProcessor):
+        def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+            seen.append(baggage.get_baggage("tenant", parent_context))
+
+    provider = TracerProvider()
+    provider.add_span_processor(Reader())
+    monkeypatch.setattr(tracing, "tracer", provider.get_tracer("stigmer"))
+    await rig.sessions.create(samples.session(), metadata={**PARENT, "baggage": "tenant=a"})
+    assert seen == ["a"]
+
+
+async def test_a_host_s_span_stays_the_parent_where_only_baggage_is_sent(rig: Rig, spans: Spans) -> None:
+    host = SpanContext(int(TRACE, 16), int(SPAN, 16), is_remote=False, trace_flags=SAMPLED)
+    with trace.use_span(NonRecordingSpan(host)):
+        await rig.sessions.create(samples.session(), metadata={"baggage": "tenant=a"})
+    (call,) = spans.named("ai.stigmer.agentic.session.v1.SessionCommandController/create")
+    assert call.parent is not None
+    assert call.parent.span_id == int(SPAN, 16)
 
 
 async def test_without_an_sdk_the_caller_s_trace_still_goes_downstream(wire: Callable[..., Rig]) -> None:

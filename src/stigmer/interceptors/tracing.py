@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contextlib import aclosing, nullcontext
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry import propagate, trace
+from opentelemetry import context, propagate, trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from stigmer.errors import Code, StigmerError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from opentelemetry.context import Context
+    from opentelemetry.propagators.textmap import TextMapPropagator
     from opentelemetry.trace import Span
 
     from stigmer.call import Call
@@ -80,10 +81,17 @@ def _current(span: Span) -> AbstractContextManager[object]:
 
 def _remote(call: Call) -> Context | None:
     """The trace that the caller sent; None is the current one."""
-    if call.parent is not None or "traceparent" not in call.metadata:
+    propagator = propagate.get_global_textmap()
+    if call.parent is not None or _headers(propagator).isdisjoint(call.metadata):
         return None
     carrier = {key: value for key, value in call.metadata.items() if isinstance(value, str)}
-    return propagate.extract(carrier)
+    return propagator.extract(carrier, context.get_current())
+
+
+@lru_cache(maxsize=1)
+def _headers(propagator: TextMapPropagator) -> frozenset[str]:
+    """What the host's propagator reads: `traceparent`, or `b3`, as OTEL_PROPAGATORS says; asked at every call."""
+    return frozenset(name.lower() for name in propagator.fields)
 
 
 def _span_kind(call: Call) -> SpanKind:
