@@ -22,6 +22,7 @@ from stigmer.runtime import Downstream, Runtime
 from stigmer.server import Server, stop_signals
 from stigmer.store.sqlite import SqliteStore
 from stigmer.transport import tls
+from stigmer.transport.connection import printed
 from stigmer.transport.h2tuning import Limits
 from stigmer.unit_of_work import UnitOfWork
 
@@ -123,8 +124,7 @@ async def serve(settings: Settings) -> None:
         async with listening(settings) as (server, monitor):
             gc.collect()
             gc.freeze()  # what is there now stays: the collector need not look at it again
-            host, port = server.address
-            address, how = f"{host}:{port}", settings.how_to_call(port)
+            address, how = printed(server.address), settings.how_to_call(server.address[1])
             log.info("stigmer serves", listen=address, data_dir=str(settings.data_dir), call=how)
             left = await server.serve_until_signal(stop, settings.grace_s, draining=monitor.drain)
             log.info("stigmer stops", cancelled_calls=left)

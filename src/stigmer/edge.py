@@ -25,6 +25,7 @@ from stigmer.interceptors.deadline import until
 from stigmer.pipeline import decoded
 from stigmer.route import Route, unary_chain
 from stigmer.transport.calls import Calls
+from stigmer.transport.connection import printed
 from stigmer.transport.http2 import CompressionUnsupported, deadline_of
 
 if TYPE_CHECKING:
@@ -217,12 +218,7 @@ class _Mapped:
 def _call_of(stream: Stream[Any, Any], method: Method) -> Call:
     deadline = deadline_of(stream)
     deadline_s = time.monotonic() + deadline.time_remaining() if deadline is not None else None
-    return Call(method, stream.metadata or MultiDict(), deadline_s, _peer(stream))
-
-
-def _peer(stream: Stream[Any, Any]) -> str:
-    address: Any = stream.peer.addr()  # a pair, or the path of a UNIX socket
-    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else str(address or "")
+    return Call(method, stream.metadata or MultiDict(), deadline_s, printed(stream.peer.addr()))
 
 
 async def _converted(request: betterproto2.Message) -> Message:

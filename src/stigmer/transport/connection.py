@@ -36,6 +36,14 @@ RESET_WINDOW_S = 10.0
 LINGER_S = 5.0  # how long a closing connection may take to write its last bytes
 
 
+def printed(address: object) -> str:
+    """A socket's address as people write it: `host:port`, `[host]:port` for IPv6, the path of a UNIX socket."""
+    if not isinstance(address, tuple):
+        return str(address or "")
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class Connection(protocol.Connection):
     """One client: writes joined into one per turn of the loop, a watch on its silence, an end in bounded time."""
 
@@ -56,6 +64,11 @@ class Connection(protocol.Connection):
     def create_stream(self, *, stream_id: int | None = None, wrapper: Any = None) -> Stream:  # noqa: ANN401  # grpclib's signature
         """Make the call's stream, of our class."""
         return Stream(self, self._connection, self._transport, stream_id=stream_id, wrapper=wrapper)
+
+    @property
+    def peer(self) -> str:
+        """Who is at the other end."""
+        return printed(self._socket.get_extra_info("peername"))
 
     async def writable(self) -> None:
         """Wait while the peer does not read."""
