@@ -1,6 +1,7 @@
 """The listening side of the transport: takes connections, admits calls, drains.
 
-`server.Server` is its only caller; `connection` has what is inside a client's connection.
+`server.Server` is its only caller; `connection` has what is inside a client's connection, `refusal` why calls are
+turned away, `calls` what the drain ends.
 """
 
 from __future__ import annotations
@@ -9,24 +10,23 @@ import asyncio
 import contextlib
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from grpclib import protocol, server
-from grpclib.const import Status
-from grpclib.metadata import Deadline, decode_bin_value, encode_bin_value, encode_grpc_message
+from grpclib.metadata import encode_bin_value, encode_grpc_message
 
-from stigmer.errors import Cancelled, Unavailable
-from stigmer.transport.calls import DRAINING
+from stigmer.errors import Cancelled
 from stigmer.transport.connection import Connection, EventsProcessor
 from stigmer.transport.h2tuning import Limits, new_connection
+from stigmer.transport.refusal import Refusal, deadline_or_refusal, note, refusal_of, stopping
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from collections.abc import Awaitable, Callable, Collection
 
-    from google.protobuf.message import Message
     from grpclib._typing import IServable
     from grpclib.config import Configuration
     from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
+    from grpclib.metadata import Deadline
     from h2.config import H2Configuration
 
     from stigmer.transport.calls import Calls
@@ -40,25 +40,19 @@ RESERVE_S = 2.0  # of the grace, or a quarter of it where that is less: for all 
 MOMENT_S = 0.05  # what each of these things gets where no time is left: enough for some turns of the loop
 
 
-class Refusal(NamedTuple):
-    """Why a call is answered without its handler."""
-
-    status: Status
-    message: str
-    details: Sequence[Message] = ()
-
-
 class Handler(server.Handler):
     """Admits the calls of one connection; grpclib's request handler runs them."""
 
     def accept(self, stream: protocol.Stream, headers: Headers, release_stream: Callable[[], Any]) -> None:
         """Start the call's task, its deadline taken out of the headers: ours is the only clock that ends a call."""
-        deadline = _deadline(headers)
-        refusal = deadline if isinstance(deadline, Refusal) else self._refusal(headers)
+        ours = cast("Stream", stream)
+        deadline = stopping() if self.closing else deadline_or_refusal(headers)
+        refusal = deadline if isinstance(deadline, Refusal) else refusal_of(headers, self.mapping)
         if refusal is None:
-            cast("Stream", stream).deadline = cast("Deadline | None", deadline)
+            ours.deadline = cast("Deadline | None", deadline)
             super().accept(stream, [field for field in headers if field[0] != "grpc-timeout"], release_stream)
         else:
+            note(headers, refusal, ours.connection.peer)
             self._tasks[stream] = self.loop.create_task(self._refuse(stream, refusal, release_stream))
         self._tasks[stream].add_done_callback(partial(self._over, stream, release_stream))
 
@@ -70,20 +64,6 @@ class Handler(server.Handler):
 
     def __gc_step__(self) -> None:
         """Look for no tasks that are over: none is kept. grpclib looks through all of them at each tenth call."""
-
-    def _refusal(self, headers: Headers) -> Refusal | None:
-        """What grpclib would log as a server error and leave unanswered, or answer so that Go clients misread it."""
-        if self.closing:
-            error = Unavailable(DRAINING)
-            return Refusal(Status.UNAVAILABLE, error.message, error.details)
-        fields = dict(headers)
-        if not fields.keys() >= {":method", ":path"}:
-            return Refusal(Status.INTERNAL, "the request lacks ':method' or ':path'")
-        if not all(map(_well_formed, headers)):
-            return Refusal(Status.INTERNAL, "metadata must be ASCII, and base64 where its key ends in '-bin'")
-        if fields[":path"] not in self.mapping and fields.get("content-type", "").startswith("application/grpc"):
-            return Refusal(Status.UNIMPLEMENTED, f"unknown method {fields[':path']}")
-        return None
 
     async def _refuse(self, stream: protocol.Stream, refusal: Refusal, release_stream: Callable[[], Any]) -> None:
         """Answer with a status alone."""
@@ -117,25 +97,6 @@ class Handler(server.Handler):
     def running(self) -> list[asyncio.Task[None]]:
         """The tasks of calls that are not over."""
         return [task for task in {*self._tasks.values(), *self._cancelled} if not task.done()]
-
-
-def _deadline(headers: Headers) -> Deadline | Refusal | None:
-    try:
-        return Deadline.from_headers(headers)
-    except (ValueError, OverflowError):
-        return Refusal(Status.INVALID_ARGUMENT, "invalid grpc-timeout header: up to 8 digits and one of H M S m u n")
-
-
-def _well_formed(field: tuple[str, str]) -> bool:
-    name, value = field
-    if not (value.isascii() and name.isascii()):
-        return False
-    if name.endswith("-bin"):
-        try:
-            decode_bin_value(value.encode("ascii"))
-        except ValueError:
-            return False
-    return True
 
 
 class Protocol(protocol.H2Protocol):
