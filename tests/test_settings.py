@@ -123,6 +123,66 @@ def test_a_directory_is_no_settings_file(tmp_path: Path) -> None:
     assert refusal(config=tmp_path)[0].startswith(f"{tmp_path}: cannot be read (Is a directory)")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"listen = {'[' * 100_000}",
+        f"x = {'{a=' * 100_000}",
+        f"listen{'.a' * 20_000} = 1",
+        f"nothing{'.a' * 20_000} = 1",
+    ],
+)
+def test_a_file_that_nests_deep_is_refused_in_one_line(tmp_path: Path, content: str) -> None:
+    file = toml(tmp_path / "s.toml", content)
+    (line,) = refusal(config=file)
+    assert line.startswith(f"{file}: ")
+    assert "HOME" not in line
+    assert "nested too deep; every setting is one plain value" in line or "unknown setting" in line
+
+
+def test_an_array_of_arrays_without_end_is_nested_too_deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STIGMER_CONFIG", str(toml(tmp_path / "s.toml", f"listen = {'[' * 100_000}")))
+    assert refusal()[0].startswith(f"{tmp_path / 's.toml'}: nested too deep")
+
+
+@pytest.mark.parametrize("name", ["config", "data_dir", "tls_cert"])
+def test_an_empty_path_is_refused(tmp_path: Path, name: str) -> None:
+    flag = f"--{name.replace('_', '-')}"
+    assert refusal(**{name: ""})[0] == f"{flag}: '': empty; give a path, or leave it out"
+    if name != "config":
+        file = toml(tmp_path / "s.toml", f'{name} = ""')
+        assert refusal(config=file)[0] == f"{file}: {name}: '': empty; give a path, or leave it out"
+
+
+@pytest.mark.parametrize("path", ["a\0b", "~\0", "/\0"])
+@pytest.mark.parametrize("name", ["data_dir", "tls_key"])
+def test_a_path_with_a_nul_is_refused(tmp_path: Path, name: str, path: str) -> None:
+    escaped = path.replace("\0", "\\u0000")
+    file = toml(tmp_path / "s.toml", f'{name} = "{escaped}"')
+    assert refusal(config=file) == [f"{file}: {name}: {path!r}: holds a NUL character; give a path without"]
+    assert refusal(**{name: path})[0].endswith(": holds a NUL character; give a path without")
+
+
+def test_a_path_of_bytes_that_are_no_text_is_taken() -> None:
+    assert load(data_dir="/\udcff").data_dir == Path("/\udcff")
+
+
+def test_no_value_breaks_its_line(tmp_path: Path) -> None:
+    evil = r"a\nFORGED\u001b[31m\u0085\u2028\u202e"
+    file = toml(
+        tmp_path / "s\n\x1b.toml",
+        f'listen = "{evil}:1"\ndata_dir = "{evil}\\u0000"\ntls_key = "{evil}"\nlog_level = "{evil}"\n"{evil}" = 1\n',
+    )
+    with pytest.raises(StartupError) as caught:
+        load(config=file)
+    lines = str(caught.value).split("\n")
+    assert len(lines) == 5
+    assert all(line.isprintable() for line in lines)
+    with pytest.raises(StartupError) as caught:
+        load(config=tmp_path / "none\n")
+    assert str(caught.value).isprintable()
+
+
 def test_a_file_cannot_name_another(tmp_path: Path) -> None:
     assert "cannot name another" in refusal(config=toml(tmp_path / "s.toml", 'config = "other"'))[0]
 
@@ -145,7 +205,29 @@ def test_numbers_out_of_range_are_refused(flags: dict[str, float]) -> None:
     assert len(refusal(**flags)) == 1
 
 
-@pytest.mark.parametrize("address", ["", "host", ":7234", "host:", "host:65536", "host:-1", "::1:7234", "host:٣"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "host",
+        ":7234",
+        "host:",
+        "host:65536",
+        "host:-1",
+        "::1:7234",
+        "host:٣",
+        "[]:0",
+        "[host]:1",
+        "[[::1]]:1",
+        "[host:1",
+        "[::1:1",
+        "a b:1",
+        "a\nb:1",
+        "\x1b[31m:1",
+        "a\0:1",
+        "h:" + "0" * 5000,
+    ],
+)
 def test_an_address_is_host_and_port(address: str) -> None:
     with pytest.raises(ValueError, match="not HOST:PORT"):
         split_address(address)

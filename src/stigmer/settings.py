@@ -27,16 +27,27 @@ _WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S10
 def split_address(address: str) -> tuple[str, int]:
     """Host and port of `HOST:PORT` or `[IPV6]:PORT`; ValueError says how to write it."""
     host, colon, port = address.rpartition(":")
-    bare_ipv6 = ":" in host and not (host.startswith("[") and host.endswith("]"))
-    is_port = port.isascii() and port.isdigit() and int(port) < 65536
-    if not (host and colon and is_port) or bare_ipv6:
+    bracketed = host.startswith("[") and host.endswith("]")
+    bare = host[1:-1] if bracketed else host
+    is_host = bare.isprintable() and not set(bare) & set(" []") and (":" in bare) == bracketed
+    is_port = port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 65536
+    if not (bare and colon and is_host and is_port):
         raise ValueError("not HOST:PORT; write it like 127.0.0.1:7234 or [::1]:7234")
-    return host.strip("[]"), int(port)
+    return bare, int(port)
 
 
 def _address(value: str) -> str:
     split_address(value)
     return value
+
+
+def _given(value: object) -> object:
+    """A path that can be one: Path would take an empty text for the current directory, and NUL until it is used."""
+    if value == "":
+        raise ValueError("empty; give a path, or leave it out")
+    if "\0" in str(value):
+        raise ValueError("holds a NUL character; give a path without")
+    return Path(value) if isinstance(value, str) else value
 
 
 def _absolute(path: Path) -> Path:
@@ -63,7 +74,8 @@ def _number(value: object) -> object:
 
 _Count = Annotated[int, BeforeValidator(_number), Field(ge=1, le=_MAX_INT32)]
 _Seconds = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
-_Pem = Annotated[Path, AfterValidator(_pem)]
+_Path = Annotated[Path, BeforeValidator(_given)]
+_Pem = Annotated[_Path, AfterValidator(_pem)]
 
 
 class Settings(BaseSettings):
@@ -75,13 +87,13 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="STIGMER_", env_ignore_empty=True, extra="forbid", frozen=True)
 
-    config: Path | None = Field(
+    config: _Path | None = Field(
         default=None, description="TOML file with settings; else ~/.stigmer/stigmer.toml, if there."
     )
     listen: Annotated[str, AfterValidator(_address)] = Field(
         default="127.0.0.1:7234", description="Address to listen on; port 0 takes a free one."
     )
-    data_dir: Annotated[Path, AfterValidator(_absolute)] = Field(
+    data_dir: Annotated[_Path, AfterValidator(_absolute)] = Field(
         default_factory=lambda: Path.home() / ".stigmer",
         description="Directory of the database; made when missing, used by one server at a time.",
     )
@@ -168,12 +180,19 @@ def load(**flags: object) -> Settings:
     """
     given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
     try:
+        return _checked(given)
+    except RecursionError:  # of a key of many dots: TOML reads it, and what goes through the values does not
+        raise settings_source.too_deep(given) from None
+    except RuntimeError as error:  # pathlib's answer where no home directory is known
+        raise StartupError(f"{error}; set HOME, or give --data-dir and --config without ~") from None
+
+
+def _checked(given: dict[str, Any]) -> Settings:
+    try:
         return Settings(**given)
     except ValidationError as error:
         lines = [settings_source.complaint(e, given, Settings) for e in error.errors(include_url=False)]
         raise StartupError("\n".join(lines)) from None
-    except RuntimeError as error:  # pathlib's answer where no home directory is known
-        raise StartupError(f"{error}; set HOME, or give --data-dir and --config without ~") from None
 
 
 def _incomplete(name: str, needs: str) -> PydanticCustomError:

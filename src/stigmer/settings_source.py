@@ -41,12 +41,14 @@ class TomlFile(PydanticBaseSettingsSource):
             return {}
         table = _read(path)
         if "config" in table:
-            raise StartupError(f"{path}: config: a settings file cannot name another; remove the key")
+            raise StartupError(f"{_text(str(path))}: config: a settings file cannot name another; remove the key")
         return {name: _anchored(path, name, value) for name, value in table.items()} | {"config": path}
 
 
 def config_file(config: object) -> Path | None:
     """The path of the TOML file to read; None where none is named and the default one is missing."""
+    if config == "":
+        return None  # refused by name when the settings are checked
     if isinstance(config, str | Path):
         return Path(config).expanduser()
     default = Path.home() / ".stigmer" / "stigmer.toml"
@@ -67,20 +69,26 @@ def complaint(error: ErrorDetails, flags: Mapping[str, Any], model: type[BaseSet
     return f"{_source(name, flags)}: {_shown(error['input'])}: {what}{hint}"
 
 
+def too_deep(flags: Mapping[str, Any]) -> StartupError:
+    """The complaint about a file whose values nest deeper than can be followed."""
+    return StartupError(f"{_file(flags)}: nested too deep; every setting is one plain value, see stigmer.example.toml")
+
+
 def _read(path: Path) -> dict[str, Any]:
+    file = _text(str(path))
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         origin = _source("config", {} if "STIGMER_CONFIG" in os.environ else {"config": path})
-        raise StartupError(f"{path}: no such file; correct {origin}, or leave it out") from None
+        raise StartupError(f"{file}: no such file; correct {origin}, or leave it out") from None
     except OSError as error:
-        raise StartupError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
+        raise StartupError(f"{file}: cannot be read ({error.strerror}); check the path and its permissions") from None
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
-        raise StartupError(f"{path}: not a TOML file ({error}); see stigmer.example.toml") from None
+        raise StartupError(f"{file}: not a TOML file ({error}); see stigmer.example.toml") from None
 
 
 def _anchored(path: Path, name: str, value: object) -> object:
-    if name in PATHS and isinstance(value, str):
+    if name in PATHS and isinstance(value, str) and value and "\0" not in value:
         return path.parent / Path(value).expanduser()
     return value
 
@@ -91,8 +99,12 @@ def _source(name: str, flags: Mapping[str, Any]) -> str:
     variable = f"STIGMER_{name.upper()}"
     if any(key.upper() == variable and value for key, value in os.environ.items()):
         return variable
-    config = flags.get("config") or os.environ.get("STIGMER_CONFIG") or None
-    return f"{config_file(config)}: {name}"
+    return f"{_file(flags)}: {_text(name)}"
+
+
+def _file(flags: Mapping[str, Any]) -> str:
+    path = config_file(flags.get("config") or os.environ.get("STIGMER_CONFIG") or None)
+    return _text(str(path))
 
 
 def _remedy(name: str, model: type[BaseSettings]) -> str:
@@ -101,6 +113,11 @@ def _remedy(name: str, model: type[BaseSettings]) -> str:
     return f"did you mean {near[0]}?" if near else f"remove it, or use one of {', '.join(known)}"
 
 
+def _text(text: str) -> str:
+    """As it is where it stays on its line, else its repr."""
+    return text if text.isprintable() else repr(text)
+
+
 def _shown(value: object) -> str:
-    text = str(value) if isinstance(value, Path) else repr(value)
+    text = _text(str(value)) if isinstance(value, Path) else repr(value)
     return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"

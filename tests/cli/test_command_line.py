@@ -98,3 +98,18 @@ def test_a_startup_error_is_one_line_for_each_reason_and_no_traceback(tmp_path: 
         ["stigmer", " --listen"],
         ["stigmer", " STIGMER_GRACE_S"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [("serve", "--config"), ("serve", "--data-dir"), ("serve", "--tls-cert"), ("health", "--config")],
+)
+def test_an_empty_path_is_refused_by_its_flag(
+    command: str, flag: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["stigmer", command, flag, ""])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == f"stigmer: {flag}: '': empty; give a path, or leave it out\n"

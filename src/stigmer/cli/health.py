@@ -29,7 +29,7 @@ def health(  # noqa: PLR0913  # one flag each
     address: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Server to ask. [the one that the settings describe]")
     ] = None,
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="TOML file with the server's settings.")] = None,
+    config: Annotated[str | None, typer.Option(metavar="FILE", help="TOML file with the server's settings.")] = None,
     tls_ca: Annotated[
         Path | None, typer.Option(metavar="FILE", help="PEM file of the authorities to trust; turns TLS on.")
     ] = None,

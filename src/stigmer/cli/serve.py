@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from pathlib import Path  # noqa: TC003  # typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -36,14 +35,14 @@ def _option(declared: str, text: str, metavar: str | None) -> OptionInfo:
 
 def serve(  # noqa: PLR0913  # one flag a setting
     *,
-    config: Annotated[Path | None, _flag("config", "FILE")] = None,
+    config: Annotated[str | None, _flag("config", "FILE")] = None,
     listen: Annotated[str | None, _flag("listen", "HOST:PORT")] = None,
-    data_dir: Annotated[Path | None, _flag("data_dir", "DIR")] = None,
+    data_dir: Annotated[str | None, _flag("data_dir", "DIR")] = None,
     log_level: Annotated[LogLevel | None, _flag("log_level")] = None,
     log_format: Annotated[LogFormat | None, _flag("log_format")] = None,
-    tls_cert: Annotated[Path | None, _flag("tls_cert", "FILE")] = None,
-    tls_key: Annotated[Path | None, _flag("tls_key", "FILE")] = None,
-    tls_client_ca: Annotated[Path | None, _flag("tls_client_ca", "FILE")] = None,
+    tls_cert: Annotated[str | None, _flag("tls_cert", "FILE")] = None,
+    tls_key: Annotated[str | None, _flag("tls_key", "FILE")] = None,
+    tls_client_ca: Annotated[str | None, _flag("tls_client_ca", "FILE")] = None,
     max_message_bytes: Annotated[int | None, _flag("max_message_bytes", "BYTES")] = None,
     max_streams: Annotated[int | None, _flag("max_streams", "N")] = None,
     max_subscriptions: Annotated[int | None, _flag("max_subscriptions", "N")] = None,
