@@ -14,7 +14,7 @@ import pytest
 from store_rows import changed, created, creating, ids, row, stored, updating
 
 from stigmer.store import sqlite
-from stigmer.store.base import Query, StoreUnavailableError, Window
+from stigmer.store.base import ConflictError, Query, StoreUnavailableError, Window
 from stigmer.store.sqlite import FILE_NAME, SqliteStore
 
 if TYPE_CHECKING:
@@ -142,6 +142,19 @@ async def test_a_fault_in_the_writer_leaves_no_transaction_open(
             await store.commit(broken)
     await created(store, row("a"))
     assert await ids(store) == ["a"]
+
+
+async def test_a_transaction_alone_takes_no_savepoint_and_leaves_nothing_when_it_is_refused(store: SqliteStore) -> None:
+    """A savepoint keeps in memory every page that a large deletion touches."""
+    ran: list[str] = []
+    await store._writes.connection.run(lambda connection: connection.set_trace_callback(ran.append))
+    await store.commit(creating(row("a"), row("b")))
+    with pytest.raises(ConflictError):
+        await store.commit(creating(row("c"), row("d"), row("a")))
+    assert [statement for statement in ran if "SAVEPOINT" in statement] == []
+    (last,) = await created(store, row("e"))
+    assert (await ids(store), last.revision) == (["e", "b", "a"], 3)
+    assert (await store.page(Query("Thing"), Window(1))).total == 3
 
 
 async def test_a_statement_that_fails_rolls_the_whole_batch_back(store: SqliteStore) -> None:
