@@ -2,27 +2,19 @@
 
 A command's module is imported when the command is run or asked for its own help, never for `stigmer --help`, which so
 needs neither pydantic nor grpclib. A new command is a module with a function of its name, and a line in `COMMANDS`.
+This module imports next to nothing, so that an interrupt finds `main` at work, not an import.
 
 Exit status: 0 done, 1 failed (one line on stderr for each reason), 2 wrong usage, 130 interrupted.
 """
 
 from __future__ import annotations
 
-import difflib
-import importlib
+import os
+import signal
 import sys
-from typing import TYPE_CHECKING, Annotated
-
-import typer
-from typer.core import TyperGroup
-from typer.main import get_command
+from contextlib import suppress
 
 from stigmer.startup import StartupError
-
-if TYPE_CHECKING:
-    # typer carries its own click and exports no name for these two
-    from typer._click.core import Command, Context
-    from typer._click.formatting import HelpFormatter
 
 COMMANDS = {
     "serve": "Run the server until SIGTERM or Ctrl-C.",
@@ -33,67 +25,52 @@ COMMANDS = {
 
 INTERRUPTED = 130
 
-
-class Commands(TyperGroup):
-    """A group whose commands are modules of this package, imported on demand."""
-
-    def list_commands(self, ctx: Context) -> list[str]:  # noqa: ARG002  # as the base
-        """The commands in the order of `COMMANDS`."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
-        """The command, freshly imported; None where there is none, a usage error where one is spelled alike."""
-        if cmd_name not in COMMANDS:
-            near = difflib.get_close_matches(cmd_name, COMMANDS, n=1)
-            return ctx.fail(f"No such command '{cmd_name}'. Did you mean '{near[0]}'?") if near else None
-        module = importlib.import_module(f"stigmer.cli.{cmd_name}")
-        single = _typer()
-        single.command(cmd_name)(getattr(module, cmd_name))
-        return get_command(single)
-
-    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:  # noqa: ARG002  # as the base
-        """Print the list from `COMMANDS`, importing none of them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+_LAST_STANDARD_FD = 2
 
 
 def main() -> None:
     """Run the command line of this process and exit."""
+    raises = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if raises:  # else it is ignored, as a shell wants it of its background jobs
+        signal.signal(signal.SIGINT, _quit)
     try:
-        get_command(_app())(prog_name="stigmer")
-    except StartupError as error:
-        for line in str(error).splitlines():
-            sys.stderr.write(f"stigmer: {line}\n")
-        sys.exit(1)
+        _open_standard_streams()
+        _run()
+    finally:
+        if raises:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _typer() -> typer.Typer:
-    return typer.Typer(
-        add_completion=False,
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
+def interrupts_raise() -> None:
+    """From here on an interrupt is a KeyboardInterrupt, for a command that has something to close."""
+    if signal.getsignal(signal.SIGINT) is _quit:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _app() -> typer.Typer:
-    app = _typer()
-    app.callback(cls=Commands, invoke_without_command=True)(_stigmer)
-    return app
+def _quit(*_: object) -> None:
+    """Leave at once: a KeyboardInterrupt inside an import shows a traceback, or is swallowed by a callback."""
+    os._exit(INTERRUPTED)
 
 
-def _stigmer(
-    ctx: typer.Context,
-    *,
-    show_version: Annotated[bool, typer.Option("--version", help=COMMANDS["version"])] = False,
-) -> None:
-    """Stigmer, a control plane for AI agents: their resources in one SQLite file, served over gRPC.
+def _open_standard_streams() -> None:
+    """See that 0, 1 and 2 are open.
 
-    Start with `stigmer serve`; `stigmer COMMAND --help` explains the rest.
+    Else sockets and the database would take the numbers: what is printed goes there, and uvloop aborts on closing one.
     """
-    if show_version:
-        from stigmer.cli.version import version  # noqa: PLC0415  # quick help: imported when asked for
+    with suppress(OSError):  # no /dev/null: as well as it goes
+        while (fd := os.open(os.devnull, os.O_RDWR)) <= _LAST_STANDARD_FD:
+            pass
+        os.close(fd)
 
-        version()
-    elif ctx.invoked_subcommand is None:
-        typer.echo(ctx.get_help())
+
+def _run() -> None:
+    from stigmer.cli.commands import run  # noqa: PLC0415  # typer, while an interrupt is quiet
+
+    try:
+        run()
+    except StartupError as error:
+        from stigmer.log_stream import printable  # noqa: PLC0415  # not wanted for help
+
+        if sys.stderr is not None:  # pyright: ignore[reportUnnecessaryComparison]  # None where python had none
+            sys.stderr.writelines(f"stigmer: {printable(line)}\n" for line in str(error).split("\n"))
+        sys.exit(1)

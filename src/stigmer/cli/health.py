@@ -13,7 +13,7 @@ from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 from grpclib.client import Channel, UnaryUnaryMethod
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
-from stigmer.cli import INTERRUPTED
+from stigmer.cli import INTERRUPTED, interrupts_raise
 from stigmer.settings import load, split_address
 from stigmer.startup import StartupError
 
@@ -45,6 +45,7 @@ def health(  # noqa: PLR0913  # one flag each
     settings = load(config=config) if address is None else None
     target = settings.reachable_at() if settings else str(address)
     context = _tls(settings, tls_ca, tls_cert, tls_key)
+    interrupts_raise()
     try:
         status = asyncio.run(_check(target, context, timeout_s))
     except KeyboardInterrupt:

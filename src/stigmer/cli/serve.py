@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stigmer.cli import INTERRUPTED
+from stigmer.cli import INTERRUPTED, interrupts_raise
 from stigmer.settings import LogFormat, LogLevel, Settings, load
 
 if TYPE_CHECKING:
@@ -69,13 +69,16 @@ def _run(settings: Settings) -> None:
     from stigmer.logs import configure, get_logger  # noqa: PLC0415  # as above
 
     configure(settings.log_level, settings.log_format)
-    get_logger("stigmer.cli").info(
+    log = get_logger("stigmer.cli")
+    log.info(
         "stigmer starts",
         listen=settings.listen,
         data_dir=str(settings.data_dir),
         config=str(settings.config or "none"),
     )
-    with asyncio.Runner(loop_factory=_loop_factory(settings)) as runner:
+    loop_factory = _loop_factory(settings)
+    interrupts_raise()
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(app.serve(settings))
 
 
