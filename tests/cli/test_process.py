@@ -1,13 +1,15 @@
-"""What a process of `stigmer` does with its surroundings: signals and standard streams."""
+"""What a process of `stigmer` does with its surroundings: signals, standard streams, limits."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +17,9 @@ import stigmer
 from stigmer import logs
 from stigmer.cli import main
 from stigmer.startup import StartupError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SRC = Path(stigmer.__file__).parents[1]
 
@@ -90,26 +95,30 @@ def test_a_command_without_standard_streams_still_has_its_exit_status(tmp_path: 
 
 
 class App:
-    """Stands in for `stigmer.app`: waits where an interrupt is to come."""
+    """Stands in for `stigmer.app`: notes the limit, and waits where an interrupt is to come."""
 
     def __init__(self) -> None:
+        self.open_files = 0
         self.interrupts = False
 
     async def serve(self, _settings: object) -> None:
+        self.open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if self.interrupts:
             os.kill(os.getpid(), signal.SIGINT)
             await asyncio.Event().wait()
 
 
 @pytest.fixture
-def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
     app = App()
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setitem(sys.modules, "stigmer.app", app)
     monkeypatch.setattr(stigmer, "app", app, raising=False)
     monkeypatch.setattr(logs, "configure", lambda *_: None)
     monkeypatch.setattr(sys, "argv", ["stigmer", "serve"])
-    return app
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield app
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def status() -> int:
@@ -124,6 +133,27 @@ def test_an_interrupt_of_the_running_server_ends_what_it_does(app: App, capsys: 
     assert status() == 130
     assert capsys.readouterr() == ("", "")
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_server_may_open_as_many_files_as_the_system_grants(app: App, caplog: pytest.LogCaptureFixture) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    with caplog.at_level("DEBUG", "stigmer"):
+        assert status() == 0
+    assert app.open_files == hard
+    assert {"event": "open files", "limit": hard} in [record.msg for record in caplog.records]
+
+
+def test_a_limit_that_cannot_be_raised_is_lived_with(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+    def refused(*_: object) -> None:
+        raise ValueError("not allowed to raise maximum limit")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resource, "setrlimit", refused)
+        assert status() == 0
+    assert app.open_files == 200
 
 
 def test_a_complaint_s_text_cannot_steer_the_terminal(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import resource
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -76,10 +78,20 @@ def _run(settings: Settings) -> None:
         data_dir=str(settings.data_dir),
         config=str(settings.config or "none"),
     )
+    log.debug("open files", limit=_raise_open_files())
     loop_factory = _loop_factory(settings)
     interrupts_raise()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(app.serve(settings))
+
+
+def _raise_open_files() -> int:
+    """Take as many descriptors as the system grants, a connection needs one each; the limit that holds now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(OSError, ValueError):  # macOS grants less than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def _loop_factory(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop] | None:
