@@ -14,7 +14,7 @@ import pytest
 from store_rows import changed, created, creating, ids, row, stored, updating
 
 from stigmer.store import sqlite
-from stigmer.store.base import ConflictError, Query, StoreUnavailableError, Window
+from stigmer.store.base import ABSENT, Changes, ConflictError, Put, Query, StoreUnavailableError, Window
 from stigmer.store.sqlite import FILE_NAME, SqliteStore
 
 if TYPE_CHECKING:
@@ -41,8 +41,14 @@ async def main():
                 written.append(f"r{number}")
         except StoreUnavailableError as error:
             print("refused", type(error.__cause__).__name__)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+            try:
+                await store.probe()
+            except StoreUnavailableError:
+                print("ill")
         assert await ids(store) == written[::-1], "reads go on"
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        await store.probe()
         await created(store, row("after"))
         written.append("after")
     async with SqliteStore(directory) as store:
@@ -66,7 +72,7 @@ def test_a_disk_that_is_full_refuses_writes_until_there_is_room(tmp_path: Path) 
         [sys.executable, "-c", FULL_DISK, str(tmp_path)],
         env=environment, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "refused OperationalError\n", "")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "refused OperationalError\nill\n", "")
 
 
 async def test_a_database_that_is_full_refuses_the_whole_batch_and_takes_the_next(store: SqliteStore) -> None:
@@ -172,3 +178,20 @@ async def test_a_statement_that_fails_rolls_the_whole_batch_back(store: SqliteSt
     (two,) = await created(store, row("b"))
     assert (two.revision, two.sequence) == (one.revision + 1, one.sequence + 1)
     assert await ids(store) == ["b", "a"]
+
+
+@pytest.mark.parametrize("name", ["stigmer.db", "stigmer.lock"])
+@pytest.mark.parametrize("fate", ["deleted", "replaced"])
+async def test_a_file_that_is_taken_away_stops_all_writes(tmp_path: Path, name: str, fate: str) -> None:
+    async with SqliteStore(tmp_path) as store:
+        await store.probe()
+        file = tmp_path / name
+        aside = file.rename(tmp_path / "aside")
+        if fate == "replaced":
+            file.write_bytes(b"")
+        for attempt in (store.probe(), store.commit(Changes(puts=[Put(row("a"), ABSENT)]))):
+            with pytest.raises(StoreUnavailableError, match=f"{name} was deleted or replaced"):
+                await attempt
+        aside.rename(file)
+        await store.commit(Changes(puts=[Put(row("a"), ABSENT)]))
+        await store.probe()

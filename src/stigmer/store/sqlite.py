@@ -17,7 +17,7 @@ from anyio import to_thread
 from stigmer.startup import StartupError
 from stigmer.store import reading
 from stigmer.store import statements as sql
-from stigmer.store.base import Changes
+from stigmer.store.base import Changes, StoreUnavailableError
 from stigmer.store.cache import RowCache
 from stigmer.store.feed import ChangeFeed
 from stigmer.store.lane import Lane, connect
@@ -86,7 +86,14 @@ class SqliteStore:
             self._cache.clear()  # the next owner of the directory writes without telling us
 
     async def _open(self, stack: AsyncExitStack) -> None:
-        writer = Writer(0)
+        lock = await to_thread.run_sync(Place, self._directory / LOCK_NAME)
+        database = await to_thread.run_sync(Place, self._path)
+
+        def check_files() -> None:
+            lock.check()
+            database.check()
+
+        writer = Writer(0, check_files)
         self._writes = Lane["Changes", "list[Change]"](self._connection(), writer.run, self._publish)
         self._points = Lane["reading.Read", Any](self._connection(), reading.run_reads)
         self._pages = Lane["reading.Read", Any](self._connection(), reading.run_reads)
@@ -151,6 +158,31 @@ class SqliteStore:
 
 
 _NOTHING = Changes()
+
+
+class Place:
+    """A file of the running store: where it stands must not be taken from under it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = self._standing()
+
+    def __repr__(self) -> str:
+        return f"<Place {self._path}>"
+
+    def check(self) -> None:
+        """Raise StoreUnavailableError where the file was deleted or replaced: what is written would be lost."""
+        if self._standing() != self._file:
+            raise StoreUnavailableError(
+                f"{self._path} was deleted or replaced while the server runs: stop it, put the file back, start again"
+            )
+
+    def _standing(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
 
 class Hold:

@@ -19,6 +19,7 @@ from stigmer.store.base import (
     Remove,
     Require,
     Row,
+    StoreUnavailableError,
 )
 from stigmer.store.lane import unavailable
 
@@ -38,10 +39,15 @@ class Writer:
 
     Attributes:
         revision: the last revision that was given.
+
+    Args:
+        check: called before each batch; raises StoreUnavailableError where nothing must be written any more.
     """
 
-    def __init__(self, revision: int) -> None:
+    def __init__(self, revision: int, check: Callable[[], None] = lambda: None) -> None:
         self.revision = revision
+        self._check = check
+        self._failing = False
 
     def run(self, connection: sqlite3.Connection, batch: Sequence[Changes]) -> list[Outcome]:
         """Write a batch of transactions in one commit.
@@ -51,16 +57,22 @@ class Writer:
         """
         before = self.revision
         try:
+            self._check()
             connection.execute(sql.BEGIN_WRITE)
             counts: Counter[str] = Counter()
             guard = _savepoint if len(batch) > 1 else _begin_again
             outcomes = [self._attempt(connection, changes, counts, guard) for changes in batch]
             connection.executemany(sql.COUNT_UP, [(kind, count) for kind, count in counts.items() if count])
+            if self._failing:  # then even a probe's empty batch writes, a number that SQLite does not have yet
+                self.revision += 1
             if self.revision != before:
                 connection.execute(sql.SET_COUNT, ("", self.revision))
             connection.execute(sql.COMMIT)
+            self._failing = False
+        except StoreUnavailableError as error:
+            return [error for _ in batch]
         except sqlite3.Error as error:
-            self.revision = before
+            self.revision, self._failing = before, True
             if connection.in_transaction:
                 connection.execute(sql.ROLLBACK)
             return [unavailable(error) for _ in batch]
