@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from hyperframe.frame import AltSvcFrame, PingFrame
 from transport_wire import Wire, connect, message
 
 from stigmer.transport.h2tuning import Limits
+from stigmer.transport.listener import SHARE_BYTES
 
 if TYPE_CHECKING:
     from transport_rig import Serve, Service
@@ -184,3 +186,19 @@ async def test_a_large_reply_is_cut_to_the_client_s_windows(serve: Serve, servic
         wire.flush()
         await service.ended.wait()
         assert await works(wire)
+
+
+async def test_a_flood_of_tiny_frames_leaves_turns_to_others(serve: Serve) -> None:
+    ping = b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + bytes(8)
+    async with serve() as server, connect(server) as flooding:
+        assert await works(flooding)
+        (protocol,) = server._listener._live
+        turns = 0
+        protocol.data_received(ping * 20_000)  # as one read of a fast client may bring it
+        while protocol._unread:
+            assert not protocol._socket.is_reading()
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns >= len(ping) * 20_000 // SHARE_BYTES
+        assert protocol._socket.is_reading()
+        assert await works(flooding)

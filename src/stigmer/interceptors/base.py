@@ -18,9 +18,12 @@ StreamNext: TypeAlias = "Callable[[Call, Any], AsyncGenerator[Reply, None]]"
 
 
 def cut_short(call: Call) -> Code:
-    """The code of a call that was cancelled."""
-    if call.drained:
-        return Code.UNAVAILABLE
+    """The code of a call that was cancelled; one that another call makes is cancelled with it."""
+    outer: Call | None = call
+    while outer is not None:
+        if outer.drained:
+            return Code.UNAVAILABLE
+        outer = outer.parent
     late = call.deadline_s is not None and time.monotonic() >= call.deadline_s
     return Code.DEADLINE_EXCEEDED if late else Code.CANCELLED
 

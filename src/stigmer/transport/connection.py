@@ -40,7 +40,7 @@ def printed(address: object) -> str:
     """A socket's address as people write it: `host:port`, `[host]:port` for IPv6, the path of a UNIX socket."""
     if not isinstance(address, tuple):
         return str(address or "")
-    host, port = address[:2]
+    host, port = cast("tuple[str, int]", address[:2])
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SHARE_BYTES = 32 * 1024  # of what a client sent, acted on in one turn of the loop; 9 bytes can be a frame
 CANCEL_S = 2.0  # how long ended calls may take to clean up and to tell their callers
 CLOSE_S = 1.0  # how long a client may take to read the last bytes
 RESERVE_S = 2.0  # of the grace, or a quarter of it where that is less: for all that is to do when calls got theirs
@@ -109,9 +110,12 @@ class Protocol(protocol.H2Protocol):
     def __init__(self, handler: Handler, listener: Listener, config: Configuration, h2_config: H2Configuration) -> None:
         super().__init__(handler, config, h2_config)
         self._listener = listener
+        self._unread = bytearray()
+        self._listening = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send our settings."""
+        self._socket = cast("asyncio.Transport", transport)
         limits = self._listener.limits
         h2_connection = new_connection(self.h2_config, limits)
         # grpclib declares its own classes for these two and sets them nowhere else.
@@ -121,9 +125,35 @@ class Protocol(protocol.H2Protocol):
         self.connection.flush()
 
     def data_received(self, data: bytes) -> None:
-        """Act on what the client sent; whatever is wrong with it ends this connection and nothing else."""
+        """Act on what the client sent, a share now and the rest in later turns of the loop: other clients wait too."""
+        waiting = bool(self._unread)
+        self._unread += data
+        if not waiting:
+            self._act()
+
+    def _act(self) -> None:
+        share = bytes(self._unread[:SHARE_BYTES])
+        del self._unread[:SHARE_BYTES]
         if self.connection.is_closing():
+            self._unread.clear()
             return
+        self._feed(share)
+        if self._unread:
+            asyncio.get_running_loop().call_soon(self._act)
+        self._listen(listen=not self._unread)
+
+    def _listen(self, *, listen: bool) -> None:
+        """Read on, or leave what comes in the kernel."""
+        if listen == self._listening or self.connection.is_closing():
+            return
+        self._listening = listen
+        if listen:
+            self._socket.resume_reading()
+        else:
+            self._socket.pause_reading()
+
+    def _feed(self, data: bytes) -> None:
+        """Act on some bytes; whatever is wrong with them ends this connection and nothing else."""
         try:
             self.connection.heard()
             for event in self.connection.feed(data):

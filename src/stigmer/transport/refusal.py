@@ -46,7 +46,7 @@ def refusal_of(headers: Headers, paths: Container[str]) -> Refusal | None:
     if not all(map(_well_formed, headers)):
         return Refusal(Status.INTERNAL, "metadata must be ASCII, and base64 where its key ends in '-bin'")
     if fields[":path"] not in paths and fields.get("content-type", "").startswith("application/grpc"):
-        return Refusal(Status.UNIMPLEMENTED, f"unknown method {fields[':path']}")
+        return Refusal(Status.UNIMPLEMENTED, f"unknown method {clip(fields[':path'])}")
     return None
 
 
