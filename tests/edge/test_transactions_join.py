@@ -206,12 +206,16 @@ async def test_a_sibling_s_deletion_takes_what_another_put_below_it(rig: Rig) ->
     assert await rig.ids("Session") == await rig.ids("AgentExecution") == set()
 
 
+DEEP = 10
+"""A call in a call is some forty frames on Python's stack, and a thousand are allowed."""
+
+
 async def test_a_deeply_nested_call_sees_all_above_it(rig: Rig) -> None:
     names: list[str] = []
 
     async def inside(ctx: Any) -> None:
         names.append(ctx.new_state.metadata.name)
-        if len(names) < 20:
+        if len(names) < DEEP:
             await rig.environments.create(samples.environment())
         else:
             for name in names[:-1]:
@@ -220,7 +224,7 @@ async def test_a_deeply_nested_call_sees_all_above_it(rig: Rig) -> None:
 
     rig.inside.action = inside
     await rig.environments.create(samples.environment())
-    assert len(await rig.ids("Environment")) == 20
+    assert len(await rig.ids("Environment")) == DEEP
 
 
 async def test_an_embedded_handler_s_own_methods_join(rig: Rig) -> None:
