@@ -42,18 +42,26 @@ def test_entries_of_maps_are_parts_and_so_is_what_they_hold() -> None:
 
 
 def test_a_message_of_too_many_parts_is_refused_before_it_is_converted() -> None:
-    codec.parse(Agent, with_sub_agents(codec.MAX_ELEMENTS - 1))
+    codec.parse_request(Agent, with_sub_agents(codec.MAX_ELEMENTS - 1))
     with pytest.raises(ResourceExhausted, match="more than 100000 parts"):
-        codec.parse(Agent, with_sub_agents(codec.MAX_ELEMENTS))
+        codec.parse_request(Agent, with_sub_agents(codec.MAX_ELEMENTS))
     with pytest.raises(ResourceExhausted, match="more than 100000 parts"):
-        codec.parse(ListSessionsRequest, TAG * (codec.MAX_ELEMENTS + 1))
+        codec.parse_request(ListSessionsRequest, TAG * (codec.MAX_ELEMENTS + 1))
 
 
 def test_a_message_of_too_many_unknown_fields_is_refused() -> None:
     few = UNKNOWN * 1000
-    assert unknown_size(codec.parse(Agent, few)) == len(few)
+    assert unknown_size(codec.parse_request(Agent, few)) == len(few)
     with pytest.raises(ResourceExhausted, match="unknown to this server"):
-        codec.parse(Agent, UNKNOWN * (codec.MAX_UNKNOWN_BYTES // len(UNKNOWN) + 1))
+        codec.parse_request(Agent, UNKNOWN * (codec.MAX_UNKNOWN_BYTES // len(UNKNOWN) + 1))
+
+
+def test_what_is_stored_may_have_more_parts_than_one_request() -> None:
+    """Reports add up: a row that no request could bring at once must still be read."""
+    stored = with_sub_agents(codec.MAX_ELEMENTS + 1)
+    spec = codec.decode(Agent, stored).spec
+    assert spec is not None
+    assert len(spec.sub_agents) == codec.MAX_ELEMENTS + 1
 
 
 def test_all_broken_fields_are_told_of_messages_with_few_parts_alone() -> None:

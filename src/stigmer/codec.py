@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=betterproto2.Message)
 
 MAX_ELEMENTS = 100_000
-"""How many submessages, list elements and map entries a message may have: each is some 7 us of work."""
+"""How many submessages, list elements and map entries a request may have: each is some 7 us of work."""
 MAX_UNKNOWN_BYTES = 1024 * 1024
 
 _CONVERTERS = Converters()
@@ -98,15 +98,23 @@ def parse(kind: type[betterproto2.Message] | str, data: bytes) -> Message:
 
     Raises:
         InvalidArgument: the bytes are not such a message.
-        ResourceExhausted: it is made of more than MAX_ELEMENTS parts, or has more than MAX_UNKNOWN_BYTES of fields
-            that are not known here: one such message would hold up every other call.
     """
     full_name = kind if isinstance(kind, str) else full_name_of(kind)
     try:
-        wire = descriptors.message_class(full_name).FromString(data)
+        return descriptors.message_class(full_name).FromString(data)
     except DecodeError as error:
         reason = str(error).rpartition("': ")[2]  # after the name, which stands in our own words
         raise InvalidArgument.of("", f"the request is not a valid {full_name}: {reason}") from error
+
+
+def parse_request(kind: type[betterproto2.Message], data: bytes) -> Message:
+    """As `parse`, for what a caller sent; rows and replies, which may add requests up, are not bounded so.
+
+    Raises:
+        ResourceExhausted: it is made of more than MAX_ELEMENTS parts, or has more than MAX_UNKNOWN_BYTES of fields
+            that are not known here: one such message would hold up every other call.
+    """
+    wire = parse(kind, data)
     _refuse_excess(wire, len(data))
     return wire
 

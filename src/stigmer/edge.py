@@ -188,8 +188,8 @@ class EdgeCodec(CodecBase):
         return message.data if isinstance(message, codec.Encoded) else codec.encode(message)
 
     def decode(self, data: bytes, message_type: type[betterproto2.Message]) -> Message:
-        """The request; raises InvalidArgument where the bytes are no such message."""
-        return codec.parse(message_type, data)
+        """The request; raises as `codec.parse_request`."""
+        return codec.parse_request(message_type, data)
 
 
 class Shape(NamedTuple):
