@@ -1,18 +1,29 @@
-"""Typed settings, read once: flags, then `STIGMER_*` variables, then a TOML file, then defaults.
+"""Typed settings: made of arguments alone, or read once by `Settings.load`.
 
-`cli` calls `load` with its flags; `app` is handed the result. Every setting is a field here, and its description is the
-only text about it: `stigmer serve --help` shows it and `stigmer.example.toml` repeats it (a test compares them).
+`load` takes flags, then `STIGMER_*` variables, then a TOML file, then defaults. `cli` calls it; `app` is handed the
+result. Every setting is a field here, and its description is the only text about it: `stigmer serve --help` shows it,
+README and `stigmer.example.toml` repeat it (tests compare them).
 """
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stigmer import settings_source
 from stigmer.startup import StartupError
@@ -78,14 +89,14 @@ _Path = Annotated[Path, BeforeValidator(_given)]
 _Pem = Annotated[_Path, AfterValidator(_pem)]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Everything that can be set, checked and frozen.
 
-    Making one reads the environment and the file as well as the arguments; `load` does the same and turns every
-    complaint into a `StartupError`. An empty variable counts as unset; other `STIGMER_*` variables are left alone.
+    Making one takes its arguments and the defaults, and nothing from the environment or a file; a wrong or unknown
+    argument is pydantic's ValidationError. `load` reads the environment and the file as well.
     """
 
-    model_config = SettingsConfigDict(env_prefix="STIGMER_", env_ignore_empty=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     config: _Path | None = Field(
         default=None, description="TOML file with settings; else ~/.stigmer/stigmer.toml, if there."
@@ -120,8 +131,15 @@ class Settings(BaseSettings):
     )
     uvloop: bool = Field(default=True, description="Run on uvloop where it is installed.")
 
+    @field_validator("config")
+    @classmethod
+    def _read_by_load_alone(cls, config: Path | None, info: ValidationInfo) -> Path | None:
+        if config is not None and info.context is None:
+            raise ValueError("a file is read by Settings.load alone; call Settings.load(config=…)")
+        return config
+
     @model_validator(mode="after")
-    def _tls_is_whole(self) -> Settings:
+    def _tls_is_whole(self) -> Self:
         if self.tls_key and not self.tls_cert:
             raise _incomplete("tls_key", "tls_cert")
         if self.tls_cert and not self.tls_key:
@@ -131,16 +149,28 @@ class Settings(BaseSettings):
         return self
 
     @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # pydantic-settings' signature
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # pydantic-settings' signature
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The order of precedence, highest first."""
-        return init_settings, env_settings, settings_source.TomlFile(settings_cls)
+    def load(cls, **flags: object) -> Self:
+        """The settings of this process; a flag that is None was not given.
+
+        A variable that is empty counts as unset. One line warns (UserWarning) of `STIGMER_*` variables that are no
+        setting.
+
+        Raises:
+            StartupError: one line for each thing wrong, with its source (flag, variable, or file and key) and the
+                remedy.
+        """
+        try:
+            return cls._checked(settings_source.gather(_Sources, flags))
+        except RuntimeError as error:  # pathlib's answer where no home directory is known
+            raise StartupError(f"{error}; set HOME, or give --data-dir and --config without ~") from None
+
+    @classmethod
+    def _checked(cls, given: settings_source.Given) -> Self:
+        try:
+            return cls.model_validate(given.values, context=given)
+        except ValidationError as error:
+            lines = [given.complaint(one, cls) for one in error.errors(include_url=False)]
+            raise StartupError("\n".join(lines)) from None
 
     @property
     def host(self) -> str:
@@ -172,27 +202,10 @@ class Settings(BaseSettings):
         return f"grpcurl {tls} {self.reachable_at(port)} list"
 
 
-def load(**flags: object) -> Settings:
-    """The settings of this process; a flag that is None was not given.
+class _Sources(Settings, BaseSettings):
+    """The fields as pydantic-settings finds them in variables and in the file; never made."""
 
-    Raises:
-        StartupError: one line for each thing wrong, with its source (flag, variable, or file and key) and the remedy.
-    """
-    given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
-    try:
-        return _checked(given)
-    except RecursionError:  # of a key of many dots: TOML reads it, and what goes through the values does not
-        raise settings_source.too_deep(given) from None
-    except RuntimeError as error:  # pathlib's answer where no home directory is known
-        raise StartupError(f"{error}; set HOME, or give --data-dir and --config without ~") from None
-
-
-def _checked(given: dict[str, Any]) -> Settings:
-    try:
-        return Settings(**given)
-    except ValidationError as error:
-        lines = [settings_source.complaint(e, given, Settings) for e in error.errors(include_url=False)]
-        raise StartupError("\n".join(lines)) from None
+    model_config = SettingsConfigDict(env_prefix="STIGMER_", env_ignore_empty=True)
 
 
 def _incomplete(name: str, needs: str) -> PydanticCustomError:

@@ -66,6 +66,8 @@ def test_a_command_s_help_starts_with_its_line_in_the_list(
         (["serv"], "No such command 'serv'. Did you mean 'serve'?"),
         (["frobnicate"], "No such command 'frobnicate'."),
         (["serve", "--no-such-flag"], "No such option: --no-such-flag"),
+        (["serve", "--max-steams", "5"], "--max-streams"),
+        (["serve", "now"], "now"),
         (["serve", "--log-format", "xml"], "Invalid value for '--log-format'"),
         (["serve", "--max-streams", "many"], "Invalid value for '--max-streams'"),
     ],
@@ -113,3 +115,14 @@ def test_an_empty_path_is_refused_by_its_flag(
         main()
     assert ended.value.code == 1
     assert capsys.readouterr().err == f"stigmer: {flag}: '': empty; give a path, or leave it out\n"
+
+
+def test_the_health_check_warns_of_a_variable_that_is_no_setting(
+    tmp_path: Path,
+) -> None:
+    done = run("health", home=tmp_path, STIGMER_LISTNE="127.0.0.1:1", STIGMER_LISTEN="127.0.0.1:1")
+    warned, failed = done.stderr.splitlines()
+    assert warned == (
+        "stigmer: unknown variables: STIGMER_LISTNE (did you mean STIGMER_LISTEN?); correct or unset them"
+    )
+    assert failed.startswith("stigmer: 127.0.0.1:1: ")

@@ -107,3 +107,16 @@ def test_the_first_line_says_what_it_starts_with(app: App, caplog: pytest.LogCap
         "data_dir": "/somewhere",
         "config": "none",
     }
+
+
+def test_the_log_warns_of_variables_that_are_no_setting(
+    app: App, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STIGMER_LISTNE", "127.0.0.1:1")
+    monkeypatch.setenv("STIGMER_TOKEN", "of the client")
+    with caplog.at_level("WARNING", "stigmer"):
+        assert serve() == 0
+    (record,) = caplog.records
+    assert record.msg == {
+        "event": "unknown variables: STIGMER_LISTNE (did you mean STIGMER_LISTEN?); correct or unset them"
+    }

@@ -84,7 +84,7 @@ def test_every_variable_that_is_set_is_a_setting_with_a_valid_value(
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in names:
         monkeypatch.setenv(name, given[name])
-    Settings()
+    Settings.load()
 
 
 def test_an_engine_waits_longer_than_the_server_for_calls_in_flight() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import resource
+import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stigmer.cli import INTERRUPTED, interrupts_raise
-from stigmer.settings import LogFormat, LogLevel, Settings, load
+from stigmer.settings import LogFormat, LogLevel, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,14 +60,15 @@ def serve(  # noqa: PLR0913  # one flag a setting
     the key over the default in brackets.
     """
     flags = dict(locals())  # exactly the parameters above
-    settings = load(**flags)
+    with warnings.catch_warnings(record=True, action="always") as doubts:
+        settings = Settings.load(**flags)
     try:
-        _run(settings)
+        _run(settings, [str(doubt.message) for doubt in doubts])
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _run(settings: Settings) -> None:
+def _run(settings: Settings, doubts: list[str]) -> None:
     from stigmer import app  # noqa: PLC0415  # the server, not wanted for the command's help
     from stigmer.logs import configure, get_logger  # noqa: PLC0415  # as above
 
@@ -78,6 +80,8 @@ def _run(settings: Settings) -> None:
         data_dir=str(settings.data_dir),
         config=str(settings.config or "none"),
     )
+    for doubt in doubts:
+        log.warning(doubt)
     log.debug("open files", limit=_raise_open_files())
     loop_factory = _loop_factory(settings)
     interrupts_raise()
