@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -18,9 +17,10 @@ from stigmer.errors import Aborted
 from stigmer.logs import get_logger
 from stigmer.store.base import ConflictError, StoreError
 from stigmer.store.transaction import SealedError, Transaction
+from stigmer.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 
     from stigmer.call import Call
     from stigmer.store.base import Store
@@ -31,8 +31,6 @@ Undo: TypeAlias = "Callable[[], Awaitable[None]]"
 
 MAX_RUNS = 100
 """How often a call is run before it gives up on a hot row."""
-TURN_S = 5.0
-"""How long a call waits for its turn at a contended row before it tries without."""
 UNDO_S = 10.0
 """How long it may take to undo what a failed call made elsewhere."""
 
@@ -105,6 +103,10 @@ class UnitOfWork:
                     transaction.merge()
                     return result
             except ConflictError as conflict:
+                if parent.sealed:
+                    raise SealedError("the call that this one joined has ended") from conflict
+                if parent.reads.torn is not None:
+                    raise _torn(call) from conflict
                 log.debug("Lost a race within the transaction, running again", key="/".join(conflict.key))
         raise _busy(call)
 
@@ -127,7 +129,7 @@ class UnitOfWork:
 
     async def _attempt(self, call: Call, once: Callable[[Transaction], Awaitable[T]]) -> T:
         async with self._run(call, Transaction(self._store)) as transaction:
-            result = await once(transaction)
+            result = await _on_one_commit(transaction, once)
             layer, apart = transaction.seal()
             self._commit_apart(transaction, apart)
             if call.attempt == 1:
@@ -179,72 +181,6 @@ class UnitOfWork:
         return task
 
 
-class Turns:
-    """Queues, one for each contended key: losers wait their turn instead of racing again.
-
-    A turn is a courtesy that spares useless runs; what is written is decided by the store alone. Hence nobody waits
-    for it for longer than TURN_S: a call may hold one while it waits for another call that wants it.
-    """
-
-    def __init__(self) -> None:
-        self._locks: defaultdict[tuple[str, ...], asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._interested: defaultdict[tuple[str, ...], int] = defaultdict(int)
-
-    def __repr__(self) -> str:
-        return f"<Turns for {len(self._locks)} keys>"
-
-    @asynccontextmanager
-    async def queue(self) -> AsyncGenerator[Callable[[tuple[str, ...]], Awaitable[None]]]:
-        """A place in the queues: call it with a key to wait for the turn there; it lasts until the next, or the end."""
-        held: list[tuple[str, ...]] = []
-
-        async def turn(key: tuple[str, ...]) -> None:
-            if key in held:
-                return
-            self._release(held)
-            if await self._acquire(key):
-                held.append(key)
-
-        try:
-            yield turn
-        finally:
-            self._release(held)
-
-    def yield_to_queues(self, keys: Iterable[tuple[str, ...]]) -> None:
-        """Let those go first who wait for one of the keys, where more than one does.
-
-        Raises:
-            ConflictError: they do.
-        """
-        if self._interested:
-            for key in keys:
-                if self._interested.get(key, 0) > 1:
-                    raise ConflictError(key)
-
-    async def _acquire(self, key: tuple[str, ...]) -> bool:
-        self._interested[key] += 1
-        try:
-            async with asyncio.timeout(TURN_S):
-                await self._locks[key].acquire()
-        except BaseException as error:
-            self._forget(key)
-            if isinstance(error, TimeoutError):
-                return False
-            raise
-        return True
-
-    def _release(self, held: list[tuple[str, ...]]) -> None:
-        for key in held:
-            self._locks[key].release()
-            self._forget(key)
-        held.clear()
-
-    def _forget(self, key: tuple[str, ...]) -> None:
-        self._interested[key] -= 1
-        if not self._interested[key]:
-            del self._interested[key], self._locks[key]
-
-
 def _running_around(call: Call, store: Store) -> tuple[Call, Transaction] | None:
     """The innermost call, this one or one around it, whose run on the store goes on, with its transaction.
 
@@ -262,6 +198,26 @@ def _running_around(call: Call, store: Store) -> tuple[Call, Transaction] | None
 def _busy(call: Call) -> Aborted:
     message = f"{call.method.name} lost {MAX_RUNS} races: try again when the resource is less busy"
     return Aborted(message, reason="CONTENTION")
+
+
+def _torn(call: Call) -> Aborted:
+    """What a joined call is told; the outermost one runs again, whatever its caller makes of it."""
+    return Aborted(f"{call.method.name} read what another call was changing: all of it runs again", "CONTENTION")
+
+
+async def _on_one_commit(transaction: Transaction, once: Callable[[Transaction], Awaitable[T]]) -> T:
+    """One run; neither its result nor its failure counts where a commit came between two of its reads.
+
+    Raises:
+        ConflictError: one did.
+    """
+    try:
+        result = await once(transaction)
+    except Exception:
+        transaction.reads.check()
+        raise
+    transaction.reads.check()
+    return result
 
 
 async def _commit_alone(transaction: Transaction, layer: Layer) -> None:

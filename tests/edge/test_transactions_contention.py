@@ -13,7 +13,7 @@ from google.rpc import error_details_pb2 as rpc
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from stigmer import unit_of_work
+from stigmer import turns
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceId
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ async def test_a_call_that_waits_for_one_that_wants_its_turn_is_not_stuck(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It holds the turn at a row, and waits for two others' changes of that row."""
-    monkeypatch.setattr(unit_of_work, "TURN_S", 0.01)
+    monkeypatch.setattr(turns, "TURN_S", 0.01)
     rival = await rig.agent()
 
     async def change() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from stigmer.store.base import ABSENT, Cascade, Changes, Put, Remove, Require
+from stigmer.store.base import ABSENT, Cascade, Changes, Page, Put, Remove, Require
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from stigmer.store.base import Row, Window
 
 Key: TypeAlias = tuple[str, str]
 """A row's kind and id."""
@@ -70,3 +72,21 @@ class Layer:
             puts=list(self.puts.values()),
             requires=list(self.requires.values()),
         )
+
+
+def newest_first(row: Row) -> int:
+    """For sorting."""
+    return -row.sequence
+
+
+def cut(rows: Sequence[Row], window: Window) -> Page:
+    """The window of rows that are all at hand."""
+    older = [row for row in rows if window.before is None or row.sequence < window.before][window.skip :]
+    taken: list[Row] = []
+    size = 0
+    for row in older[: window.limit]:
+        size += len(row.data) + window.overhead_bytes
+        if taken and window.budget_bytes is not None and size > window.budget_bytes:
+            break
+        taken.append(row)
+    return Page(taken, more=len(taken) < len(older), total=len(rows))

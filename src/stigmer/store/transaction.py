@@ -25,7 +25,8 @@ from stigmer.store.base import (
     StoreError,
     Window,
 )
-from stigmer.store.layer import Key, Layer
+from stigmer.store.layer import Key, Layer, cut, newest_first
+from stigmer.store.seen import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -42,12 +43,14 @@ class SealedError(StoreError):
 class Transaction:
     """Reads and staged writes of one call.
 
+    A read raises ConflictError where an earlier one gave something else: a commit came between.
+
     Args:
         store: where committed rows are read, and where the outermost transaction commits.
         parent: the transaction that this one joins; its staged writes are seen, and `merge` hands ours to it.
     """
 
-    __slots__ = ("_closed", "_layers", "_parent", "_provisional", "_seen", "_store", "sealed", "task")
+    __slots__ = ("_closed", "_layers", "_parent", "_provisional", "_seen", "_store", "reads", "sealed", "task")
 
     def __init__(self, store: Store, parent: Transaction | None = None) -> None:
         self._store = store
@@ -55,6 +58,7 @@ class Transaction:
         self._layers: list[Layer] = []
         self._closed = 0  # so many layers are not written to any more: a nested transaction has seen them
         self._seen = parent._shown() if parent is not None else 0  # noqa: SLF001 - the same class
+        self.reads: Seen = parent.reads if parent is not None else Seen()
         self._provisional = UNCOMMITTED
         self.sealed = False
         self.task = asyncio.current_task()
@@ -71,20 +75,23 @@ class Transaction:
     async def get(self, kind: str, id_: str) -> Row | None:
         """The row with that id."""
         known, row = self._staged((kind, id_))
-        return row if known else await self._store.get(kind, id_)
+        return row if known else self.reads.one((kind, id_), await self._store.get(kind, id_))
 
     async def by_slug(self, kind: str, slug: str, namespace: str) -> Row | None:
         """The row that holds the slug in the namespace."""
         for row in self._staged_rows(kind):
             if row.slug == slug and row.namespace == namespace:
                 return row
-        return self._unless_staged(await self._store.by_slug(kind, slug, namespace))
+        found = self.reads.one((kind, slug, namespace), await self._store.by_slug(kind, slug, namespace))
+        return self._unless_staged(found)
 
     async def by_slug_anywhere(self, kind: str, slug: str) -> list[Row]:
         """At most two rows that hold the slug; the one in the empty namespace comes first."""
         staged = [row for row in self._staged_rows(kind) if row.slug == slug]
         hidden = sum(key[0] == kind for key in self._staged_keys())
         committed = await self._store.by_slug_anywhere(kind, slug, 2 + hidden)
+        for row in committed:
+            self.reads.row(row)
         found = [row for row in committed if self._unless_staged(row)]
         return sorted((*staged, *found), key=lambda row: row.namespace)[:2]
 
@@ -95,14 +102,17 @@ class Transaction:
         """
         kinds = {query.kind, query.through.kind} if query.through else {query.kind}
         if not any(key[0] in kinds for key in self._staged_keys()):
-            return await self._store.page(query, window)
-        return _cut(await self._matches(query), window)
+            return await self._page(query, window)
+        return cut(await self._matches(query), window)
 
     async def newest(self, kind: str, field_: str, value: str) -> Row | None:
         """The newest row of the kind that has the key."""
         if any(key[0] == kind for key in self._staged_keys()):
             return next(iter(await self._matches(Query(kind, ((field_, value),)))), None)
-        return await self._store.newest(kind, field_, value)
+        row = await self._store.newest(kind, field_, value)
+        if row is not None:
+            self.reads.row(row)
+        return row
 
     def create(self, row: Row) -> None:
         """Stage a row that must not be there yet."""
@@ -242,6 +252,11 @@ class Transaction:
     def _unless_staged(self, row: Row | None) -> Row | None:
         return None if row is None or self._staged((row.kind, row.id))[0] else row
 
+    async def _page(self, query: Query, window: Window) -> Page:
+        page = await self._store.page(query, window)
+        self.reads.rows(page.rows)
+        return page
+
     async def _matches(self, query: Query) -> list[Row]:
         """Every row that matches, staged ones first seen, newest first."""
         through = query.through
@@ -249,11 +264,11 @@ class Transaction:
             holders = await self._matches(Query(through.kind, (through.key,)))
             values = {through.value, *(holder.id for holder in holders)}
             parts = [await self._matches(Query(query.kind, (*query.keys, (through.field, v)))) for v in values]
-            return sorted((row for part in parts for row in part), key=_newest_first)
-        committed = (await self._store.page(query, Window(limit=None))).rows
+            return sorted((row for part in parts for row in part), key=newest_first)
+        committed = (await self._page(query, Window(limit=None))).rows
         wanted = set(query.keys)
         staged = [row for row in self._staged_rows(query.kind) if wanted <= set(row.keys or ())]
-        return sorted((*staged, *(row for row in committed if self._unless_staged(row))), key=_newest_first)
+        return sorted((*staged, *(row for row in committed if self._unless_staged(row))), key=newest_first)
 
     async def _forget(self, dependent: Dependent, ids: AbstractSet[str]) -> None:
         """Stage the deletion of one level of dependents, then of the next: one read each, of ids alone."""
@@ -268,20 +283,3 @@ class Transaction:
                 self._own().remove((kind, row.id), ABSENT if row.revision == ABSENT else None)
         for inner in dependent.dependents if gone else ():
             await self._forget(inner, gone)
-
-
-def _newest_first(row: Row) -> int:
-    return -row.sequence
-
-
-def _cut(rows: Sequence[Row], window: Window) -> Page:
-    """The window of rows that are all at hand."""
-    older = [row for row in rows if window.before is None or row.sequence < window.before][window.skip :]
-    taken: list[Row] = []
-    size = 0
-    for row in older[: window.limit]:
-        size += len(row.data) + window.overhead_bytes
-        if taken and window.budget_bytes is not None and size > window.budget_bytes:
-            break
-        taken.append(row)
-    return Page(taken, more=len(taken) < len(older), total=len(rows))

@@ -1,0 +1,82 @@
+"""Queues at contended rows: who lost a race waits its turn. `unit_of_work` runs losers again through here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from stigmer.store.base import ConflictError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+
+TURN_S = 5.0
+"""How long a call waits for its turn at a contended row before it tries without."""
+
+
+class Turns:
+    """Queues, one for each contended key: losers wait their turn instead of racing again.
+
+    A turn is a courtesy that spares useless runs; what is written is decided by the store alone. Hence nobody waits
+    for it for longer than TURN_S: a call may hold one while it waits for another call that wants it.
+    """
+
+    def __init__(self) -> None:
+        self._locks: defaultdict[tuple[str, ...], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._interested: defaultdict[tuple[str, ...], int] = defaultdict(int)
+
+    def __repr__(self) -> str:
+        return f"<Turns for {len(self._locks)} keys>"
+
+    @asynccontextmanager
+    async def queue(self) -> AsyncGenerator[Callable[[tuple[str, ...]], Awaitable[None]]]:
+        """A place in the queues: call it with a key to wait for the turn there; it lasts until the next, or the end."""
+        held: list[tuple[str, ...]] = []
+
+        async def turn(key: tuple[str, ...]) -> None:
+            if key in held:
+                return
+            self._release(held)
+            if await self._acquire(key):
+                held.append(key)
+
+        try:
+            yield turn
+        finally:
+            self._release(held)
+
+    def yield_to_queues(self, keys: Iterable[tuple[str, ...]]) -> None:
+        """Let those go first who wait for one of the keys, where more than one does.
+
+        Raises:
+            ConflictError: they do.
+        """
+        if self._interested:
+            for key in keys:
+                if self._interested.get(key, 0) > 1:
+                    raise ConflictError(key)
+
+    async def _acquire(self, key: tuple[str, ...]) -> bool:
+        self._interested[key] += 1
+        try:
+            async with asyncio.timeout(TURN_S):
+                await self._locks[key].acquire()
+        except BaseException as error:
+            self._forget(key)
+            if isinstance(error, TimeoutError):
+                return False
+            raise
+        return True
+
+    def _release(self, held: list[tuple[str, ...]]) -> None:
+        for key in held:
+            self._locks[key].release()
+            self._forget(key)
+        held.clear()
+
+    def _forget(self, key: tuple[str, ...]) -> None:
+        self._interested[key] -= 1
+        if not self._interested[key]:
+            del self._interested[key], self._locks[key]

@@ -1,0 +1,98 @@
+"""Drives `grpcio_many.py`: many calls at once to a served process, each a moment before or after the others."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stigmer import codec, descriptors
+from stigmer.message_types import object_class
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from transport_wire import Addressed
+
+CLIENT = Path(__file__).with_name("grpcio_many.py")
+LINE_BYTES = 1 << 30
+
+
+def path_of(service: str, rpc: str) -> str:
+    """The path of a method, by the end of its service's name: `AgentCommandController`, `apply`."""
+    (path,) = (one for one in descriptors.methods() if one.endswith(f".{service}/{rpc}"))
+    return path
+
+
+@dataclass
+class Outcome:
+    """How a call ended: `replies` are messages, `ms` is how long it took at the client."""
+
+    code: str
+    message: str
+    ms: float
+    replies: list[Any]
+
+    @property
+    def reply(self) -> Any:
+        """The one reply of a call that must have succeeded."""
+        assert self.code == "OK", (self.code, self.message)
+        (reply,) = self.replies
+        return reply
+
+
+def call(service: str, rpc: str, request: Any, **how: Any) -> dict[str, Any]:
+    """A call to make: `at_ms`, `connection`, `timeout_s` and `limit_bytes` are as grpcio_many.py has them."""
+    return {"path": path_of(service, rpc), "body": base64.b64encode(codec.encode(request)).decode(), **how}
+
+
+class Client:
+    """A client process."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def all_of(self, calls: Sequence[dict[str, Any]]) -> list[Outcome]:
+        """The outcomes of calls that are made at once."""
+        self.start(calls)
+        return await self.outcomes(calls)
+
+    def start(self, calls: Sequence[dict[str, Any]]) -> None:
+        """Make calls; `outcomes` waits for their ends."""
+        streams = [{"stream": descriptors.methods()[one["path"]].server_streaming, **one} for one in calls]
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(streams).encode() + b"\n")
+
+    async def outcomes(self, calls: Sequence[dict[str, Any]]) -> list[Outcome]:
+        """The outcomes of the calls that were started."""
+        assert self._process.stdout is not None
+        line = await asyncio.wait_for(self._process.stdout.readline(), 100)
+        return [_outcome(made, one) for made, one in zip(calls, json.loads(line), strict=True)]
+
+    async def one(self, service: str, rpc: str, request: Any, **how: Any) -> Any:
+        """The reply of a call that must succeed."""
+        (outcome,) = await self.all_of([call(service, rpc, request, **how)])
+        return outcome.reply
+
+
+def _outcome(made: dict[str, Any], told: dict[str, Any]) -> Outcome:
+    reply: Any = object_class(descriptors.methods()[made["path"]].reply)
+    replies = [codec.decode(reply, base64.b64decode(one)) for one in told["replies"]]
+    return Outcome(told["code"], told["message"], told["ms"], replies)
+
+
+@asynccontextmanager
+async def client(server: Addressed) -> AsyncGenerator[Client]:
+    command, pipe = (sys.executable, str(CLIENT), str(server.address[1])), asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=LINE_BYTES)
+    try:
+        yield Client(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
