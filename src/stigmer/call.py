@@ -15,8 +15,6 @@ from stigmer import logs
 if TYPE_CHECKING:
     from contextvars import ContextVar
 
-    from google.protobuf.message import Message
-
     from stigmer.descriptors import KindMeta, Method
     from stigmer.store.transaction import Transaction
 
@@ -37,7 +35,6 @@ class Call:
         request_id: names the call in logs, and the calls that it makes downstream.
         caller: the actor that audit fields name.
         kind: the kind that the service is about; set by the interceptor of that name.
-        wire: the request as the C runtime parsed it, never changed; None where an interceptor may have changed it.
         transaction: the transaction of the current run; None outside of one.
         attempt: the number of the current run, from 1.
         drained: whether the server ended it because it stops.
@@ -53,7 +50,6 @@ class Call:
     request_id: str = ""
     caller: str = SYSTEM
     kind: KindMeta | None = None
-    wire: Message | None = None
     transaction: Transaction | None = None
     attempt: int = 1
     drained: bool = False

@@ -2,7 +2,8 @@
 
 A wire message is the C runtime's (upb), of the private pool in `descriptors`; handlers see betterproto2 objects. Bytes
 are read and written by the C runtime alone, which is strict about UTF-8, wire types and depth; betterproto2's own parse
-and bytes are used nowhere. `grpc_codec` plugs this into grpclib, the store keeps what `encode` gives.
+and bytes are used nowhere. `grpc_codec` plugs this into grpclib, the store keeps what `encode` gives. What only passes
+through is not converted at all: `lazily` gives an object that is filled in when somebody touches it.
 
 Two things do not survive a trip through an object: nanoseconds of a Timestamp below the microsecond, and unknown
 fields inside a Timestamp.
@@ -20,6 +21,7 @@ from google.protobuf.message import DecodeError, Message
 from stigmer import codec_faults, descriptors
 from stigmer.converters import Converter, Converters
 from stigmer.errors import InvalidArgument, ResourceExhausted, Violation
+from stigmer.lazy import later, untouched
 from stigmer.message_types import full_name_of
 from stigmer.wire_elements import has_more_elements, unknown_size
 
@@ -50,8 +52,8 @@ class Encoded(Generic[M]):
     data: bytes
 
     def decode(self) -> M:
-        """A new object with what the bytes hold; raises InvalidArgument where they are not such a message."""
-        return decode(self.type, self.data)
+        """A new object with what the bytes hold, filled in when it is touched."""
+        return lazily(self.type, self.data)
 
 
 def warm_up(full_names: Iterable[str]) -> None:
@@ -69,7 +71,7 @@ def to_wire(message: betterproto2.Message) -> Message:
             nested too deep.
         TypeError: not an object of a generated class.
     """
-    converter = _converter_of(type(message))
+    converter = _converter_of(message.__class__)
     wire = converter.wire_class()
     try:
         converter.write(wire, message)
@@ -91,6 +93,27 @@ def from_wire(wire: Message) -> betterproto2.Message:
         return converter.read(wire)
     except _REFUSALS as error:
         raise InvalidArgument(*codec_faults.wire_faults(wire) or [_unexplained(converter, error)]) from error
+
+
+def wire_of(message: betterproto2.Message) -> Message:
+    """The object on the wire, not to be changed: what it comes from, where nobody has touched it; else as `to_wire`."""
+    source = untouched(message)
+    return source if isinstance(source, Message) else to_wire(message)
+
+
+def check(wire: Message) -> None:
+    """Make sure that an object could hold what a caller sent; raises InvalidArgument as `from_wire`."""
+    faults = codec_faults.wire_faults(wire)
+    if faults:
+        raise InvalidArgument(*faults)
+
+
+def lazily(cls: type[M], source: Message | bytes) -> M:
+    """An object that is filled in when it is touched; the source must be valid, and never changes from now on."""
+    converter = _converter_of(cls)
+    if converter.lazy_class is cls:
+        return cast("M", from_wire(source if isinstance(source, Message) else parse(cls, source)))
+    return cast("M", later(converter.lazy_class, source))
 
 
 def parse(kind: type[betterproto2.Message] | str, data: bytes) -> Message:
@@ -126,7 +149,10 @@ def decode(cls: type[M], data: bytes) -> M:
 
 def encode(message: betterproto2.Message) -> bytes:
     """The object on the wire, the same bytes for equal objects; raises as `to_wire` does."""
-    return to_wire(message).SerializeToString(deterministic=True)
+    source = untouched(message)
+    if isinstance(source, bytes):
+        return source
+    return wire_of(message).SerializeToString(deterministic=True)
 
 
 def _refuse_excess(wire: Message, size: int) -> None:

@@ -7,6 +7,7 @@ this runs for messages that are all right.
 from __future__ import annotations
 
 import json
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
@@ -158,23 +159,40 @@ def _in_wire(wire: Message, path: str, depth: int) -> Iterator[Violation]:
     elif depth > MAX_RECURSION:
         yield Violation(path, _TOO_DEEP)
     else:
-        for field, value in wire.ListFields():
-            for where, inner in _messages(field, value, _join(path, field.name)):
+        for field in _fallible_fields(cast("Descriptor", wire.DESCRIPTOR)):
+            for where, inner in _messages(field, wire, _join(path, field.name)):
                 deeper = depth + 1 if is_recursive(cast("Descriptor", inner.DESCRIPTOR)) else depth
                 yield from _in_wire(inner, where, deeper)
 
 
-def _messages(field: FieldDescriptor, value: Any, path: str) -> Iterator[tuple[str, Message]]:  # noqa: ANN401 - by field
-    """The messages in a field's value, each with its path."""
-    if field.message_type is None:
+@cache
+def _fallible_fields(kind: Descriptor) -> tuple[FieldDescriptor, ...]:
+    """The fields in which there can be a message that no object holds: a time, or one that contains its own type."""
+    return tuple(field for field in kind.fields if any(map(_is_fallible, _value_types(field))))
+
+
+@cache
+def _is_fallible(kind: Descriptor) -> bool:
+    return kind.full_name in wire_values.WELL_KNOWN or is_recursive(kind) or bool(_fallible_fields(kind))
+
+
+def _value_types(field: FieldDescriptor) -> list[Descriptor]:
+    """The type of the messages in a field; none for scalars."""
+    kind = map_parts(field)[1].message_type if is_map(field) else field.message_type
+    return [kind] if kind is not None else []
+
+
+def _messages(field: FieldDescriptor, wire: Message, path: str) -> Iterator[tuple[str, Message]]:
+    """The messages in a field, each with its path."""
+    if not field.is_repeated:
+        if wire.HasField(field.name):
+            yield path, getattr(wire, field.name)
         return
+    value: Any = getattr(wire, field.name)
     if is_map(field):
-        if map_parts(field)[1].message_type is not None:
-            yield from ((f"{path}[{_key(key)}]", value[key]) for key in value)
-    elif field.is_repeated:
-        yield from ((f"{path}[{index}]", one) for index, one in enumerate(value))
+        yield from ((f"{path}[{_key(key)}]", value[key]) for key in value)
     else:
-        yield path, value
+        yield from ((f"{path}[{index}]", one) for index, one in enumerate(value))
 
 
 def _not_a(wanted: type, value: object, path: str) -> Violation:

@@ -125,13 +125,6 @@ def present(value: M | None) -> M:
     return value
 
 
-def shallow(message: M) -> M:
-    """A copy of a message that can be given other fields; submessages, unknown fields too, are shared."""
-    copied: M = object.__new__(type(message))
-    copied.__dict__.update(message.__dict__)
-    return copied
-
-
 def _values(value: Any) -> list[str]:  # noqa: ANN401 - a field of any kind's message
     """The values of a list, whatever they are; of any other field its value, where it is set."""
     if isinstance(value, list):

@@ -17,6 +17,7 @@ from opentelemetry import trace
 
 from stigmer import codec
 from stigmer.logs import get_logger
+from stigmer.message_types import object_class
 from stigmer.store.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ Reply: TypeAlias = "betterproto2.Message | codec.Encoded[Any]"
 
 
 def decoded(reply: Reply) -> betterproto2.Message:
-    """A reply as an object of its own; what is done to it shows nowhere else."""
-    encoded = reply if isinstance(reply, codec.Encoded) else codec.Encoded(type(reply), codec.encode(reply))
+    """A reply as an object of its own, filled in when it is touched; what is done to it shows nowhere else."""
+    encoded = reply if isinstance(reply, codec.Encoded) else codec.Encoded(reply.__class__, codec.encode(reply))
     return encoded.decode()
 
 
@@ -53,8 +54,8 @@ class Context:
         call: the call that runs.
         runtime: what steps work with.
         kind: the kind that the RPC is about.
-        request: the request; each run has a copy of its own.
-        wire: the request as the C runtime has it.
+        request: the request, filled in when it is touched; each run has a copy of its own.
+        wire: the request as the C runtime has it; not to be changed.
         tx: reads and staged writes of this run.
         pipelines: the handler's other pipelines, by RPC name.
         rules: what the running pipeline's steps would refuse for the request's sake alone.
@@ -244,14 +245,10 @@ class Endpoint:
             StigmerError: the call is refused.
             StoreError: the store failed.
         """
-        fresh = call.wire is not None
-        wire = call.wire if call.wire is not None else codec.to_wire(request)
+        wire = codec.wire_of(request)
 
         async def once(transaction: Transaction) -> Reply:
-            nonlocal fresh
-            copy = request if fresh else codec.from_wire(wire)
-            fresh = False
-            ctx = self._context(call, copy, wire, transaction)
+            ctx = self._context(call, wire, transaction)
             await self.pipeline.run(ctx)
             if ctx.reply is None:
                 raise TypeError(f"{self.pipeline.name} ended without a reply")
@@ -261,9 +258,9 @@ class Endpoint:
 
     def stream(self, call: Call, request: betterproto2.Message) -> AsyncGenerator[Reply, None]:
         """The replies of a streaming pipeline; it never joins a transaction."""
-        wire = call.wire if call.wire is not None else codec.to_wire(request)
-        ctx = self._context(call, request, wire, Transaction(self.runtime.store))
+        ctx = self._context(call, codec.wire_of(request), Transaction(self.runtime.store))
         return self.pipeline.stream(ctx)
 
-    def _context(self, call: Call, request: betterproto2.Message, wire: Message, transaction: Transaction) -> Context:
+    def _context(self, call: Call, wire: Message, transaction: Transaction) -> Context:
+        request = codec.lazily(object_class(call.method.request), wire)
         return Context(call, self.runtime, self.kind, request, wire, transaction, self.pipelines)

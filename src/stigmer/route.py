@@ -49,7 +49,6 @@ class Route:
         self.method = method
         self.request = object_class(method.request)
         self._unit_of_work = endpoint.runtime.unit_of_work
-        self._trusts_wire = not own
         self._strip = _stripper(method)
         reply = object_class(method.reply)
         unary = _answering(unary_chain(own, _unary_end(endpoint)), reply) if own else endpoint.unary
@@ -63,23 +62,23 @@ class Route:
 
     def _arriving(self, proceed: UnaryNext) -> UnaryNext:
         async def arrive(call: Call, source: Source) -> Reply:
-            return await proceed(call, self._request(call, await source()))
+            return await proceed(call, self._request(await source()))
 
         return arrive
 
     def _arriving_stream(self, proceed: StreamNext) -> StreamNext:
         async def arrive(call: Call, source: Source) -> AsyncGenerator[Reply, None]:
-            async with aclosing(proceed(call, self._request(call, await source()))) as replies:
+            async with aclosing(proceed(call, self._request(await source()))) as replies:
                 async for reply in replies:
                     yield reply
 
         return arrive
 
-    def _request(self, call: Call, wire: Message) -> betterproto2.Message:
+    def _request(self, wire: Message) -> betterproto2.Message:
         """The request as the host's interceptors and handlers see it, without what only the server may set."""
         self._strip(wire)
-        call.wire = wire if self._trusts_wire else None
-        return codec.from_wire(wire)
+        codec.check(wire)
+        return codec.lazily(self.request, wire)
 
 
 def unary_chain(interceptors: Sequence[Interceptor], end: UnaryNext) -> UnaryNext:
@@ -143,7 +142,7 @@ def _encoded(reply: Reply, kind: type[betterproto2.Message]) -> Reply:
     Raises:
         TypeError: a host's interceptor answers what is no reply of this RPC.
     """
-    if isinstance(reply, codec.Encoded) or type(reply) is not kind:
+    if isinstance(reply, codec.Encoded) or reply.__class__ is not kind:
         raise TypeError(f"an interceptor answers {type(reply).__name__} in place of {kind.__name__}")
     try:
         return codec.Encoded(kind, codec.encode(reply))

@@ -85,7 +85,7 @@ async def test_a_unary_call_is_made_once_however_often_its_reply_is_asked_for(wi
     path = "/ai.stigmer.agentic.session.v1.SessionCommandController/create"
     async with rig.loopback.request(path, Cardinality.UNARY_UNARY, sessions.Session, sessions.Session) as call:
         await call.send_message(samples.session(), end=True)
-        assert [type(reply) async for reply in call] == [sessions.Session]
+        assert [reply.__class__ async for reply in call] == [sessions.Session]
         assert await call.recv_message() is None
     assert len(seen.calls) == 1
 

@@ -15,7 +15,8 @@ from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata, Api
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadataVersion as Version
 from stigmer.handlers import HANDLERS
 from stigmer.ids import IdSource, is_well_formed
-from stigmer.kinds import Kind, key_value, present, shallow
+from stigmer.kinds import Kind, key_value, present
+from stigmer.lazy import shallow
 from stigmer.steps import audit
 
 PREFIXES = {

@@ -33,8 +33,8 @@ class Interceptor:
 
     A unary one is a coroutine around `proceed`; a streaming one an async generator around it, which must close it
     (`contextlib.aclosing`) and must not yield inside a cancel scope. Raise a `errors.StigmerError`, or a
-    `grpclib.GRPCError`, to refuse. Requests and replies are betterproto2 objects; those of health and reflection, which
-    are no services of stigmer's, are None.
+    `grpclib.GRPCError`, to refuse. Requests and replies are betterproto2 objects, filled in when they are touched;
+    those of health and reflection, which are no services of stigmer's, are None.
 
     Around a call that joins another one's transaction it is part of that transaction: it runs once in each run, and
     what it does over the loopback is committed or dropped with the rest. Around an outermost call it runs once, and a

@@ -12,7 +12,7 @@ from stigmer._gen.ai.stigmer.commons.apiresource import (
     ApiResourceMetadataVersion,
 )
 from stigmer.descriptors import kind_by_name
-from stigmer.kinds import shallow
+from stigmer.lazy import shallow
 
 if TYPE_CHECKING:
     from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from stigmer.errors import AlreadyExists, Violation
 from stigmer.ids import is_well_formed
-from stigmer.kinds import present, shallow
+from stigmer.kinds import present
+from stigmer.lazy import shallow
 from stigmer.steps import audit
 from stigmer.steps.validate_proto import refuse
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import AgentExecutionStatus, ExecutionPhase
 from stigmer.errors import FailedPrecondition
-from stigmer.kinds import present, shallow
+from stigmer.kinds import present
+from stigmer.lazy import shallow
 from stigmer.steps import audit
 
 if TYPE_CHECKING:

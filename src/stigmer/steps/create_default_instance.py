@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from stigmer._gen.ai.stigmer.agentic.agentinstance.v1 import AgentInstance, AgentInstanceSpec
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata
-from stigmer.kinds import present, shallow
+from stigmer.kinds import present
+from stigmer.lazy import shallow
 from stigmer.logs import get_logger
 from stigmer.steps import neighbours
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stigmer.errors import Code, StigmerError
-from stigmer.kinds import present, shallow
+from stigmer.kinds import present
+from stigmer.lazy import shallow
 from stigmer.steps import audit
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer.errors import InvalidArgument, NotFound, Violation
-from stigmer.kinds import shallow
+from stigmer.lazy import shallow
 from stigmer.steps import neighbours
 from stigmer.steps.validate_proto import refuse
 
