@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from contextvars import ContextVar
 
     from stigmer.descriptors import KindMeta, Method
+    from stigmer.store.base import Store
     from stigmer.store.transaction import Transaction
 
 SYSTEM = "system"
@@ -31,6 +32,7 @@ class Call:
         metadata: what the caller sent beside the request; ASCII values are str, `-bin` values bytes.
         deadline_s: when the caller gives up, on the clock of `time.monotonic`; None is never.
         peer: who calls, `host:port`, or `loopback`.
+        store: that of the control plane that serves it; nothing is inherited from a call of another plane.
         parent: the call inside which this one was made over the loopback; None for outermost calls.
         request_id: names the call in logs, and the calls that it makes downstream.
         caller: the actor that audit fields name.
@@ -46,6 +48,7 @@ class Call:
     metadata: MultiDict[str | bytes] = field(default_factory=MultiDict[str | bytes])
     deadline_s: float | None = None
     peer: str = "loopback"
+    store: Store | None = None
     parent: Call | None = None
     request_id: str = ""
     caller: str = SYSTEM
@@ -59,16 +62,19 @@ class Call:
     @classmethod
     def within(
         cls,
-        parent: Call | None,
+        around: Call | None,
+        store: Store,
         method: Method,
         metadata: MultiDict[str | bytes] | None = None,
         deadline_s: float | None = None,
     ) -> Call:
-        """A call made in this process, inside `parent`: it inherits request id, caller and deadline.
+        """A call made in this process, inside the call `around`: it inherits request id, caller and deadline.
 
-        The deadline only while the parent runs: it says nothing to a task that outlives it.
+        The deadline only while that one runs: it says nothing to a task that outlives it. Inside a call of another
+        control plane it is an outermost one.
         """
-        call = cls(method, MultiDict() if metadata is None else metadata, deadline_s, parent=parent)
+        parent = around if around is not None and around.store is store else None
+        call = cls(method, MultiDict() if metadata is None else metadata, deadline_s, store=store, parent=parent)
         if parent is not None:
             call.request_id, call.caller = parent.request_id, parent.caller
             limits = (deadline_s, None if parent.ended else parent.deadline_s)

@@ -22,6 +22,7 @@ from stigmer.descriptors import Method
 from stigmer.errors import DeadlineExceeded, InvalidArgument, StigmerError, Unimplemented
 from stigmer.interceptors import Interceptor, built_in
 from stigmer.interceptors.deadline import until
+from stigmer.interceptors.error_mapping import mapped
 from stigmer.pipeline import decoded
 from stigmer.route import Route, unary_chain
 from stigmer.transport.calls import Calls
@@ -57,6 +58,7 @@ class Edge:
         self._outer = built_in(ids)
         self._own = tuple(interceptors)
         self._services = tuple(services)
+        self._store = self._services[0].store
         self._routes = {
             path: Route(service.endpoints[path], method, self._outer, self._own)
             for service in self._services
@@ -85,9 +87,9 @@ class Edge:
         serve = self._serve_stream if route.method.server_streaming else self._serve_unary
 
         async def func(stream: Stream[Any, Any]) -> None:
-            call = _call_of(stream, route.method)
+            call = self._call(stream, route.method)
             CURRENT.set(call)  # the task is the call's own
-            with _as_status(), self.calls.run(call):
+            with _as_status(call), self.calls.run(call):
                 await serve(stream, route, call)
 
         return Handler(*shape._replace(func=_with_encodings(func)))
@@ -98,7 +100,7 @@ class Edge:
         method = Method(path, service, name, "", "", streaming, None, None, is_public=False, skip_authorization=True)
 
         async def func(stream: Stream[Any, Any]) -> None:
-            call = _call_of(stream, method)
+            call = self._call(stream, method)
             CURRENT.set(call)
 
             async def end(_call: Call, _request: object) -> Any:  # noqa: ANN401 - there is no reply to pass on
@@ -107,10 +109,15 @@ class Edge:
                 await shape.func(stream)
 
             chain = unary_chain(self._outer, unary_chain(self._own, end))
-            with _as_status(), self.calls.run(call):
+            with _as_status(call), self.calls.run(call):
                 await chain(call, None)
 
         return Handler(*shape._replace(func=_with_encodings(func)))
+
+    def _call(self, stream: Stream[Any, Any], method: Method) -> Call:
+        deadline = deadline_of(stream)
+        deadline_s = time.monotonic() + deadline.time_remaining() if deadline is not None else None
+        return Call(method, stream.metadata or MultiDict(), deadline_s, printed(stream.peer.addr()), self._store)
 
     async def _serve_unary(self, stream: Stream[Any, Any], route: Route, call: Call) -> None:
         async def request() -> Message:
@@ -141,10 +148,9 @@ class Edge:
         Raises:
             GRPCError: as over the network.
         """
-        with _as_status():
-            route, call = self._local(path, request, metadata, deadline_s)
-            with working_on(call):
-                return decoded(await route.inside(call, partial(_converted, request)))
+        route, call = self._local(path, request, metadata, deadline_s)
+        with _as_status(call), working_on(call):
+            return decoded(await route.inside(call, partial(_converted, request)))
 
     async def stream(
         self, path: str, request: betterproto2.Message, metadata: MultiDict[str | bytes], deadline_s: float | None
@@ -154,8 +160,8 @@ class Edge:
         Raises:
             GRPCError: as over the network.
         """
-        with _as_status():
-            route, call = self._local(path, request, metadata, deadline_s)
+        route, call = self._local(path, request, metadata, deadline_s)
+        with _as_status(call):
             async with aclosing(route.stream(call, partial(_converted, request))) as replies:
                 while True:
                     with working_on(call):  # not across the yield: the reader has the context then
@@ -169,10 +175,10 @@ class Edge:
     ) -> tuple[Route, Call]:
         route = self._routes.get(path)
         if route is None:
-            raise Unimplemented(f"unknown method {path}")
+            raise _status(Unimplemented(f"unknown method {path}"))
         if not isinstance(request, route.request):
             raise TypeError(f"{path} wants {route.request.__qualname__}, not {type(request).__qualname__}")
-        return route, Call.within(CURRENT.get(), route.method, metadata, deadline_s)
+        return route, Call.within(CURRENT.get(), self._store, route.method, metadata, deadline_s)
 
 
 class EdgeCodec(CodecBase):
@@ -215,12 +221,6 @@ class _Mapped:
         return self._mapping
 
 
-def _call_of(stream: Stream[Any, Any], method: Method) -> Call:
-    deadline = deadline_of(stream)
-    deadline_s = time.monotonic() + deadline.time_remaining() if deadline is not None else None
-    return Call(method, stream.metadata or MultiDict(), deadline_s, printed(stream.peer.addr()))
-
-
 async def _converted(request: betterproto2.Message) -> Message:
     """A wire message of its own, so that the caller's is never touched."""
     return codec.to_wire(request)
@@ -238,14 +238,23 @@ async def _pump(stream: Stream[Any, Any], work: AsyncGenerator[Reply, None], cal
 
 
 class _as_status:  # noqa: N801 - a context manager, used like a function
-    """Raise a failure as the gRPC status that it is."""
+    """Raise a failure as the gRPC status that it is; also one of the interceptors themselves, unforeseen."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, StigmerError):
-            raise GRPCError(Status(int(error.code)), error.message, list(error.details) or None) from error
+            raise _status(error) from error
+        if isinstance(error, Exception):
+            raise _status(mapped(error, self._call)) from error
+
+
+def _status(error: StigmerError) -> GRPCError:
+    return GRPCError(Status(int(error.code)), error.message, list(error.details) or None)
 
 
 def _with_encodings(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from stigmer.kinds import Kind
     from stigmer.pipeline import Step
     from stigmer.runtime import Runtime
+    from stigmer.store.base import Store
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,11 @@ class Service:
     endpoints: Mapping[str, Endpoint]
     methods: Mapping[str, Method]
 
+    @property
+    def store(self) -> Store:
+        """Where its resources are."""
+        return next(iter(self.endpoints.values())).runtime.store
+
 
 def _service(base: type[Any], kind: Kind, pipelines: Mapping[str, Pipeline], runtime: Runtime) -> Service:
     paths = list(base().__mapping__())
@@ -89,12 +95,13 @@ def _member(method: Method, endpoint: Endpoint) -> Callable[..., Awaitable[Any] 
     """A method of the generated service: the pipeline alone, with no interceptors."""
 
     async def unary(_self: object, message: betterproto2.Message) -> betterproto2.Message:
-        call = Call.within(CURRENT.get(), method)
+        call = Call.within(CURRENT.get(), endpoint.runtime.store, method)
         with working_on(call):
             return decoded(await endpoint.unary(call, message))
 
     async def stream(_self: object, message: betterproto2.Message) -> AsyncIterator[betterproto2.Message]:
-        async with aclosing(endpoint.stream(Call.within(CURRENT.get(), method), message)) as replies:
+        call = Call.within(CURRENT.get(), endpoint.runtime.store, method)
+        async with aclosing(endpoint.stream(call, message)) as replies:
             async for reply in replies:
                 yield decoded(reply)
 

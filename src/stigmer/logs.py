@@ -15,6 +15,8 @@ import json
 import logging
 import os
 import sys
+import time
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, cast
 
@@ -39,6 +41,9 @@ _OF_HEADERS = (
     "opentelemetry.trace.span",
 )
 """Loggers that warn of what a caller's headers hold; any caller could fill the log with it."""
+
+COMPLAINT_S = 60.0
+"""How long a failure of a host's log handler goes unmentioned after one that was told of."""
 
 _USER_FRAME = 3  # from logging.Logger.log past _emit and the method to the line that logs
 
@@ -80,8 +85,23 @@ def _to_stdlib(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> t
     return (Event(event_dict),), {"exc_info": exc_info, "stack_info": stack_info}
 
 
+class Seldom:
+    """For what could be said at each call: says when it is time to say it again."""
+
+    def __init__(self, pause_s: float) -> None:
+        self._pause_s, self._next_s = pause_s, 0.0
+
+    def now(self) -> bool:
+        """Whether `pause_s` are over since this was last true."""
+        now_s = time.monotonic()
+        if now_s < self._next_s:
+            return False
+        self._next_s = now_s + self._pause_s
+        return True
+
+
 class Logger(structlog.BoundLoggerBase):
-    """A bound logger that does nothing, at the price of one check, below its level.
+    """A bound logger that does nothing, at the price of one check, below its level, and never raises.
 
     The level is asked at each call, so a logger made at import follows a later `configure` or a host's `setLevel`.
     """
@@ -119,9 +139,20 @@ class Logger(structlog.BoundLoggerBase):
     def _emit(self, level: int, event: str, fields: dict[str, Any]) -> None:
         try:
             args, kwargs = self._process_event(logging.getLevelName(level).lower(), event, fields)
-        except structlog.DropEvent:
-            return
-        self._logger.log(level, *args, stacklevel=_USER_FRAME, **kwargs)
+            self._logger.log(level, *args, stacklevel=_USER_FRAME, **kwargs)
+        except Exception as error:  # noqa: BLE001  # a host's handler, or a value's repr, must not fail the call that logs
+            _complain(error)
+
+
+_seldom = Seldom(COMPLAINT_S)
+
+
+def _complain(error: Exception) -> None:
+    """Say on stderr, the one way that is left, that logging fails."""
+    if logging.lastResort is not None and _seldom.now():
+        text = f"stigmer: a log line was lost: {type(error).__name__}"
+        with suppress(Exception):
+            logging.lastResort.handle(logging.makeLogRecord({"levelno": logging.WARNING, "msg": text}))
 
 
 _PROCESSORS = (merge_contextvars, _of_the_call, mask_messages, _to_stdlib)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from opentelemetry import trace
 
-from stigmer import codec
+from stigmer import codec, spans
 from stigmer.logs import get_logger
 from stigmer.message_types import object_class
 from stigmer.store.transaction import Transaction
@@ -142,15 +142,15 @@ class Pipeline:
         Raises:
             StigmerError: a step refuses the call.
         """
-        span = tracer.start_span(self.name)
+        span = spans.started(tracer, self.name)
         if span is trace.INVALID_SPAN and not log.tells_debug:
             ctx.rules = self.rules
             for step in self.steps:  # nobody looks: neither spans nor durations are made
                 await step(ctx)
             return
-        span.set_attributes(_attributes(ctx))
-        with trace.use_span(span, end_on_exit=True), _watched("Pipeline done", self.name, ctx, span):
-            await self._run_steps(ctx, traced=span.is_recording())
+        spans.describe(span, _attributes(ctx))
+        with spans.current(span, whole=True), _watched("Pipeline done", self.name, ctx, span):
+            await self._run_steps(ctx, traced=spans.is_recording(span))
 
     async def _run_steps(self, ctx: Context, *, traced: bool) -> None:
         ctx.rules = self.rules
@@ -162,8 +162,8 @@ class Pipeline:
         if self.last is None:
             raise TypeError(f"{self.name} does not end in a StreamStep")
         with _spanning("Pipeline done", self.name, ctx) as span:
-            with trace.use_span(span):
-                await self._run_steps(ctx, traced=span.is_recording())
+            with spans.current(span):
+                await self._run_steps(ctx, traced=spans.is_recording(span))
             with _spanning("Step done", step_name(self.last), ctx, span):
                 async with aclosing(self.last.stream(ctx)) as replies:
                     async for reply in replies:
@@ -181,10 +181,8 @@ async def _run_step(step: Step, ctx: Context, *, traced: bool) -> None:
         with _watched("Step done", name, ctx, trace.INVALID_SPAN):
             await step(ctx)
         return
-    with (
-        tracer.start_as_current_span(name, attributes=_attributes(ctx)) as span,
-        _watched("Step done", name, ctx, span),
-    ):
+    span = spans.started(tracer, name, attributes=_attributes(ctx))
+    with spans.current(span, whole=True), _watched("Step done", name, ctx, span):
         await step(ctx)
 
 
@@ -192,11 +190,12 @@ async def _run_step(step: Step, ctx: Context, *, traced: bool) -> None:
 def _spanning(event: str, name: str, ctx: Context, parent: Span | None = None) -> Generator[Span]:
     """A span that is not made current: a generator that yields within has its reader's context then."""
     within = trace.set_span_in_context(parent) if parent is not None else None
-    span = tracer.start_span(name, within, attributes=_attributes(ctx))
-    with contextlib.ExitStack() as stack:
-        stack.callback(span.end)
-        stack.enter_context(_watched(event, name, ctx, span))
-        yield span
+    span = spans.started(tracer, name, within, attributes=_attributes(ctx))
+    try:
+        with _watched(event, name, ctx, span):
+            yield span
+    finally:
+        spans.end(span)
 
 
 @contextlib.contextmanager
@@ -210,7 +209,7 @@ def _watched(event: str, name: str, ctx: Context, span: Span) -> Generator[None]
         outcome = type(error).__name__
         raise
     finally:
-        span.set_attribute("stigmer.outcome", outcome)
+        spans.describe(span, {"stigmer.outcome": outcome})
         log.debug(
             event,
             name=name,

@@ -64,7 +64,7 @@ class UnitOfWork:
             call.ended = True
 
     async def _joining_or_not(self, call: Call, once: Callable[[Transaction], Awaitable[T]]) -> T:
-        while (around := _running_around(call, self._store)) is not None:
+        while (around := _running_around(call)) is not None:
             try:
                 return await self._joined(call, *around, once)
             except SealedError:
@@ -80,7 +80,7 @@ class UnitOfWork:
             call: its parent says what it joins.
             whole: the call; run again where another call of the same transaction was faster.
         """
-        while (around := _running_around(call, self._store)) is not None:
+        while (around := _running_around(call)) is not None:
             try:
                 return await self._joined(call, *around, lambda _: whole())
             except SealedError:
@@ -181,15 +181,12 @@ class UnitOfWork:
         return task
 
 
-def _running_around(call: Call, store: Store) -> tuple[Call, Transaction] | None:
-    """The innermost call, this one or one around it, whose run on the store goes on, with its transaction.
-
-    Streams have none, and that of another store is none that a write here could join.
-    """
+def _running_around(call: Call) -> tuple[Call, Transaction] | None:
+    """The innermost call, this one or one around it, whose run goes on, with its transaction; streams have none."""
     outer: Call | None = call
     while outer is not None and not outer.method.server_streaming:
         transaction = outer.transaction
-        if transaction is not None and not transaction.sealed and transaction.is_on(store):
+        if transaction is not None and not transaction.sealed:
             return outer, transaction
         outer = outer.parent
     return None

@@ -14,6 +14,7 @@ from stigmer.errors import Code, DeadlineExceeded, Relayed, Unavailable
 from stigmer.interceptors.error_mapping import relayed
 from stigmer.interceptors.request_id import KEY
 from stigmer.loopback import LoopbackChannel
+from stigmer.spans import swallowing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -60,7 +61,8 @@ def _inherited() -> dict[str, Any]:
     """The stub's arguments that a call takes over from the call inside which it is made."""
     call = CURRENT.get()
     metadata: dict[str, str] = {}
-    propagate.inject(metadata)
+    with swallowing():
+        propagate.inject(metadata)
     if call is None:
         return {"metadata": metadata, "timeout": None}
     if call.request_id:

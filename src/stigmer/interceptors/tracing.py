@@ -7,14 +7,14 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context, propagate, trace
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import SpanKind
 
+from stigmer import spans
 from stigmer.errors import Code, StigmerError
 from stigmer.interceptors.base import Interceptor, StreamNext, UnaryNext, cut_short
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-    from contextlib import AbstractContextManager
 
     from opentelemetry.context import Context
     from opentelemetry.propagators.textmap import TextMapPropagator
@@ -38,7 +38,7 @@ class Tracing(Interceptor):
         if span is trace.INVALID_SPAN:
             return await proceed(call, request)
         code = None
-        with _current(span):
+        with spans.current(span):
             try:
                 reply = await proceed(call, request)
                 code = Code.OK
@@ -53,7 +53,7 @@ class Tracing(Interceptor):
     async def stream(self, call: Call, request: Any, proceed: StreamNext) -> AsyncGenerator[Reply, None]:  # noqa: ANN401 - as above
         """Trace the call; the span is current while a reply is made, not while the reader has it."""
         span = _started(call)
-        scope = nullcontext if span is trace.INVALID_SPAN else partial(_current, span)
+        scope = nullcontext if span is trace.INVALID_SPAN else partial(spans.current, span)
         code = None
         try:
             async with aclosing(proceed(call, request)) as replies:
@@ -72,20 +72,17 @@ class Tracing(Interceptor):
 
 
 def _started(call: Call) -> Span:
-    return tracer.start_span(call.method.path[1:], context=_remote(call), kind=_span_kind(call))
-
-
-def _current(span: Span) -> AbstractContextManager[object]:
-    return trace.use_span(span, record_exception=False, set_status_on_exception=False)
+    return spans.started(tracer, call.method.path[1:], _remote(call), _span_kind(call))
 
 
 def _remote(call: Call) -> Context | None:
     """The trace that the caller sent; None is the current one."""
-    propagator = propagate.get_global_textmap()
-    if call.parent is not None or _headers(propagator).isdisjoint(call.metadata):
-        return None
-    carrier = {key: value for key, value in call.metadata.items() if isinstance(value, str)}
-    return propagator.extract(carrier, context.get_current())
+    with spans.swallowing():
+        propagator = propagate.get_global_textmap()
+        if call.parent is None and not _headers(propagator).isdisjoint(call.metadata):
+            carrier = {key: value for key, value in call.metadata.items() if isinstance(value, str)}
+            return propagator.extract(carrier, context.get_current())
+    return None
 
 
 @lru_cache(maxsize=1)
@@ -99,16 +96,17 @@ def _span_kind(call: Call) -> SpanKind:
 
 
 def _end(span: Span, call: Call, code: Code | None) -> None:
-    if span.is_recording():
+    if spans.is_recording(span):
         _describe(span, call, cut_short(call) if code is None else code)
-    span.end()
+    spans.end(span)
 
 
 def _describe(span: Span, call: Call, code: Code) -> None:
-    span.set_attribute("rpc.system", "grpc")
-    span.set_attribute("rpc.service", call.method.service)
-    span.set_attribute("rpc.method", call.method.name)
-    span.set_attribute("rpc.grpc.status_code", int(code))
-    span.set_attribute("stigmer.request_id", call.request_id)
-    if code is not Code.OK:
-        span.set_status(Status(StatusCode.ERROR, code.name))
+    attributes: dict[str, str | int] = {
+        "rpc.system": "grpc",
+        "rpc.service": call.method.service,
+        "rpc.method": call.method.name,
+        "rpc.grpc.status_code": int(code),
+        "stigmer.request_id": call.request_id,
+    }
+    spans.describe(span, attributes, "" if code is Code.OK else code.name)

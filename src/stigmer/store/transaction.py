@@ -68,10 +68,6 @@ class Transaction:
         nested = "nested, " if self._parent is not None else ""
         return f"<Transaction {nested}{state}, {sum(len(layer.puts) for layer in self._layers)} rows staged>"
 
-    def is_on(self, store: Store) -> bool:
-        """Whether its writes go to that store; another one's transaction cannot take them in."""
-        return self._store is store
-
     async def get(self, kind: str, id_: str) -> Row | None:
         """The row with that id."""
         known, row = self._staged((kind, id_))

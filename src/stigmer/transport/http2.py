@@ -44,8 +44,12 @@ class CallerGone(errors.Cancelled, StreamClosedError):
 
 
 def deadline_of(stream: ServerStream[Any, Any]) -> Deadline | None:
-    """The call's deadline, from `grpc-timeout`; None where the caller set none. grpclib itself never sees it."""
-    return cast("Stream", stream._stream).deadline  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public way from the call to its stream
+    """The call's deadline, from `grpc-timeout`; None where the caller set none.
+
+    grpclib itself never sees it here; a server of grpclib's own does, and ends the call by a clock of its own as well.
+    """
+    ours = stream._stream  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public way from the call to its stream
+    return ours.deadline if isinstance(ours, Stream) else stream.deadline
 
 
 class Stream(protocol.Stream):
