@@ -9,8 +9,11 @@ import pytest
 from store_rows import bare, cascading, changed, child, created, creating, ids, removing, row, together, updating
 
 from stigmer.store.base import Query, StoreUnavailableError, Window
+from stigmer.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from store_rows import Opener
 
     from stigmer.store.base import Store
@@ -144,3 +147,16 @@ async def test_a_close_that_is_cancelled_still_closes(opener: Opener) -> None:
             await store.__aexit__(None, None, None)  # type: ignore[attr-defined]  # it is one
         async with opener() as again:
             assert acknowledged <= set(await ids(again))
+
+
+async def test_a_secret_is_the_same_for_the_stores_life_and_another_in_each_store(
+    opener: Opener, tmp_path: Path
+) -> None:
+    async with opener() as store:
+        first, other = store.secret("a name"), store.secret("another name")
+    async with opener() as store:
+        assert store.secret("a name") == first
+    async with SqliteStore(tmp_path / "another") as store:
+        assert store.secret("a name") != first
+    assert len(first) == len(other) == 32
+    assert first != other

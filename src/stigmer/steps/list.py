@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from stigmer import codec, descriptors
 from stigmer.codec import Encoded
 from stigmer.errors import Violation
 from stigmer.kinds import key_value
 from stigmer.message_types import full_name_of
+from stigmer.steps import page_token
 from stigmer.steps.validate_proto import refuse
 from stigmer.store.base import Query, Through, Window
 from stigmer.wire_values import varint
@@ -32,12 +30,16 @@ HEAD_BYTES = 64
 ENTRY_BYTES = 8
 """A row takes no more in a reply beside its data: a tag and a length."""
 
-_CURSOR = struct.Struct(">Q8s")
 _NO_TOKEN = "is not a token that this method gave for these filters: start again without one"  # noqa: S105 - a text
 
 
 class Filter(Protocol):
     """What a request's field asks for."""
+
+    @property
+    def field(self) -> str:
+        """The request's field."""
+        ...
 
     def narrow(self, query: Query, request: Any, /) -> Query:  # noqa: ANN401 - each list has a request type
         """The query with this filter's condition, where the request sets the field."""
@@ -66,7 +68,7 @@ class HasAll:
 
     def narrow(self, query: Query, request: Any) -> Query:  # noqa: ANN401 - each list has a request type
         """Add a condition for each value."""
-        wanted = tuple((self.path, value) for value in sorted(set(getattr(request, self.field))))
+        wanted = tuple((self.path, value) for value in _values(getattr(request, self.field)))
         return Query(query.kind, (*query.keys, *wanted), query.through)
 
 
@@ -100,7 +102,7 @@ class List:
     def violations(self, ctx: Context) -> list[Violation]:
         """A token that this method did not give for these filters."""
         token = getattr(ctx.request, "page_token", "")
-        if not token or _position(token, _digest(ctx.call.method.path, self._query(ctx))) is not None:
+        if not token or page_token.position(token, self._scope(ctx), _key(ctx)) is not None:
             return []
         return [Violation("page_token", _NO_TOKEN)]
 
@@ -116,13 +118,16 @@ class List:
             query = one.narrow(query, ctx.request)
         return query
 
+    def _scope(self, ctx: Context) -> bytes:
+        asked = ((one.field, _values(getattr(ctx.request, one.field))) for one in self._filters)
+        return page_token.scope(ctx.call.method.path, asked)
+
     async def _by_token(self, ctx: Context, query: Query) -> Encoded[Any]:
-        size = _size(ctx.request.page_size)
-        bound_to = _digest(ctx.call.method.path, query)
-        before = _position(ctx.request.page_token, bound_to)
+        size, scope = _size(ctx.request.page_size), self._scope(ctx)
+        before = page_token.position(ctx.request.page_token, scope, _key(ctx))
         budget = MAX_PAGE_BYTES - HEAD_BYTES
         page = await ctx.tx.page(query, Window(size, before, budget_bytes=budget, overhead_bytes=ENTRY_BYTES))
-        token = _token(page.rows[-1].sequence, bound_to) if page.more else ""
+        token = page_token.token(page.rows[-1].sequence, scope, _key(ctx)) if page.more else ""
         head: Any = self._reply()
         head.total_pages, head.next_page_token = -(-page.total // size), token
         return self._encoded(page, head)
@@ -158,23 +163,12 @@ def _size(wanted: int) -> int:
     return min(wanted, MAX_SIZE) or DEFAULT_SIZE
 
 
-def _digest(method: str, query: Query) -> bytes:
-    return hashlib.blake2b(f"{method} {query!r}".encode(), digest_size=16).digest()
+def _key(ctx: Context) -> bytes:
+    return ctx.runtime.store.secret(page_token.SECRET)
 
 
-def _token(sequence: int, bound_to: bytes) -> str:
-    """Opaque: the position, and a check that it is for this method and these filters."""
-    return base64.urlsafe_b64encode(_CURSOR.pack(sequence, _check(sequence, bound_to))).decode()
-
-
-def _position(token: str, bound_to: bytes) -> int | None:
-    """Where a page begins; None for no token, and for one that was not given for this method and these filters."""
-    try:
-        sequence, check = _CURSOR.unpack(base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True))
-    except (ValueError, struct.error):
-        return None
-    return int(sequence) if check == _check(sequence, bound_to) else None
-
-
-def _check(sequence: int, bound_to: bytes) -> bytes:
-    return hashlib.blake2b(struct.pack(">Q", sequence), key=bound_to, digest_size=8).digest()
+def _values(wanted: Any) -> list[str]:  # noqa: ANN401 - a field of any list's request
+    """What a filter's field asks for, in an order of its own; empty where it is not set."""
+    if isinstance(wanted, list):
+        return sorted(set(cast("list[str]", wanted)))
+    return [key_value(wanted)] if wanted else []

@@ -217,6 +217,13 @@ class Store(Protocol):
         """
         ...
 
+    def secret(self, name: str) -> bytes:
+        """32 bytes that belong to the name in this database alone: random, the same for its whole life, told nobody.
+
+        Only while the store is open.
+        """
+        ...
+
     async def get(self, kind: str, id_: str) -> Row | None:
         """The row with that id."""
         ...

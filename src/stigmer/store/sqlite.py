@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import sqlite3
 from contextlib import AsyncExitStack
@@ -100,6 +101,7 @@ class SqliteStore:
         try:
             await stack.enter_async_context(self._writes)
             writer.revision = await self._writes.connection.run(_prepared)
+            self._root_key = await self._writes.connection.run(_root_key)
             for lane in (self._points, self._pages):
                 await stack.enter_async_context(lane)
                 await lane.connection.run(_reader)
@@ -113,6 +115,10 @@ class SqliteStore:
         for outcome in outcomes:
             if not isinstance(outcome, Exception):
                 self._feed.publish(outcome)
+
+    def secret(self, name: str) -> bytes:
+        """32 bytes of this database's own for the name."""
+        return hashlib.blake2b(name.encode(), key=self._root_key, digest_size=32).digest()
 
     async def get(self, kind: str, id_: str) -> Row | None:
         """The row with that id."""
@@ -244,6 +250,10 @@ def _prepared(connection: sqlite3.Connection) -> int:
     migrate(connection)
     found = connection.execute(sql.PROBE).fetchone()
     return int(found[0]) if found is not None else 0
+
+
+def _root_key(connection: sqlite3.Connection) -> bytes:
+    return bytes(connection.execute(sql.ROOT_KEY).fetchone()[0])
 
 
 def _reader(connection: sqlite3.Connection) -> None:

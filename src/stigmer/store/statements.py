@@ -26,6 +26,8 @@ BY_SLUG_ANYWHERE = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND slug = ?
 BY_SEQUENCE = f"SELECT {COLUMNS} FROM resources WHERE sequence = ?"  # noqa: S608 - of constants
 PROBE = "SELECT value FROM counters WHERE name = ''"
 
+ROOT_KEY = "SELECT value FROM secrets WHERE name = 'root'"
+
 HEAD = "SELECT sequence, revision FROM resources WHERE kind = ? AND id = ?"
 INSERT = "INSERT INTO resources (kind, id, namespace, slug, created_by, revision, data) VALUES (?, ?, ?, ?, ?, ?, ?)"
 UPDATE = "UPDATE resources SET data = ?, revision = ? WHERE sequence = ?"
