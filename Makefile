@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help demo test check serve gen bench long format clean
+.PHONY: help demo test check serve gen bench abuse long format clean
 
 help: ## Show what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -41,6 +41,9 @@ gen: $(READY) ## Regenerate src/stigmer/_gen from protos/
 
 bench: $(READY) ## Measure, and write benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks
+
+abuse: $(READY) ## Attack a server for ten minutes, and write benchmarks/ABUSE.md
+	@$(BIN)/python -m benchmarks.abuse
 
 long: $(READY) ## The tests that take minutes: a hundred kills, a large model check
 	@$(BIN)/python -m pytest -m long -o addopts="" --timeout=1800

@@ -65,7 +65,7 @@ def text(rows: Mapping[str, Row], aims: list[Aim], profiles: list[Profile], run:
     parts = [
         "# Benchmarks\n",
         f"`{run.command}`, {now}, {run.took_s:.0f} s: {run.size.rounds} rounds of {run.size.seconds:g} s a figure.\n",
-        f"{_machine()} Load average just before: {run.load:.1f}.\n",
+        f"{machine()} Load average just before: {run.load:.1f}.\n",
         "## Aims\n",
         *_aims(aims),
         "\n## Reading\n",
@@ -80,7 +80,8 @@ def text(rows: Mapping[str, Row], aims: list[Aim], profiles: list[Profile], run:
     return "\n".join(parts) + "\n"
 
 
-def _machine() -> str:
+def machine() -> str:
+    """What was measured on, and with which versions."""
     versions = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
     return (
         f"Machine: {_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()};"
