@@ -98,7 +98,9 @@ def from_wire(wire: Message) -> betterproto2.Message:
 def wire_of(message: betterproto2.Message) -> Message:
     """The object on the wire, not to be changed: what it comes from, where nobody has touched it; else as `to_wire`."""
     source = untouched(message)
-    return source if isinstance(source, Message) else to_wire(message)
+    if isinstance(source, bytes):
+        return parse(message.__class__, source)
+    return source if source is not None else to_wire(message)
 
 
 def check(wire: Message) -> None:
@@ -152,7 +154,12 @@ def encode(message: betterproto2.Message) -> bytes:
     source = untouched(message)
     if isinstance(source, bytes):
         return source
-    return wire_of(message).SerializeToString(deterministic=True)
+    return serialized(wire_of(message))
+
+
+def serialized(wire: Message) -> bytes:
+    """The message on the wire, the same bytes for equal messages."""
+    return wire.SerializeToString(deterministic=True)
 
 
 def _refuse_excess(wire: Message, size: int) -> None:

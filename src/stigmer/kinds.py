@@ -16,6 +16,7 @@ from stigmer.store.base import ABSENT, Dependent, Row
 
 if TYPE_CHECKING:
     import betterproto2
+    from google.protobuf.message import Message
 
     from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceAudit, ApiResourceMetadata
     from stigmer.descriptors import KindMeta
@@ -88,27 +89,32 @@ class Kind:
 
     def row_of(self, resource: Resource, *, based_on: Row | None = None, created_by: str = "") -> Row:
         """The row that keeps a resource; `based_on` is the row that it replaces."""
-        metadata = present(resource.metadata)
+        wire: Any = codec.wire_of(cast("betterproto2.Message", resource))
+        metadata = wire.metadata
         return Row(
             kind=self.name,
             id=metadata.id,
             namespace=self.namespace_of(metadata.org),
             slug=metadata.slug if self.slug_unique else None,
-            data=codec.encode(cast("betterproto2.Message", resource)),
-            keys=tuple(self._keys(resource)),
+            data=codec.serialized(wire),
+            keys=tuple(self._keys(wire)),
             created_by=based_on.created_by if based_on is not None else created_by,
             revision=based_on.revision if based_on is not None else ABSENT,
             sequence=based_on.sequence if based_on is not None else 0,
         )
 
     def resource_of(self, row: Row) -> Resource:
-        """The resource that a row keeps; each call gives a new one."""
-        return cast("Resource", codec.decode(self.message, row.data))
+        """The resource that a row keeps, filled in when it is touched; each call gives a new one."""
+        return cast("Resource", codec.lazily(self.message, row.data))
 
-    def _keys(self, resource: Resource) -> dict[tuple[str, str], None]:
+    def wire_of(self, row: Row) -> Any:  # noqa: ANN401 - each kind has a message of its own
+        """The resource that a row keeps, as the C runtime has it: for who needs little of it. Each call parses anew."""
+        return codec.parse(self.message, row.data)
+
+    def _keys(self, wire: Message) -> dict[tuple[str, str], None]:
         keys: dict[tuple[str, str], None] = {}
         for path, get in self._getters:
-            for value in _values(get(resource)):
+            for value in _values(get(wire)):
                 keys[path, value] = None
         return keys
 
@@ -127,6 +133,6 @@ def present(value: M | None) -> M:
 
 def _values(value: Any) -> list[str]:  # noqa: ANN401 - a field of any kind's message
     """The values of a list, whatever they are; of any other field its value, where it is set."""
-    if isinstance(value, list):
-        return [key_value(one) for one in cast("list[str | int]", value)]
-    return [key_value(value)] if value else []
+    if isinstance(value, str | int):
+        return [key_value(value)] if value else []
+    return [key_value(one) for one in value]

@@ -11,7 +11,12 @@ from conformance import is_id
 
 from stigmer import codec
 from stigmer._gen.ai.stigmer.agentic.agentinstance.v1 import AgentInstance
-from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata, ApiResourceOwnerScope
+from stigmer._gen.ai.stigmer.commons.apiresource import (
+    ApiResourceAuditActor,
+    ApiResourceAuditInfo,
+    ApiResourceMetadata,
+    ApiResourceOwnerScope,
+)
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadataVersion as Version
 from stigmer.handlers import HANDLERS
 from stigmer.ids import IdSource, is_well_formed
@@ -67,14 +72,23 @@ def test_a_new_audit_is_updated_as_created_and_its_halves_are_apart() -> None:
     assert (present(spec.created_by).id, spec.event) == ("ida-1", "created")
 
 
-def test_a_later_audit_keeps_who_created_it() -> None:
-    before = audit.created("ida-1").spec_audit
-    after = audit.updated(before, "ida-2")
-    assert (after.created_by, after.created_at) == (present(before).created_by, present(before).created_at)
-    assert (present(after.updated_by).id, after.event) == ("ida-2", "updated")
-    assert present(after.updated_at) >= present(present(before).updated_at)
+def stamped(before: ApiResourceAuditInfo) -> ApiResourceAuditInfo:
+    wire = codec.to_wire(before)
+    audit.stamp_update(wire, "ida-2")
+    after = codec.from_wire(wire)
+    assert isinstance(after, ApiResourceAuditInfo)
+    return after
+
+
+def test_a_later_audit_keeps_who_created_it_and_forgets_who_changed_it_before() -> None:
+    before = present(audit.created("ida-1").spec_audit)
+    before.updated_by = ApiResourceAuditActor(id="ida-1", avatar="https://example.org/1.png")
+    after = stamped(before)
+    assert (after.created_by, after.created_at) == (before.created_by, before.created_at)
+    assert (after.updated_by, after.event) == (ApiResourceAuditActor(id="ida-2"), "updated")
+    assert present(after.updated_at) >= present(before.updated_at)
     assert present(after.updated_at).tzinfo is dt.UTC
-    assert audit.updated(None, "ida-2").created_by is None
+    assert stamped(ApiResourceAuditInfo()).created_by is None
 
 
 def test_a_version_keeps_the_message_and_knows_the_one_before() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
+from stigmer import codec
 from stigmer._gen.ai.stigmer.commons.apiresource import (
     ApiResourceAudit,
     ApiResourceAuditActor,
@@ -15,6 +16,8 @@ from stigmer.descriptors import kind_by_name
 from stigmer.lazy import shallow
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
     from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata
     from stigmer.ids import IdSource
 
@@ -28,15 +31,14 @@ def created(actor: str) -> ApiResourceAudit:
     return ApiResourceAudit(spec_audit=_created(actor, at), status_audit=_created(actor, at))
 
 
-def updated(before: ApiResourceAuditInfo | None, actor: str) -> ApiResourceAuditInfo:
-    """The audit of a change: who created it, and when, stays."""
-    return ApiResourceAuditInfo(
-        created_by=before.created_by if before is not None else None,
-        created_at=before.created_at if before is not None else None,
-        updated_by=ApiResourceAuditActor(id=actor),
-        updated_at=dt.datetime.now(dt.UTC),
-        event=UPDATED,
+def stamp_update(info: Message, actor: str) -> None:
+    """Note a change in a wire ApiResourceAuditInfo: who created it, and when, stays."""
+    now = ApiResourceAuditInfo(
+        updated_by=ApiResourceAuditActor(id=actor), updated_at=dt.datetime.now(dt.UTC), event=UPDATED
     )
+    for name in ("updated_by", "updated_at"):
+        info.ClearField(name)
+    info.MergeFrom(codec.to_wire(now))
 
 
 def next_version(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from stigmer import codec
 from stigmer.errors import Aborted, InvalidArgument, Violation, clip
 from stigmer.kinds import Resource, present
 from stigmer.lazy import shallow
@@ -67,7 +68,7 @@ def _keep_fixed(paths: tuple[str, ...], state: Resource, existing: Resource) -> 
 
 
 def _status(existing: Resource, actor: str) -> Any:  # noqa: ANN401 - each kind has a status of its own
-    status = shallow(existing.status)
-    status.audit = shallow(present(status.audit))
-    status.audit.spec_audit = audit.updated(status.audit.spec_audit, actor)
-    return status
+    """The stored status, stamped; copied by the C runtime, for a transcript may be large."""
+    status: Any = codec.to_wire(existing.status)
+    audit.stamp_update(status.audit.spec_audit, actor)
+    return codec.lazily(existing.status.__class__, status)

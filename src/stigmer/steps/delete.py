@@ -56,7 +56,7 @@ class DeleteResource:
         ctx.tx.delete(row)
         await ctx.tx.delete_dependents(ctx.kind.dependents, row.id)
         if self.also_kind:
-            id_ = getattr(ctx.kind.resource_of(row).status, self.also_status_id)
+            id_ = getattr(ctx.kind.wire_of(row).status, self.also_status_id)
             if id_:
                 ctx.tx.discard(self.also_kind, id_)
                 await ctx.tx.delete_dependents(ctx.runtime.kinds[self.also_kind].dependents, id_)

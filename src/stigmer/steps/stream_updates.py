@@ -48,7 +48,7 @@ class StreamUpdates:
 
 
 def _has_ended(ctx: Context, row: Row) -> bool:
-    """Whether the phase is terminal: by the row's keys where the feed gave them, so that no follower decodes it."""
+    """Whether the phase is terminal: by the row's keys where the feed gave them, so that no follower parses it."""
     if row.keys is None:
-        return ctx.kind.resource_of(row).status.phase in TERMINAL
+        return ctx.kind.wire_of(row).status.phase in TERMINAL
     return not ENDED.isdisjoint(row.keys)
