@@ -24,7 +24,7 @@ from stigmer.interceptors import Interceptor, built_in
 from stigmer.interceptors.deadline import until
 from stigmer.interceptors.error_mapping import mapped
 from stigmer.pipeline import decoded
-from stigmer.route import Route, unary_chain
+from stigmer.route import Exchange, Route, unary_chain
 from stigmer.transport.calls import Calls
 from stigmer.transport.connection import printed
 from stigmer.transport.http2 import CompressionUnsupported, deadline_of
@@ -125,7 +125,7 @@ class Edge:
             self.calls.may_finish(call)
             return wire
 
-        await stream.send_message(await route.unary(call, request))
+        await route.unary(call, Exchange(request, stream.send_message))
 
     async def _serve_stream(self, stream: Stream[Any, Any], route: Route, call: Call) -> None:
         await _pump(stream, route.stream(call, partial(self._receive, stream)), call)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from stigmer import codec
 from stigmer.errors import InvalidArgument
@@ -28,19 +28,29 @@ if TYPE_CHECKING:
 
 Source: TypeAlias = "Callable[[], Awaitable[Message]]"
 """Where a request comes from, the network or a caller in this process; raises a StigmerError where it is none."""
+Sink: TypeAlias = "Callable[[Reply], Awaitable[None]]"
+"""Where a reply goes; returns when it has been handed over, which may take as long as its caller does not read."""
+
+
+class Exchange(NamedTuple):
+    """Both ends of a unary call."""
+
+    receive: Source
+    send: Sink
 
 
 class Route:
     """One RPC: what the protos say of it, and its chains of interceptors.
 
-    What is wrong with a request is met within the built-in interceptors, so that such a call is named and logged too:
-    they are given the request's Source, the host's own interceptors and the handler the request.
+    What is wrong with a request is met within the built-in interceptors, so that such a call is named and logged too;
+    a unary reply is handed over within them, so that its deadline counts and its log line tells of that as well. They
+    are given the Exchange, or the Source, the host's own interceptors and the handler the request.
 
     Attributes:
         method: as the protos describe it.
         request: the class of its requests.
-        unary: the chain of a unary RPC, from a Source down to the handler.
-        stream: the chain of a streaming RPC.
+        unary: the chain of a unary RPC, from an Exchange down to the handler.
+        stream: the chain of a streaming RPC, from a Source.
     """
 
     def __init__(
@@ -58,11 +68,13 @@ class Route:
 
     async def inside(self, call: Call, source: Source) -> Reply:
         """A unary call of this process: made inside another one, all of it is part of that one's transaction."""
-        return await self._unit_of_work.inside(call, partial(self.unary, call, source))
+        return await self._unit_of_work.inside(call, partial(self.unary, call, Exchange(source, _returned)))
 
     def _arriving(self, proceed: UnaryNext) -> UnaryNext:
-        async def arrive(call: Call, source: Source) -> Reply:
-            return await proceed(call, self._request(await source()))
+        async def arrive(call: Call, exchange: Exchange) -> Reply:
+            reply = await proceed(call, self._request(await exchange.receive()))
+            await exchange.send(reply)
+            return reply
 
         return arrive
 
@@ -79,6 +91,10 @@ class Route:
         self._strip(wire)
         codec.check(wire)
         return codec.lazily(self.request, wire)
+
+
+async def _returned(_reply: Reply) -> None:
+    """The Sink of a caller in this process, which gets what the chain returns."""
 
 
 def unary_chain(interceptors: Sequence[Interceptor], end: UnaryNext) -> UnaryNext:
