@@ -72,7 +72,7 @@ class Edge:
     # From the network.
 
     def handlers(self) -> list[IServable]:
-        """What a grpclib server serves, with `EdgeCodec` or a codec like it."""
+        """What a grpclib server serves, with `EdgeCodec` or a codec like it: `server.Server`, or grpclib's own."""
         return [
             _Mapped({path: self._served(path, shape) for path, shape in _shapes(service.servicer)})
             for service in self._services
@@ -132,7 +132,10 @@ class Edge:
 
     async def _receive(self, stream: Stream[Any, Any]) -> Message:
         self.calls.refuse_if_draining()
-        wire: Message | None = await stream.recv_message()
+        try:
+            wire: Message | None = await stream.recv_message()
+        except NotImplementedError as error:  # from a server of grpclib's own
+            raise Unimplemented("this server takes no compressed messages") from error
         self.calls.refuse_if_draining()
         if wire is None:
             raise InvalidArgument.of("", "the call has no request message")

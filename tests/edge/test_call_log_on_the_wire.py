@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import samples
+from call_lines import CHECK, Calls, listener
 from edge_rig import Stubs, executions, id_of, sessions
 from edge_sockets import listening, raw
 from grpclib.const import Cardinality
@@ -24,35 +22,7 @@ if TYPE_CHECKING:
 CREATE = "/ai.stigmer.agentic.session.v1.SessionCommandController/create"
 GET = "/ai.stigmer.agentic.session.v1.SessionQueryController/get"
 SUBSCRIBE = "/ai.stigmer.agentic.agentexecution.v1.AgentExecutionQueryController/subscribe"
-CHECK = "/grpc.health.v1.Health/Check"
 WATCH = "/grpc.health.v1.Health/Watch"
-
-
-class Calls(logging.Handler):
-    """The log lines of calls, in a queue."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        line: Any = record.msg
-        if line["method"] != CHECK:
-            self.queue.put_nowait(line)
-
-    async def next(self) -> dict[str, Any]:
-        return await asyncio.wait_for(self.queue.get(), 10)
-
-
-@contextmanager
-def listener() -> Generator[Calls]:
-    calls, log = Calls(), logging.getLogger("stigmer.call")
-    before = log.level
-    log.setLevel(logging.DEBUG)
-    log.addHandler(calls)
-    yield calls
-    log.removeHandler(calls)
-    log.setLevel(before)
 
 
 @pytest.fixture

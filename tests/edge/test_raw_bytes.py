@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import json
-import sys
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import samples
 from edge_rig import Stubs, agents, environments, executions, id_of
-from edge_sockets import listening
+from edge_sockets import grpcio_client, listening
 from google.rpc import error_details_pb2 as rpc
 from grpclib.encoding.proto import ProtoStatusDetailsCodec
 from grpclib.exceptions import GRPCError
@@ -25,8 +21,8 @@ from stigmer.descriptors import message_class
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
+    from pathlib import Path
 
-PEER = Path(__file__).parents[1] / "support" / "edge_grpcio.py"
 AGENTS = "/ai.stigmer.agentic.agent.v1.AgentCommandController/"
 FIND_AGENTS = "/ai.stigmer.agentic.agent.v1.AgentQueryController/"
 ENVIRONMENTS = "/ai.stigmer.agentic.environment.v1.EnvironmentCommandController/"
@@ -37,24 +33,8 @@ MEGA = 1_000_000
 @asynccontextmanager
 async def outside(directory: Path) -> AsyncGenerator[tuple[Any, Stubs]]:
     """A grpcio client's way to send bytes to a server, and stubs of our own to it."""
-    async with listening(directory) as (server, channel):
-        pipe = asyncio.subprocess.PIPE
-        port = str(server.address[1])
-        peer = await asyncio.create_subprocess_exec(
-            sys.executable, str(PEER), port, stdin=pipe, stdout=pipe, limit=2**26
-        )
-
-        async def send(path: str, body: bytes) -> Any:
-            assert peer.stdin is not None
-            assert peer.stdout is not None
-            peer.stdin.write(json.dumps({"path": path, "body": base64.b64encode(body).decode()}).encode() + b"\n")
-            return json.loads(await asyncio.wait_for(peer.stdout.readline(), 30))
-
-        try:
-            yield send, Stubs(channel)
-        finally:
-            peer.stdin.close()  # type: ignore[union-attr]  # it has one
-            await peer.wait()
+    async with listening(directory) as (server, channel), grpcio_client(server) as send:
+        yield send, Stubs(channel)
 
 
 def wire(kind: str) -> Any:

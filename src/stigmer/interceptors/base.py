@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from stigmer.call import Call
     from stigmer.pipeline import Reply
 
+EARLY_S = 0.01
+"""How long before a deadline a cancellation is taken for it: the clocks of callers and loops count milliseconds."""
+
 UnaryNext: TypeAlias = "Callable[[Call, Any], Awaitable[Reply]]"
 StreamNext: TypeAlias = "Callable[[Call, Any], AsyncGenerator[Reply, None]]"
 
@@ -24,7 +27,7 @@ def cut_short(call: Call) -> Code:
         if outer.drained:
             return Code.UNAVAILABLE
         outer = outer.parent
-    late = call.deadline_s is not None and time.monotonic() >= call.deadline_s
+    late = call.deadline_s is not None and time.monotonic() >= call.deadline_s - EARLY_S
     return Code.DEADLINE_EXCEEDED if late else Code.CANCELLED
 
 

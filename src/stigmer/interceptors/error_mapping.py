@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
 from grpclib.exceptions import GRPCError
+from h2.exceptions import StreamClosedError
 
-from stigmer.errors import Code, Internal, Relayed, ResourceExhausted, StigmerError, Unavailable
+from stigmer.errors import Cancelled, Code, Internal, Relayed, ResourceExhausted, StigmerError, Unavailable
 from stigmer.interceptors.base import Interceptor, StreamNext, UnaryNext
 from stigmer.logs import get_logger
 from stigmer.store.base import StoreUnavailableError
@@ -74,6 +75,8 @@ def mapped(error: BaseException, call: Call) -> StigmerError:
         return Unavailable("the store is out of reach: try again; the server's health says when it is back")
     if isinstance(error, TooManySubscriptionsError):
         return ResourceExhausted(f"{error}: close some, or raise the server's --max-subscriptions")
+    if isinstance(error, StreamClosedError):  # on a server of grpclib's own; ours says it in our words
+        return Cancelled("the caller went away")
     error_id = uuid.uuid4().hex
     log.error("Internal error", error_id=error_id, method=call.method.path, request_id=call.request_id, exc_info=error)
     return Internal(error_id)
