@@ -27,7 +27,7 @@ from stigmer._gen.ai.stigmer.agentic.executioncontext.v1 import (
     ExecutionContextQueryControllerStub,
 )
 from stigmer.grpc_codec import BridgeCodec
-from stigmer.store.sqlite import SqliteStore
+from stigmer.store.sqlite import CACHE_BYTES, SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -44,7 +44,7 @@ def loopback(directory: Path, operation: str, seconds: float) -> Sample:
 
 
 async def _loopback(directory: Path, operation: str, seconds: float) -> Sample:
-    async with SqliteStore(directory, **({"cache_bytes": 0} if operation == "get uncached" else {})) as store:
+    async with SqliteStore(directory, cache_bytes=0 if operation == "get uncached" else CACHE_BYTES) as store:
         channel: Any = app.assemble(store).loopback
         create = _creating(channel)
         if operation == "create":

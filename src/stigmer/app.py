@@ -7,8 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from anyio import to_thread
-
 from stigmer import codec, descriptors, reflection, validation
 from stigmer.downstream import AgentClient, AgentInstanceClient, SessionClient
 from stigmer.edge import Edge, EdgeCodec
@@ -16,6 +14,7 @@ from stigmer.handlers import HANDLERS
 from stigmer.health import NAME as HEALTH
 from stigmer.health import Monitor
 from stigmer.ids import IdSource
+from stigmer.lifetime import on_thread
 from stigmer.logs import get_logger
 from stigmer.loopback import LoopbackChannel
 from stigmer.runtime import Downstream, Runtime
@@ -95,7 +94,7 @@ async def listening(
         StartupError: the database cannot be opened, a TLS file not read, or the address not bound.
     """
     async with AsyncExitStack() as stack:
-        security = await to_thread.run_sync(_security, settings)
+        security = await on_thread(lambda _: _security(settings), undo=lambda _: None)
         app = await stack.enter_async_context(running(settings, interceptors))
         _warm_up()
         names = sorted({method.service for method in descriptors.methods().values()})

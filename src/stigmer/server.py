@@ -15,6 +15,7 @@ from grpclib.encoding.base import CodecBase
 from grpclib.encoding.proto import ProtoCodec, ProtoStatusDetailsCodec
 
 from stigmer.errors import InvalidArgument
+from stigmer.lifetime import outlast
 from stigmer.logs import get_logger
 from stigmer.startup import StartupError
 from stigmer.transport.listener import Listener
@@ -119,8 +120,17 @@ class Server:
         """
         if not 0 <= self._port < 65536:  # uvloop would bind another one
             raise StartupError(f"cannot listen on port {self._port}: choose one between 0 and 65535")
+        starting = asyncio.ensure_future(self._listener.start(self._host, self._port, ssl=self._ssl, backlog=BACKLOG))
+        started = asyncio.Event()
+        starting.add_done_callback(lambda _: started.set())
         try:
-            await self._listener.start(self._host, self._port, ssl=self._ssl, backlog=BACKLOG)
+            await outlast(started)
+        except asyncio.CancelledError:  # asyncio itself would forget a socket that listens already
+            starting.cancel()
+            self._listener.abort()
+            raise
+        try:
+            starting.result()
         except (OSError, UnicodeError) as error:
             raise StartupError(f"cannot listen on {self._host}:{self._port}: {_remedy(error)}") from error
         return self

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from stigmer.store.base import StoreUnavailableError
-from stigmer.store.lane import BATCH, Lane, connect
+from stigmer.store.connection import Connection, connect
+from stigmer.store.lane import BATCH, Lane
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
+    from typing import TypeAlias
+
+    Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[Lane[int, int]]]
 
 
 class Batches:
@@ -42,10 +48,35 @@ def batches() -> Batches:
     return Batches()
 
 
+@asynccontextmanager
+async def running(lane: Lane[int, int]) -> AsyncIterator[Lane[int, int]]:
+    """An open lane; at the end, when it is settled, its connection is closed as well."""
+    lane.open()
+    try:
+        yield lane
+    finally:
+        lane.shut()
+        await lane.settled()
+        await ended(lane)
+
+
+async def ended(lane: Lane[int, int]) -> None:
+    over = threading.Event()
+    lane.connection.end(over.set)
+    await asyncio.to_thread(lane.connection._thread.join)
+    assert over.is_set()
+
+
 @pytest.fixture
-def lane(tmp_path: Path, batches: Batches) -> Callable[[], Lane[int, int]]:
-    """Makes a lane; call it inside the loop."""
-    return lambda: Lane(connect(tmp_path / "lane.db", timeout_s=1), batches)
+def fresh(tmp_path: Path, batches: Batches) -> Callable[[], Lane[int, int]]:
+    """Makes a lane that is not open; call it inside the loop."""
+    return lambda: Lane(Connection(connect(tmp_path / "lane.db", timeout_s=1)), batches)
+
+
+@pytest.fixture
+def lane(fresh: Callable[[], Lane[int, int]]) -> Callable[[], AbstractAsyncContextManager[Lane[int, int]]]:
+    """Makes a lane, open while it is entered; call it inside the loop."""
+    return lambda: running(fresh())
 
 
 async def submitted(lane: Lane[int, int], *items: int) -> list[asyncio.Task[int]]:
@@ -62,15 +93,13 @@ async def blocked(lane: Lane[int, int], batches: Batches) -> asyncio.Task[int]:
     return task
 
 
-async def test_an_item_is_run_on_the_connections_thread(lane: Callable[[], Lane[int, int]], batches: Batches) -> None:
+async def test_an_item_is_run_on_the_connections_thread(lane: Opener, batches: Batches) -> None:
     async with lane() as opened:
         assert await opened.submit(21) == 42
     assert threading.get_ident() not in batches.threads
 
 
-async def test_what_arrives_while_a_batch_runs_goes_together(
-    lane: Callable[[], Lane[int, int]], batches: Batches
-) -> None:
+async def test_what_arrives_while_a_batch_runs_goes_together(lane: Opener, batches: Batches) -> None:
     async with lane() as opened:
         first = await blocked(opened, batches)
         others = await submitted(opened, 1, 2, 3)
@@ -81,7 +110,7 @@ async def test_what_arrives_while_a_batch_runs_goes_together(
     assert repr(opened) == "<Lane closed, 0 waiting>"
 
 
-async def test_a_batch_is_bounded_and_in_order(lane: Callable[[], Lane[int, int]], batches: Batches) -> None:
+async def test_a_batch_is_bounded_and_in_order(lane: Opener, batches: Batches) -> None:
     items = range(100, 100 + BATCH + 5)
     async with lane() as opened:
         first = await blocked(opened, batches)
@@ -91,16 +120,14 @@ async def test_a_batch_is_bounded_and_in_order(lane: Callable[[], Lane[int, int]
     assert batches.seen == [[0], list(items[:BATCH]), list(items[BATCH:])]
 
 
-async def test_an_item_that_fails_leaves_the_others_alone(lane: Callable[[], Lane[int, int]]) -> None:
+async def test_an_item_that_fails_leaves_the_others_alone(lane: Opener) -> None:
     async with lane() as opened:
         one, two, three = await asyncio.gather(*await submitted(opened, 1, -1, 3), return_exceptions=True)
     assert (one, three) == (2, 6)
     assert isinstance(two, KeyError)
 
 
-async def test_an_item_that_is_cancelled_before_its_batch_is_taken_never_runs(
-    lane: Callable[[], Lane[int, int]], batches: Batches
-) -> None:
+async def test_an_item_that_is_cancelled_before_its_batch_is_taken_never_runs(lane: Opener, batches: Batches) -> None:
     async with lane() as opened:
         first = await blocked(opened, batches)
         one, two = await submitted(opened, 1, 2)
@@ -111,7 +138,7 @@ async def test_an_item_that_is_cancelled_before_its_batch_is_taken_never_runs(
     assert batches.seen == [[0], [2]]
 
 
-async def test_a_whole_queue_may_be_cancelled(lane: Callable[[], Lane[int, int]], batches: Batches) -> None:
+async def test_a_whole_queue_may_be_cancelled(lane: Opener, batches: Batches) -> None:
     async with lane() as opened:
         first = await blocked(opened, batches)
         others = await submitted(opened, 1, 2)
@@ -126,9 +153,8 @@ async def test_a_whole_queue_may_be_cancelled(lane: Callable[[], Lane[int, int]]
 
 async def test_an_item_that_is_cancelled_while_it_runs_is_run_to_its_end(tmp_path: Path, batches: Batches) -> None:
     landed: list[list[object]] = []
-    async with Lane(
-        connect(tmp_path / "lane.db", timeout_s=1), batches, lambda results: landed.append(list(results))
-    ) as opened:
+    connection = Connection(connect(tmp_path / "lane.db", timeout_s=1))
+    async with running(Lane(connection, batches, lambda results: landed.append(list(results)))) as opened:
         first = await blocked(opened, batches)
         first.cancel()
         await asyncio.wait((first,))
@@ -139,7 +165,7 @@ async def test_an_item_that_is_cancelled_while_it_runs_is_run_to_its_end(tmp_pat
 
 @pytest.mark.parametrize(("bad", "expected"), [(13, RuntimeError), (14, StoreUnavailableError)])
 async def test_a_batch_that_fails_as_a_whole_fails_its_items_and_the_lane_goes_on(
-    lane: Callable[[], Lane[int, int]], bad: int, expected: type[Exception]
+    lane: Opener, bad: int, expected: type[Exception]
 ) -> None:
     async with lane() as opened:
         results = await asyncio.gather(*await submitted(opened, 1, bad), return_exceptions=True)
@@ -147,37 +173,38 @@ async def test_a_batch_that_fails_as_a_whole_fails_its_items_and_the_lane_goes_o
         assert await opened.submit(2) == 4
 
 
-async def test_a_closed_lane_takes_nothing_more_but_ends_what_it_took(
-    lane: Callable[[], Lane[int, int]], batches: Batches
+async def test_a_shut_lane_takes_nothing_more_but_ends_what_it_took(
+    fresh: Callable[[], Lane[int, int]], batches: Batches
 ) -> None:
-    opened = lane()
+    opened = fresh()
     with pytest.raises(StoreUnavailableError, match="closed"):
         await opened.submit(1)
-    async with opened:
+    async with running(opened):
         first = await blocked(opened, batches)
         others = await submitted(opened, 1, 2)
-        closing = asyncio.ensure_future(opened.__aexit__(None, None, None))
-        await asyncio.sleep(0)
+        opened.shut()
         with pytest.raises(StoreUnavailableError, match="closed"):
             await opened.submit(3)
         batches.gate.set()
-        await closing
+        await opened.settled()
         assert list(await asyncio.gather(first, *others)) == [0, 2, 4]
 
 
-async def test_a_close_that_is_cancelled_ends_the_thread_and_every_waiter(
-    lane: Callable[[], Lane[int, int]], batches: Batches
+async def test_a_connection_that_is_ended_early_ends_its_thread_and_every_waiter(
+    fresh: Callable[[], Lane[int, int]], batches: Batches
 ) -> None:
-    opened = await lane().__aenter__()
+    opened = fresh()
+    opened.open()
     first = await blocked(opened, batches)
     others = await submitted(opened, 1, 2)
-    closing = asyncio.ensure_future(opened.__aexit__(None, None, None))
+    opened.shut()
+    settling = asyncio.ensure_future(opened.settled())
     await asyncio.sleep(0)
-    closing.cancel()
+    settling.cancel()
+    ending = asyncio.ensure_future(ended(opened))
     await asyncio.sleep(0)
     batches.gate.set()
-    await asyncio.wait((closing,))
+    await ending
     results = await asyncio.gather(first, *others, return_exceptions=True)
     assert results[0] == 0
-    assert all(isinstance(result, StoreUnavailableError) or result in (2, 4) for result in results[1:])
-    await asyncio.to_thread(opened.connection._thread.join)
+    assert all(isinstance(result, StoreUnavailableError) for result in results[1:])

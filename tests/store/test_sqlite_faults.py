@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 from store_rows import changed, created, creating, ids, row, stored, updating
 
-from stigmer.store import sqlite
+from stigmer.store import opening
 from stigmer.store.base import ABSENT, Changes, ConflictError, Put, Query, StoreUnavailableError, Window
-from stigmer.store.sqlite import FILE_NAME, SqliteStore
+from stigmer.store.files import FILE_NAME
+from stigmer.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -61,7 +62,7 @@ asyncio.run(main())
 @pytest.fixture
 async def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SqliteStore]:
     """A store without cache that does not wait long for locks."""
-    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 0.02)
+    monkeypatch.setattr(opening, "BUSY_TIMEOUT_S", 0.02)
     async with SqliteStore(tmp_path, cache_bytes=0) as opened:
         yield opened
 

@@ -18,7 +18,8 @@ from store_rows import created, ids, row
 
 from stigmer.startup import StartupError
 from stigmer.store import migration
-from stigmer.store.sqlite import FILE_NAME, SqliteStore
+from stigmer.store.files import FILE_NAME
+from stigmer.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

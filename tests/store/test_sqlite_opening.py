@@ -13,8 +13,9 @@ import pytest
 from store_rows import created, ids, row
 
 from stigmer.startup import StartupError
-from stigmer.store import sqlite
-from stigmer.store.sqlite import FILE_NAME, SqliteStore
+from stigmer.store import opening
+from stigmer.store.files import FILE_NAME
+from stigmer.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,14 +87,6 @@ async def test_a_directory_that_cannot_be_written(tmp_path: Path, place: str) ->
     assert text.endswith("): choose another with --data-dir")
 
 
-async def test_a_database_that_is_a_directory(tmp_path: Path) -> None:
-    (tmp_path / FILE_NAME).mkdir()
-    assert await refusal(tmp_path) == (
-        f"cannot open the database {tmp_path / FILE_NAME} (Is a directory):"
-        " check its permissions and the disk's free space"
-    )
-
-
 def garbage(file: Path) -> None:
     file.write_bytes(b"This is not the database that you are looking for. " * 100)
 
@@ -144,7 +137,7 @@ async def test_a_database_of_a_newer_version_is_left_as_it_is(directory: Path) -
 async def test_a_database_that_another_program_has_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statements: list[str]
 ) -> None:
-    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 0.02)
+    monkeypatch.setattr(opening, "BUSY_TIMEOUT_S", 0.02)
     with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as other:
         for statement in statements:
             other.execute(statement)

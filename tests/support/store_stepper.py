@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -30,34 +31,51 @@ class Suspensions:
     """
 
     def __init__(
-        self, coroutine: Coroutine[Any, Any, T], point: int, at_point: Callable[[asyncio.Future[Any] | None], None]
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        point: int,
+        at_point: Callable[[asyncio.Future[Any] | None], None],
+        *,
+        patient: bool = False,
+        again: bool = False,
     ) -> None:
+        """Keep the coroutine.
+
+        Args:
+            coroutine: runs when this is awaited.
+            point: the number of the suspension.
+            at_point: called there.
+            patient: whether it may wait again once it was cancelled.
+            again: call `at_point` whenever it does.
+        """
         self.count = 0
+        self._patient, self._again = patient, again
         self._coroutine = coroutine
         self._point = point
         self._at_point = at_point
 
     def __await__(self) -> Generator[Any, Any, Any]:
+        step, cancelled = partial(self._coroutine.send, None), False
         while True:
             try:
-                waited_for = self._coroutine.send(None)
+                waited_for = step()
             except StopIteration as stop:
                 return stop.value
-            if self.count == self._point:
+            assert not cancelled or self._patient, "it waits again when it is cancelled"
+            if self.count == self._point or (cancelled and self._again):
                 self._at_point(waited_for)
             self.count += 1
+            step = partial(self._coroutine.send, None)
             try:
                 yield waited_for
             except BaseException as error:  # noqa: BLE001 - the coroutine decides what becomes of a cancellation
-                try:
-                    self._coroutine.throw(error)
-                except StopIteration as stop:
-                    return stop.value
-                raise AssertionError("it waits again when it is cancelled") from None
+                step, cancelled = partial(self._coroutine.throw, error), True
 
 
-async def while_waiting(point: int, coroutine: Coroutine[Any, Any, T]) -> bool:
-    """Cancel while the coroutine waits at its suspension number `point`.
+async def while_waiting(
+    point: int, coroutine: Coroutine[Any, Any, T], *, patient: bool = False, again: bool = False
+) -> bool:
+    """Cancel while the coroutine waits at its suspension number `point`; see `Suspensions`.
 
     Returns:
         whether it came so far.
@@ -66,13 +84,15 @@ async def while_waiting(point: int, coroutine: Coroutine[Any, Any, T]) -> bool:
     def cancel(_: object) -> None:
         asyncio.get_running_loop().call_soon(task.cancel)
 
-    watched = Suspensions(coroutine, point, cancel)
+    watched = Suspensions(coroutine, point, cancel, patient=patient, again=again)
     task = asyncio.ensure_future(_run(watched))
     await asyncio.wait((task,))
     return watched.count > point
 
 
-async def when_woken(point: int, coroutine: Coroutine[Any, Any, T]) -> bool:
+async def when_woken(
+    point: int, coroutine: Coroutine[Any, Any, T], *, patient: bool = False, again: bool = False
+) -> bool:
     """Cancel when what suspension number `point` waits for is done, before the coroutine goes on.
 
     Returns:
@@ -85,7 +105,7 @@ async def when_woken(point: int, coroutine: Coroutine[Any, Any, T]) -> bool:
         else:
             waited_for.add_done_callback(lambda _: task.cancel())
 
-    watched = Suspensions(coroutine, point, cancel)
+    watched = Suspensions(coroutine, point, cancel, patient=patient, again=again)
     task = asyncio.ensure_future(_run(watched))
     await asyncio.wait((task,))
     return watched.count > point

@@ -13,11 +13,15 @@ import typer
 
 from stigmer.cli import INTERRUPTED, interrupts_raise
 from stigmer.settings import LogFormat, LogLevel, Settings
+from stigmer.startup import StartupError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from typer.models import OptionInfo
+
+LEAST_OPEN_FILES = 64
+"""The server itself needs some thirty: the loop, the log, the database's files on three connections, the port."""
 
 
 def _flag(name: str, metavar: str | None = None) -> OptionInfo:
@@ -82,20 +86,29 @@ def _run(settings: Settings, doubts: list[str]) -> None:
     )
     for doubt in doubts:
         log.warning(doubt)
-    log.debug("open files", limit=_raise_open_files())
+    log.debug("open files", limit=_open_files())
     loop_factory = _loop_factory(settings)
     interrupts_raise()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(app.serve(settings))
 
 
-def _raise_open_files() -> int:
-    """Take as many descriptors as the system grants, a connection needs one each; the limit that holds now."""
+def _open_files() -> int:
+    """Take as many descriptors as the system grants, a connection needs one each; the limit that holds now.
+
+    Raises:
+        StartupError: they are too few for the server itself.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with suppress(OSError, ValueError):  # macOS grants less than it says
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    granted = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if granted < LEAST_OPEN_FILES:
+        raise StartupError(
+            f"this process may open {granted} files, which is too few: raise the limit (ulimit -n), to 256 or more"
+        )
+    return granted
 
 
 def _loop_factory(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -1,23 +1,21 @@
 """A lane: one SQLite connection on a thread of its own, fed in batches.
 
 What arrives while a batch runs goes together in the next hop, so that many callers share the cost of one: commits as a
-group commit, reads as a group read. This is the one place that reaches into aiosqlite for its thread.
+group commit, reads as a group read.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
-
-import aiosqlite
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from stigmer.store.base import StoreUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
-    from types import TracebackType
+
+    from stigmer.store.connection import Connection
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -26,32 +24,13 @@ BATCH = 256
 """At most so many items a hop, so that a waiter's turn stays short."""
 
 
-class Connection(aiosqlite.Connection):
-    """aiosqlite's connection, with a way to run a function on its thread."""
-
-    def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
-        super().__init__(connector, iter_chunk_size=64)
-        self._thread.daemon = True  # else a store that is not closed hangs the interpreter's exit
-
-    async def run(self, function: Callable[[sqlite3.Connection], Result]) -> Result:
-        """Call `function` with the sqlite3 connection, on the connection's thread."""
-        return await self._execute(lambda: function(self._conn))  # type: ignore[no-any-return, no-untyped-call]  # aiosqlite has no public way
-
-
-def connect(path: Path, *, timeout_s: float) -> Connection:
-    """A connection that is not open yet; `timeout_s` is how long a statement waits for another process's lock."""
-
-    def connector() -> sqlite3.Connection:
-        return sqlite3.connect(path, timeout=timeout_s, isolation_level=None, cached_statements=256)
-
-    return Connection(connector)
-
-
 class Lane(Generic[Item, Result]):
-    """Runs items on a connection, batch by batch, in order. An async context manager that owns the connection.
+    """Runs items on a connection, batch by batch, in order, from `open` to `shut`.
+
+    The connection is the store's to end, when the lane is settled or nobody waits for that.
 
     Args:
-        connection: not open yet.
+        connection: runs the batches.
         run_batch: called on the connection's thread; gives a result or an exception for each item.
         landed: called on the event loop with each batch's results, before any waiter sees its own.
     """
@@ -72,20 +51,18 @@ class Lane(Generic[Item, Result]):
     def __repr__(self) -> str:
         return f"<Lane {'open' if self._open else 'closed'}, {len(self._waiting)} waiting>"
 
-    async def __aenter__(self) -> Self:
-        await self.connection
+    def open(self) -> None:
+        """Take items from now on."""
         self._open = True
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def shut(self) -> None:
+        """Take no more items; those that were taken are run."""
         self._open = False
-        try:
-            if self._worker is not None:
-                await asyncio.wait((self._worker,))  # a close that is cancelled does not cancel what others wait for
-        finally:
-            await self.connection.close()
+
+    async def settled(self) -> None:
+        """Wait until those that were taken are done; a wait that is cancelled does not cancel them."""
+        if self._worker is not None:
+            await asyncio.wait((self._worker,))
 
     async def submit(self, item: Item) -> Result:
         """Run one item.

@@ -6,23 +6,22 @@
 
 from __future__ import annotations
 
-import fcntl
+import asyncio
 import hashlib
-import os
-import sqlite3
-from contextlib import AsyncExitStack
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from anyio import to_thread
-
-from stigmer.startup import StartupError
+from stigmer.lifetime import PATIENCE_S, Grace, on_thread, outlast, tell
 from stigmer.store import reading
 from stigmer.store import statements as sql
 from stigmer.store.base import Changes, StoreUnavailableError
 from stigmer.store.cache import RowCache
+from stigmer.store.connection import Connection, end_all
 from stigmer.store.feed import ChangeFeed
-from stigmer.store.lane import Lane, connect
-from stigmer.store.migration import check, migrate
+from stigmer.store.files import FILE_NAME
+from stigmer.store.lane import Lane
+from stigmer.store.opening import Database, open_database
 from stigmer.store.writing import Outcome, Writer
 
 if TYPE_CHECKING:
@@ -32,10 +31,7 @@ if TYPE_CHECKING:
 
     from stigmer.store.base import Change, Page, Query, Row, Window
 
-FILE_NAME = "stigmer.db"
-LOCK_NAME = "stigmer.lock"
 CACHE_BYTES = 64 * 1024 * 1024
-BUSY_TIMEOUT_S = 5.0
 
 
 class SqliteStore:
@@ -45,17 +41,30 @@ class SqliteStore:
         directory: made (mode 0700) where it is missing; holds the database and the lock file.
         max_subscriptions: for the change feed.
         cache_bytes: bound of the row cache; 0 turns it off.
+        grace: what it may take to close; as long as it takes where None.
 
-    Raises (on entering):
-        StartupError: the directory cannot be written, another process has it, or the database is corrupt or newer.
+    Raises:
+        StartupError: on entering; see `open_database`.
+        StoreUnavailableError: on leaving, when the grace is over and the disk does not answer. Nothing acknowledged is
+            lost; the directory stays locked until the disk answers, or the process ends.
     """
 
-    def __init__(self, directory: Path, *, max_subscriptions: int = 10_000, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        max_subscriptions: int = 10_000,
+        cache_bytes: int = CACHE_BYTES,
+        grace: Grace | None = None,
+    ) -> None:
         self._directory = directory
         self._feed = ChangeFeed(max_subscriptions)
         self._cache = RowCache(cache_bytes)
         self._feed.listen(self._cache.note)
-        self._stack = AsyncExitStack()
+        self._grace = grace
+        self._closed = asyncio.Event()
+        self._closed.set()
+        self._lanes: tuple[Lane[Any, Any], ...] = ()
         self._path = directory / FILE_NAME
 
     def __repr__(self) -> str:
@@ -67,49 +76,65 @@ class SqliteStore:
         return self._feed
 
     async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as stack:
-            hold = Hold(self._directory)
-            stack.callback(hold.release)
-            await to_thread.run_sync(hold.take)
-            await to_thread.run_sync(_make_private, self._path)
-            await self._open(stack)
-            self._stack = stack.pop_all()
+        database = await on_thread(partial(open_database, self._directory), Database.close)
+        self._run(database)  # no await from here on: what is open has an owner
         self._feed.reopen()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Run what was asked for, then close; where it is cancelled it closes at once, and it may be tried again."""
         self._feed.shut()
+        for lane in self._lanes:
+            lane.shut()
         try:
-            await self._stack.aclose()
-        finally:
-            self._cache.clear()  # the next owner of the directory writes without telling us
+            await self._settled()
+        except asyncio.CancelledError:
+            self._end()
+            with suppress(asyncio.CancelledError):
+                await outlast(self._closed, PATIENCE_S)
+            raise
+        self._end()
+        if not await outlast(self._closed, self._left_s()):
+            raise StoreUnavailableError(
+                f"{self._path} does not close, because the disk does not answer: it stays locked until this process"
+                " ends; what was acknowledged is safe"
+            )
 
-    async def _open(self, stack: AsyncExitStack) -> None:
-        lock = await to_thread.run_sync(Place, self._directory / LOCK_NAME)
-        database = await to_thread.run_sync(Place, self._path)
+    def _run(self, database: Database) -> None:
+        """Set threads to work on an open database."""
+        self._hold, self._closed, self._root_key = database.hold, asyncio.Event(), database.root_key
+        writer = Writer(database.revision, database.check_files)
+        self._writes = Lane["Changes", "list[Change]"](Connection(database.writes), writer.run, self._publish)
+        self._points = Lane["reading.Read", Any](Connection(database.points), reading.run_reads)
+        self._pages = Lane["reading.Read", Any](Connection(database.pages), reading.run_reads)
+        self._lanes = (self._writes, self._points, self._pages)
+        for lane in self._lanes:
+            lane.open()
 
-        def check_files() -> None:
-            lock.check()
-            database.check()
+    async def _settled(self) -> None:
+        """Wait for what was asked for, as long as there is time for it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._left_s()):
+                for lane in self._lanes:
+                    await lane.settled()
 
-        writer = Writer(0, check_files)
-        self._writes = Lane["Changes", "list[Change]"](self._connection(), writer.run, self._publish)
-        self._points = Lane["reading.Read", Any](self._connection(), reading.run_reads)
-        self._pages = Lane["reading.Read", Any](self._connection(), reading.run_reads)
-        try:
-            await stack.enter_async_context(self._writes)
-            writer.revision = await self._writes.connection.run(_prepared)
-            self._root_key = await self._writes.connection.run(_root_key)
-            for lane in (self._points, self._pages):
-                await stack.enter_async_context(lane)
-                await lane.connection.run(_reader)
-        except sqlite3.Error as error:
-            raise _cannot_open(self._path, error) from error
+    def _left_s(self) -> float | None:
+        return self._grace.left_s() if self._grace is not None else None
 
-    def _connection(self) -> Any:  # noqa: ANN401 - lane.Connection, which mypy sees as untyped
-        return connect(self._path, timeout_s=BUSY_TIMEOUT_S)
+    def _end(self) -> None:
+        """Have the threads close what they work on, the writing one last, and let go of the directory."""
+        lanes, self._lanes = self._lanes, ()
+        self._cache.clear()  # the next owner of the directory writes without telling us
+        if lanes:
+            loop, hold, closed = asyncio.get_running_loop(), self._hold, self._closed
+
+            def release() -> None:
+                hold.release()
+                tell(loop, closed.set)
+
+            end_all([lane.connection for lane in reversed(lanes)], release)
 
     def _publish(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
@@ -164,109 +189,3 @@ class SqliteStore:
 
 
 _NOTHING = Changes()
-
-
-class Place:
-    """A file of the running store: where it stands must not be taken from under it."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = self._standing()
-
-    def __repr__(self) -> str:
-        return f"<Place {self._path}>"
-
-    def check(self) -> None:
-        """Raise StoreUnavailableError where the file was deleted or replaced: what is written would be lost."""
-        if self._standing() != self._file:
-            raise StoreUnavailableError(
-                f"{self._path} was deleted or replaced while the server runs: stop it, put the file back, start again"
-            )
-
-    def _standing(self) -> tuple[int, int] | None:
-        try:
-            found = self._path.stat()
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
-
-
-class Hold:
-    """The lock on a data directory: no other process, and no other store of this one, can hold it meanwhile."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._handle: int | None = None
-
-    def __repr__(self) -> str:
-        return f"<Hold on {self._directory}, {'free' if self._handle is None else 'held'}>"
-
-    def take(self) -> None:
-        """Make the directory where it is missing, and lock it; blocks for some file operations.
-
-        Raises:
-            StartupError: another has it, or it cannot be made or written.
-        """
-        try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._handle = os.open(self._directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StartupError(
-                f"cannot write the data directory {self._directory} ({error.strerror}): choose another with --data-dir"
-            ) from error
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise StartupError(
-                f"another stigmer has the data directory {self._directory}: stop it, or choose another with --data-dir"
-            ) from error
-
-    def release(self) -> None:
-        """Let go of the directory, if it was taken."""
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            os.close(handle)
-
-
-def _make_private(path: Path) -> None:
-    """Make the database file, for its owner's eyes only; SQLite gives its log and index the same mode.
-
-    Raises:
-        StartupError: it cannot be made.
-    """
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise StartupError(
-            f"cannot open the database {path} ({error.strerror}): check its permissions and the disk's free space"
-        ) from error
-
-
-def _prepared(connection: sqlite3.Connection) -> int:
-    """Set the writing connection up; gives the last revision."""
-    check(connection)  # before the first pragma changes a file that is not ours
-    for pragma in sql.PRAGMAS:
-        connection.execute(pragma)
-    migrate(connection)
-    found = connection.execute(sql.PROBE).fetchone()
-    return int(found[0]) if found is not None else 0
-
-
-def _root_key(connection: sqlite3.Connection) -> bytes:
-    return bytes(connection.execute(sql.ROOT_KEY).fetchone()[0])
-
-
-def _reader(connection: sqlite3.Connection) -> None:
-    for pragma in (*sql.PRAGMAS, sql.READ_ONLY):
-        connection.execute(pragma)
-
-
-def _cannot_open(path: Path, error: sqlite3.Error) -> StartupError:
-    if "locked" in str(error):
-        return StartupError(f"another program has the database {path} locked: close it and start again")
-    lacks = any(words in str(error) for words in ("no such", "has no column"))  # what its version says is not in it
-    if isinstance(error, sqlite3.OperationalError) and not lacks:
-        return StartupError(
-            f"cannot open the database {path} ({error}): check its permissions and the disk's free space"
-        )
-    return StartupError(f"the database {path} is damaged ({error}): restore a backup, or use another --data-dir")

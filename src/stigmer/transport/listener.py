@@ -217,7 +217,8 @@ class Listener(server.Server):
     async def drain(self, grace_s: float, calls: Calls | None = None) -> int:
         """Take no new connections or calls, let the running calls end, cut what is left, close every connection.
 
-        All of it takes `grace_s` at most: what is cut and closed at the end has RESERVE_S of it.
+        All of it takes `grace_s` at most: what is cut and closed at the end has RESERVE_S of it. Cancelled, it ends all
+        at once.
 
         Args:
             grace_s: how long the drain may take.
@@ -242,9 +243,19 @@ class Listener(server.Server):
             for protocol_ in self._live:
                 protocol_.handler.close()
             await self._settle(self._part(1 / 4, by, CANCEL_S))
-        finally:
             await self._hang_up(by)
+        except BaseException:
+            self.abort()
+            raise
         return left
+
+    def abort(self) -> None:
+        """End every call and connection at once, with no word to anybody."""
+        self._stop_listening()
+        for protocol_ in list(self._live):
+            protocol_.handler.close()
+            protocol_.connection.abort()
+        self._abort_handshakes()
 
     def _stop_listening(self) -> None:
         if self._server is not None:
@@ -275,10 +286,13 @@ class Listener(server.Server):
             protocol_.connection.abort()
         await self._until(self._part(1 / 3, by, CLOSE_S), self._empty.wait())
         if self._server is not None:
-            abort_clients = getattr(self._server, "abort_clients", None)  # Python 3.13: those in their TLS handshake
-            if abort_clients is not None:
-                abort_clients()
+            self._abort_handshakes()
             await self._until(self._part(1 / 2, by, CLOSE_S), self._server.wait_closed())
+
+    def _abort_handshakes(self) -> None:
+        abort_clients = getattr(self._server, "abort_clients", None)  # Python 3.13
+        if abort_clients is not None:
+            abort_clients()
 
     async def _until(self, by: float, awaitable: Awaitable[object]) -> None:
         with contextlib.suppress(TimeoutError):

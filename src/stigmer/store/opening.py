@@ -1,0 +1,139 @@
+"""Opens the database of a data directory, all of it on one thread; `sqlite` runs it there.
+
+The order is: lock, files, what the file is, migrations, connections. Whatever is wrong is one StartupError.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stigmer.startup import StartupError
+from stigmer.store import statements as sql
+from stigmer.store.connection import connect
+from stigmer.store.files import FILE_NAME, Hold, Place, make_private, places
+from stigmer.store.migration import check, migrate
+
+if TYPE_CHECKING:
+    import threading
+    from pathlib import Path
+
+BUSY_TIMEOUT_S = 5.0
+LEAST_SQLITE = (3, 37)
+"""STRICT tables came with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """An open database, no thread at work on it yet.
+
+    Attributes:
+        hold: on its directory; release it when the connections are closed.
+        writes: the connection that writes.
+        points: reads single rows.
+        pages: reads many.
+        places: its files.
+        revision: the last one that was given.
+        root_key: of the secrets that the store gives out.
+    """
+
+    hold: Hold
+    writes: sqlite3.Connection
+    points: sqlite3.Connection
+    pages: sqlite3.Connection
+    places: list[Place]
+    revision: int
+    root_key: bytes
+
+    def check_files(self) -> None:
+        """Raise StoreUnavailableError where a file was taken, or cut short, from under the store."""
+        for place in self.places:
+            place.check()
+
+    def close(self) -> None:
+        """Close all of it, on the calling thread."""
+        try:
+            for connection in (self.pages, self.points, self.writes):
+                connection.close()
+        finally:
+            self.hold.release()
+
+
+def open_database(directory: Path, unwanted: threading.Event) -> Database:
+    """Open the database in a directory, which is made where it is missing; blocks.
+
+    Args:
+        directory: of the database, its log, its index and the lock file.
+        unwanted: once it is set, no long statement is run to its end.
+
+    Raises:
+        StartupError: the directory cannot be written, another process has it, or the database is corrupt or newer.
+    """
+    refuse_old_sqlite()
+    with ExitStack() as stack:
+        hold = Hold(directory)
+        stack.callback(hold.release)
+        hold.take()
+        make_private(directory)
+        try:
+            database = _connected(directory, hold, unwanted, stack)
+        except sqlite3.Error as error:
+            raise _cannot_open(directory / FILE_NAME, error) from error
+        stack.pop_all()
+        return database
+
+
+def refuse_old_sqlite() -> None:
+    """See that this Python's SQLite can do what the schema needs.
+
+    Raises:
+        StartupError: it cannot.
+    """
+    if sqlite3.sqlite_version_info < LEAST_SQLITE:
+        least = ".".join(map(str, LEAST_SQLITE))
+        raise StartupError(
+            f"this Python's SQLite is {sqlite3.sqlite_version}; stigmer needs {least} or newer: use another Python"
+        )
+
+
+def _connected(directory: Path, hold: Hold, unwanted: threading.Event, stack: ExitStack) -> Database:
+    def connection() -> sqlite3.Connection:
+        opened = connect(directory / FILE_NAME, timeout_s=BUSY_TIMEOUT_S)
+        stack.enter_context(closing(opened))
+        opened.set_progress_handler(unwanted.is_set, 10_000)
+        return opened
+
+    writes = connection()
+    _prepare(writes)
+    found = writes.execute(sql.PROBE).fetchone()
+    revision = int(found[0]) if found is not None else 0
+    root_key = bytes(writes.execute(sql.ROOT_KEY).fetchone()[0])
+    points, pages = connection(), connection()
+    for reader in (points, pages):
+        for pragma in (*sql.PRAGMAS, sql.READ_ONLY):
+            reader.execute(pragma)
+        reader.execute(sql.PROBE).fetchone()
+    for each in (writes, points, pages):
+        each.set_progress_handler(None, 0)
+    return Database(hold, writes, points, pages, places(directory), revision, root_key)
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Set the writing connection up, and bring the schema to this version."""
+    check(connection)  # before the first pragma changes a file that is not ours
+    for pragma in sql.PRAGMAS:
+        connection.execute(pragma)
+    migrate(connection)
+
+
+def _cannot_open(path: Path, error: sqlite3.Error) -> StartupError:
+    if "locked" in str(error):
+        return StartupError(f"another program has the database {path} locked: close it and start again")
+    lacks = any(words in str(error) for words in ("no such", "has no column"))  # what its version says is not in it
+    if isinstance(error, sqlite3.OperationalError) and not lacks:
+        return StartupError(
+            f"cannot open the database {path} ({error}): check its permissions and the disk's free space"
+        )
+    return StartupError(f"the database {path} is damaged ({error}): restore a backup, or use another --data-dir")

@@ -1,0 +1,105 @@
+"""`stigmer serve` where it cannot start: status 1 and one line that says what to do, never a traceback or a wait."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import stigmer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SRC = Path(stigmer.__file__).parents[1]
+SERVE = "from stigmer.cli import main; main()"
+OLD_SQLITE = f"import sqlite3; sqlite3.sqlite_version_info = (3, 34, 1); sqlite3.sqlite_version = '3.34.1'; {SERVE}"
+
+
+def refusal(
+    directory: Path, program: str = SERVE, *, limits: dict[int, int] | None = None, loop: str = "--uvloop"
+) -> str:
+    """The one line with which a server refuses to start."""
+
+    def limited() -> None:
+        for name, limit in (limits or {}).items():
+            resource.setrlimit(name, (limit, limit))
+
+    flags = ["--listen", "127.0.0.1:0", "--log-level", "error", loop, "--data-dir", str(directory)]
+    done = subprocess.run(
+        [sys.executable, "-c", program, "serve", *flags],
+        env={**os.environ, "PYTHONPATH": str(SRC)}, preexec_fn=limited,
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert line.startswith("stigmer: ")
+    return line.removeprefix("stigmer: ")
+
+
+def bound(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+
+
+OBSTACLES: dict[str, Callable[[Path], None]] = {
+    "a FIFO": os.mkfifo,
+    "a directory": Path.mkdir,
+    "a symbolic link to nothing": lambda path: path.symlink_to("nowhere"),
+    "a socket": bound,
+}
+
+
+NAMES = ("stigmer.db", "stigmer.lock", "stigmer.db-wal", "stigmer.db-shm")
+
+
+@pytest.mark.parametrize(
+    ("what", "name"), [*(("a FIFO", name) for name in NAMES), *((what, NAMES[0]) for what in list(OBSTACLES)[1:])]
+)
+def test_something_in_the_place_of_a_file(what: str, name: str, tmp_path: Path) -> None:
+    """A FIFO named stigmer.lock made the start wait for ever."""
+    OBSTACLES[what](tmp_path / name)
+    assert refusal(tmp_path) == (
+        f"{tmp_path / name} is {what}, where a file should be: move it away, or use another --data-dir"
+    )
+
+
+@pytest.mark.parametrize(("limit", "loop"), [(10, "--uvloop"), (10, "--no-uvloop"), (40, "--uvloop")])
+def test_too_few_open_files(limit: int, loop: str, tmp_path: Path) -> None:
+    """`ulimit -n 10` ended in a traceback of the event loop."""
+    assert refusal(tmp_path, limits={resource.RLIMIT_NOFILE: limit}, loop=loop) == (
+        f"this process may open {limit} files, which is too few: raise the limit (ulimit -n), to 256 or more"
+    )
+
+
+def test_a_disk_that_takes_nothing(tmp_path: Path) -> None:
+    """A limit of the size of files stands in for a full disk."""
+    line = refusal(tmp_path, limits={resource.RLIMIT_FSIZE: 0})
+    assert line.startswith(f"cannot open the database {tmp_path / 'stigmer.db'} (")
+    assert line.endswith("): check its permissions and the disk's free space")
+
+
+def test_a_directory_on_a_file_system_that_cannot_be_written() -> None:
+    line = refusal(Path("/proc/stigmer"))
+    assert line.startswith("cannot write the data directory /proc/stigmer (")
+    assert line.endswith("): choose another with --data-dir")
+
+
+def test_a_sqlite_that_is_too_old_is_named_as_the_reason(tmp_path: Path) -> None:
+    """The refusal blamed permissions, for a STRICT table that SQLite did not know."""
+    assert refusal(tmp_path / "data", OLD_SQLITE) == (
+        "this Python's SQLite is 3.34.1; stigmer needs 3.37 or newer: use another Python"
+    )
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_database_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "stigmer.db").write_bytes(b"This is not the database that you are looking for. " * 100)
+    line = refusal(tmp_path)
+    assert line.startswith(f"the database {tmp_path / 'stigmer.db'} is damaged (")
