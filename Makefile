@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help demo test check serve gen bench abuse long format clean
+.PHONY: help demo test check serve gen bench abuse long compat format clean
 
 help: ## Show what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -48,9 +48,12 @@ abuse: $(READY) ## Attack a server for ten minutes, and write benchmarks/ABUSE.m
 long: $(READY) ## The tests that take minutes: a hundred kills, a large model check
 	@$(BIN)/python -m pytest -m long -o addopts="" --timeout=1800
 
+compat: ## The tests on the lowest and newest dependencies, and on each Python from 3.11 to 3.14 that is there
+	@$(PYTHON) tools/compat.py $(ONLY)
+
 format: $(READY) ## Format the code
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format --quiet .
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) build dist .coverage* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venv-compat build dist .coverage* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
