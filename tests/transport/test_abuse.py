@@ -80,13 +80,14 @@ async def test_a_truncated_message_is_an_invalid_argument(serve: Serve, data: by
     [
         ({"grpc-timeout": "soon"}, "3"),
         ({"grpc-timeout": "9" * 400 + "H"}, "3"),
-        ({"x-key": "caf\u00e9"}, "13"),
-        ({"x-bin": "A"}, "13"),
-        ({":path": None}, "13"),
-        ({":method": None}, "13"),
+        ({"x-key": "a\0b"}, "3"),
+        ({"x-k\u00e9y": "a"}, "3"),
+        ({"x-bin": "A"}, "3"),
+        ({":path": None}, "3"),
+        ({":method": None}, "3"),
         ({":path": "/t.T/Nothing"}, "12"),
-        ({"content-type": "text/plain"}, "2"),
-        ({"te": None}, "2"),
+        ({"content-type": "text/plain"}, "3"),
+        ({"te": None}, "3"),
     ],
 )
 async def test_bad_headers_are_answered_and_the_connection_lives(

@@ -20,10 +20,13 @@ UNKNOWN = "/t.T/" + "x" * 1_000
     [
         ({":path": UNKNOWN}, "UNIMPLEMENTED", UNKNOWN[:160] + "…"),
         ({"grpc-timeout": "soon"}, "INVALID_ARGUMENT", "/t.T/Echo"),
-        ({"x-bin": "no base64: a"}, "INTERNAL", "/t.T/Echo"),
-        ({":path": None}, "INTERNAL", ""),
+        ({"x-bin": "no base64: a"}, "INVALID_ARGUMENT", "/t.T/Echo"),
+        ({":path": None}, "INVALID_ARGUMENT", ""),
+        ({":method": "GET"}, "INVALID_ARGUMENT", "/t.T/Echo"),
+        ({"content-type": "text/html"}, "INVALID_ARGUMENT", "/t.T/Echo"),
+        ({"te": None}, "INVALID_ARGUMENT", "/t.T/Echo"),
     ],
-    ids=["unknown method", "bad deadline", "bad metadata", "no path"],
+    ids=["unknown method", "bad deadline", "bad metadata", "no path", "no POST", "no gRPC", "no te"],
 )
 async def test_a_call_refused_by_the_transport_leaves_one_line(
     serve: Serve, caplog: pytest.LogCaptureFixture, headers: dict[str, Any], code: str, named: str

@@ -18,7 +18,7 @@ from grpclib.metadata import encode_bin_value, encode_grpc_message
 from stigmer.errors import Cancelled
 from stigmer.transport.connection import Connection, EventsProcessor
 from stigmer.transport.h2tuning import Limits, new_connection
-from stigmer.transport.refusal import Refusal, deadline_or_refusal, note, refusal_of, stopping
+from stigmer.transport.refusal import Admitted, Refusal, admitted, note, stopping
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from grpclib._typing import IServable
     from grpclib.config import Configuration
     from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
-    from grpclib.metadata import Deadline
     from h2.config import H2Configuration
 
     from stigmer.transport.calls import Calls
@@ -45,16 +44,15 @@ class Handler(server.Handler):
     """Admits the calls of one connection; grpclib's request handler runs them."""
 
     def accept(self, stream: protocol.Stream, headers: Headers, release_stream: Callable[[], Any]) -> None:
-        """Start the call's task, its deadline taken out of the headers: ours is the only clock that ends a call."""
+        """Start the call's task."""
         ours = cast("Stream", stream)
-        deadline = stopping() if self.closing else deadline_or_refusal(headers)
-        refusal = deadline if isinstance(deadline, Refusal) else refusal_of(headers, self.mapping)
-        if refusal is None:
-            ours.deadline = cast("Deadline | None", deadline)
-            super().accept(stream, [field for field in headers if field[0] != "grpc-timeout"], release_stream)
+        verdict = stopping() if self.closing else admitted(headers, self.mapping)
+        if isinstance(verdict, Admitted):
+            ours.deadline = verdict.deadline
+            super().accept(stream, verdict.headers, release_stream)
         else:
-            note(headers, refusal, ours.connection.peer)
-            self._tasks[stream] = self.loop.create_task(self._refuse(stream, refusal, release_stream))
+            note(headers, verdict, ours.connection.peer)
+            self._tasks[stream] = self.loop.create_task(self._refuse(stream, verdict, release_stream))
         self._tasks[stream].add_done_callback(partial(self._over, stream, release_stream))
 
     def _over(self, stream: protocol.Stream, release_stream: Callable[[], Any], task: asyncio.Task[None]) -> None:
@@ -69,13 +67,14 @@ class Handler(server.Handler):
     async def _refuse(self, stream: protocol.Stream, refusal: Refusal, release_stream: Callable[[], Any]) -> None:
         """Answer with a status alone."""
         headers = [
-            (":status", "200"),
+            (":status", refusal.http),
+            *refusal.more,
             ("content-type", "application/grpc+proto"),
             ("grpc-status", str(refusal.status.value)),
             ("grpc-message", encode_grpc_message(refusal.message)),
         ]
         if refusal.details and self.status_details_codec is not None:
-            details = self.status_details_codec.encode(*refusal)
+            details = self.status_details_codec.encode(refusal.status, refusal.message, refusal.details)
             headers.append(("grpc-status-details-bin", encode_bin_value(details).decode("ascii")))
         try:
             with contextlib.suppress(Cancelled):

@@ -1,27 +1,46 @@
-"""Calls that the transport turns away before a handler sees them: why, and the log line that each of them leaves.
+"""Which calls a handler may see: their headers put right, or why the transport turns them away, with a log line.
 
-`listener` asks for each call; the lines are like those of `interceptors.logging`.
+`listener` asks for each call; the lines are like those of `interceptors.logging`. HTTP statuses other than 200 are
+those that gRPC over HTTP/2 asks for, or RFC 9110; beside them stands a gRPC status, as grpc-go and grpc-java do it.
 """
 
 from __future__ import annotations
 
+import binascii
+from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, NamedTuple
 
 from grpclib.const import Status
-from grpclib.metadata import Deadline, decode_bin_value
+from grpclib.metadata import Deadline
 
-from stigmer.errors import Unavailable, clip
+from stigmer.errors import InvalidArgument, StigmerError, Unavailable, Unimplemented, clip
 from stigmer.logs import get_logger
 from stigmer.transport.calls import DRAINING
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from google.protobuf.message import Message
 
     from stigmer.transport.http2 import Headers
 
 log = get_logger("stigmer.call")
+
+_GRPC = "application/grpc"
+_SERVED = frozenset({_GRPC, f"{_GRPC}+proto"})
+_BREAKS = frozenset("\0\r\n")  # no HTTP header may hold them (RFC 9113, 8.2.1)
+
+
+class Admitted(NamedTuple):
+    """A call that a handler may see.
+
+    Attributes:
+        headers: as grpclib reads them, each piece of metadata one that it takes.
+        deadline: when the caller gives up; None is never. It is not among the headers: ours is the only clock.
+    """
+
+    headers: Headers
+    deadline: Deadline | None
 
 
 class Refusal(NamedTuple):
@@ -30,32 +49,113 @@ class Refusal(NamedTuple):
     status: Status
     message: str
     details: Sequence[Message] = ()
+    http: str = "200"
+    more: Headers = []  # noqa: RUF012  # never changed
 
 
 def stopping() -> Refusal:
     """The server is beyond its grace."""
-    error = Unavailable(DRAINING)
-    return Refusal(Status.UNAVAILABLE, error.message, error.details)
+    return _refusal(Unavailable(DRAINING))
 
 
-def refusal_of(headers: Headers, paths: Container[str]) -> Refusal | None:
-    """What grpclib would log as a server error and leave unanswered, or answer so that Go clients misread it."""
+def admitted(headers: Headers, paths: Container[str]) -> Admitted | Refusal:
+    """The call, or why it is none.
+
+    Args:
+        headers: as they came, bytes that are not ASCII as Latin-1.
+        paths: those that are served.
+    """
     fields = dict(headers)
+    refusal = _as_http(fields) or _as_call(fields, paths)
+    if refusal is not None:
+        return refusal
+    try:
+        metadata = [field for name, value in headers for field in _metadata(name, value)]
+        return Admitted(metadata, _deadline(headers))
+    except InvalidArgument as error:
+        return _refusal(error)
+
+
+def _refusal(error: StigmerError, http: str = "200", more: Iterable[tuple[str, str]] = ()) -> Refusal:
+    return Refusal(Status(int(error.code)), error.message, error.details, http, list(more))
+
+
+def _as_http(fields: Mapping[str, str]) -> Refusal | None:
+    """What is no call of gRPC's at all."""
     if not fields.keys() >= {":method", ":path"}:
-        return Refusal(Status.INTERNAL, "the request lacks ':method' or ':path'")
-    if not all(map(_well_formed, headers)):
-        return Refusal(Status.INTERNAL, "metadata must be ASCII, and base64 where its key ends in '-bin'")
-    if fields[":path"] not in paths and fields.get("content-type", "").startswith("application/grpc"):
-        return Refusal(Status.UNIMPLEMENTED, f"unknown method {clip(fields[':path'])}")
+        return _refusal(InvalidArgument.of("", "the request lacks ':method' or ':path'"), "400")
+    if fields[":method"] != "POST":
+        return _refusal(InvalidArgument.of(":method", "must be POST"), "405", [("allow", "POST")])
+    if not _is_grpc(fields.get("content-type", "")):
+        return _refusal(InvalidArgument.of("content-type", f"must be {_GRPC}, or {_GRPC}+proto"), "415")
+    if fields.get("te") != "trailers":
+        return _refusal(InvalidArgument.of("te", "must be 'trailers': does a proxy between us drop trailers?"), "400")
     return None
 
 
-def deadline_or_refusal(headers: Headers) -> Deadline | Refusal | None:
-    """When the caller gives up; None is never."""
+def _as_call(fields: Mapping[str, str], paths: Container[str]) -> Refusal | None:
+    """What is a call, but of nothing that is served here."""
+    if _media_type(fields["content-type"]) not in _SERVED:
+        return _refusal(Unimplemented(f"messages are encoded as {_GRPC}+proto, not {clip(fields['content-type'])}"))
+    if fields[":path"] not in paths:
+        return _refusal(Unimplemented(f"unknown method {clip(fields[':path'])}"))
+    return None
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _is_grpc(content_type: str) -> bool:
+    return _media_type(content_type).partition("+")[0] == _GRPC
+
+
+def _metadata(name: str, value: str) -> Iterable[tuple[str, str]]:
+    """The field as grpclib takes it: none, one, or one for each value in a list of binary ones.
+
+    Raises:
+        InvalidArgument: it is broken.
+    """
+    if name == "grpc-timeout":
+        return ()
+    if name == "content-type":
+        return ((name, _GRPC),)  # grpclib knows no parameters
+    if name[:1] == ":" or name[:5] == "grpc-":
+        return ((name, value),)
+    if not name.isascii():
+        raise InvalidArgument.of("", "the name of a header is not ASCII")
+    if name.endswith("-bin"):
+        return [(name, _canonical(name, part)) for part in value.split(",")]
+    if value.isascii() and value.isprintable():
+        return ((name, value),)
+    if _BREAKS.intersection(value):
+        raise InvalidArgument.of(clip(name), "holds a control character")
+    return ()  # valid HTTP, but no metadata: gRPC says not to fail, and that it may be thrown away
+
+
+def _canonical(name: str, value: str) -> str:
+    """One binary value, padded, as senders need not do it.
+
+    Raises:
+        InvalidArgument: it is no base64.
+    """
+    try:
+        text = value.strip().encode("ascii").rstrip(b"=")
+        return b64encode(b64decode(text + b"=" * (-len(text) % 4), validate=True)).decode()
+    except (UnicodeEncodeError, binascii.Error):
+        raise InvalidArgument.of(clip(name), "is not base64, as the value of a '-bin' key must be") from None
+
+
+def _deadline(headers: Headers) -> Deadline | None:
+    """When the caller gives up.
+
+    Raises:
+        InvalidArgument: it cannot be told.
+    """
     try:
         return Deadline.from_headers(headers)
     except (ValueError, OverflowError):
-        return Refusal(Status.INVALID_ARGUMENT, "invalid grpc-timeout header: up to 8 digits and one of H M S m u n")
+        raise InvalidArgument.of("grpc-timeout", "must be up to 8 digits and one of H M S m u n") from None
 
 
 def note(headers: Headers, refusal: Refusal, peer: str) -> None:
@@ -71,15 +171,3 @@ def note(headers: Headers, refusal: Refusal, peer: str) -> None:
         peer=peer,
         attempt=1,
     )
-
-
-def _well_formed(field: tuple[str, str]) -> bool:
-    name, value = field
-    if not (value.isascii() and name.isascii()):
-        return False
-    if name.endswith("-bin"):
-        try:
-            decode_bin_value(value.encode("ascii"))
-        except ValueError:
-            return False
-    return True
