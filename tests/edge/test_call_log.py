@@ -101,7 +101,7 @@ async def test_streams_say_how_they_ended(rig: Rig, caplog: pytest.LogCaptureFix
     async with aclosing(rig.find_executions.subscribe(id_)) as left:
         await anext(left)
     await turns()
-    async with aclosing(rig.find_executions.subscribe(id_, timeout=0.02)) as late:
+    async with aclosing(rig.find_executions.subscribe(id_, timeout=0.5)) as late:
         await anext(late)
         with pytest.raises(GRPCError):
             await anext(late)

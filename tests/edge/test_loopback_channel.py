@@ -203,7 +203,7 @@ async def test_cancelling_a_reader_ends_the_handler_and_its_subscription(rig: Ri
 
 async def test_a_stream_s_deadline_ends_it(rig: Rig) -> None:
     execution = await rig.execution()
-    states = rig.find_executions.subscribe(executions.AgentExecutionId(value=id_of(execution)), timeout=0.05)
+    states = rig.find_executions.subscribe(executions.AgentExecutionId(value=id_of(execution)), timeout=0.5)
     async with aclosing(states):
         assert await anext(states) == execution
         assert await status_of(anext(states)) is Status.DEADLINE_EXCEEDED

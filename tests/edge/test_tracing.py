@@ -170,7 +170,7 @@ async def test_a_stream_that_is_left_says_so(rig: Rig, spans: Spans) -> None:
 
 async def test_a_cancelled_call_s_spans_end(rig: Rig, spans: Spans) -> None:
     with pytest.raises(GRPCError):
-        await rig.outer(asyncio.Event().wait, timeout=0.05)
+        await rig.outer(asyncio.Event().wait, timeout=0.5)
     (call,) = spans.named("ai.stigmer.agentic.environment.v1.EnvironmentCommandController/create")
     assert attributes(call)["rpc.grpc.status_code"] == 4
     assert attributes(spans.named("environment.create")[0])["stigmer.outcome"] == "cancelled"

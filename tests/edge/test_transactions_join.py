@@ -144,7 +144,7 @@ async def test_children_of_gather_task_group_and_wait_for_join(rig: Rig) -> None
         async with asyncio.TaskGroup() as group:
             group.create_task(create())
             group.create_task(create())
-        await asyncio.wait_for(create(), 10)
+        await asyncio.wait_for(create(), 60)
         await asyncio.create_task(create())
         assert await rig.ids("Session") == set()
         if fail:

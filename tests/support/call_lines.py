@@ -26,7 +26,7 @@ class Calls(logging.Handler):
             self.queue.put_nowait(line)
 
     async def next(self) -> dict[str, Any]:
-        return await asyncio.wait_for(self.queue.get(), 10)
+        return await asyncio.wait_for(self.queue.get(), 60)
 
 
 @contextmanager

@@ -51,7 +51,7 @@ async def grpcio_client(server: Addressed, compression: str = "") -> AsyncGenera
         assert peer.stdout is not None
         line = {"path": path, "body": base64.b64encode(body).decode(), **told}
         peer.stdin.write(json.dumps(line).encode() + b"\n")
-        return json.loads(await asyncio.wait_for(peer.stdout.readline(), 30))
+        return json.loads(await asyncio.wait_for(peer.stdout.readline(), 60))
 
     try:
         yield send

@@ -46,7 +46,7 @@ class Served:
         """Its status, when it has said all that it says."""
         while await self._line() is not None:
             pass
-        return await asyncio.wait_for(self.process.wait(), 20)
+        return await asyncio.wait_for(self.process.wait(), 60)
 
     def calls(self) -> list[tuple[str, str]]:
         """Method and code of the calls logged."""
@@ -54,7 +54,7 @@ class Served:
 
     async def _line(self) -> dict[str, Any] | None:
         assert self.process.stderr is not None
-        text = await asyncio.wait_for(self.process.stderr.readline(), 20)
+        text = await asyncio.wait_for(self.process.stderr.readline(), 60)
         if not text:
             return None
         self.lines.append(json.loads(text))

@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 
 ECHO, SUBSCRIBE, WAIT = "/t.T/Echo", "/t.T/Subscribe", "/t.T/Wait"
+PATIENCE_S = 60  # a call that takes as long hangs
 
 
 def say(*words: object) -> None:
@@ -32,26 +33,26 @@ def status_of(call: Any) -> str:
 
 def sizes(channel: grpc.Channel, argument: str) -> None:
     for mebibytes in map(int, argument.split(",")):
-        say(status_of(lambda n=mebibytes: unary(channel)(b"x" * (n << 20), timeout=20)))
-    say(status_of(lambda: unary(channel)(b"after", timeout=5)))
+        say(status_of(lambda n=mebibytes: unary(channel)(b"x" * (n << 20), timeout=PATIENCE_S)))
+    say(status_of(lambda: unary(channel)(b"after", timeout=PATIENCE_S)))
 
 
 def gzip(channel: grpc.Channel, argument: str) -> None:
-    say(status_of(lambda: unary(channel)(b"x" * 5000, timeout=5, compression=grpc.Compression.Gzip)))
+    say(status_of(lambda: unary(channel)(b"x" * 5000, timeout=PATIENCE_S, compression=grpc.Compression.Gzip)))
 
 
 def call(channel: grpc.Channel, argument: str) -> None:
-    say(status_of(lambda: unary(channel, argument)(b"hello", timeout=10)))
+    say(status_of(lambda: unary(channel, argument)(b"hello", timeout=PATIENCE_S)))
 
 
 def streams(channel: grpc.Channel, argument: str) -> None:
     subscribe = channel.unary_stream(SUBSCRIBE, request_serializer=bytes, response_deserializer=bytes)
     calls = [subscribe(b"x") for _ in range(int(argument))]
     say(sum(len(next(call)) for call in calls))
-    say(status_of(lambda: unary(channel)(b"hello", timeout=5)))
+    say(status_of(lambda: unary(channel)(b"hello", timeout=PATIENCE_S)))
     for call in calls:
         call.cancel()
-    say(status_of(lambda: unary(channel)(b"hello", timeout=5)))
+    say(status_of(lambda: unary(channel)(b"hello", timeout=PATIENCE_S)))
 
 
 def subscribe(channel: grpc.Channel, argument: str) -> None:
@@ -70,11 +71,11 @@ def health(channel: grpc.Channel, argument: str) -> None:
     stub = health_pb2_grpc.HealthStub(channel)
     for name in ("", "t.T", "nobody"):
         try:
-            reply = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
+            reply = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=PATIENCE_S)
             say(health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status))
         except grpc.RpcError as error:
             say(error.code().name)
-    for reply in stub.Watch(health_pb2.HealthCheckRequest(service=argument), timeout=10):
+    for reply in stub.Watch(health_pb2.HealthCheckRequest(service=argument), timeout=PATIENCE_S):
         say(health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status))
         sys.stdin.readline()
 
@@ -83,7 +84,7 @@ def watch(channel: grpc.Channel, argument: str) -> None:
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     try:
-        for reply in health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=10):
+        for reply in health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S):
             say(health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status))
     except grpc.RpcError as error:
         say(error.code().name)
@@ -113,7 +114,7 @@ def reflection_v1(channel: grpc.Channel, argument: str) -> None:
     )
 
     def files(**question: Any) -> list[Any]:
-        reply = next(iter(ask(iter([pb.ServerReflectionRequest(**question)]), timeout=5)))
+        reply = next(iter(ask(iter([pb.ServerReflectionRequest(**question)]), timeout=PATIENCE_S)))
         if reply.HasField("error_response"):
             say("error", reply.error_response.error_code)
         protos = reply.file_descriptor_response.file_descriptor_proto
@@ -146,7 +147,7 @@ def tls(channel: grpc.Channel, argument: str) -> None:
     authority, cert, key = ((directory / name).read_bytes() for name in ("ca.pem", "client.pem", "client.key"))
     for credentials in (grpc.ssl_channel_credentials(authority, key, cert), grpc.ssl_channel_credentials(authority)):
         with grpc.secure_channel(f"localhost:{port}", credentials) as secured:
-            say(status_of(lambda c=secured: unary(c)(b"hello", timeout=3)).split(" ")[0])
+            say(status_of(lambda c=secured: unary(c)(b"hello", timeout=PATIENCE_S)).split(" ")[0])
 
 
 def main() -> None:

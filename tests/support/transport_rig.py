@@ -130,10 +130,10 @@ class Peer:
 
     async def line(self) -> str:
         assert self.process.stdout is not None
-        return (await asyncio.wait_for(self.process.stdout.readline(), 30)).decode().strip()
+        return (await asyncio.wait_for(self.process.stdout.readline(), 60)).decode().strip()
 
     async def lines(self) -> list[str]:
-        output, _ = await asyncio.wait_for(self.process.communicate(), 30)
+        output, _ = await asyncio.wait_for(self.process.communicate(), 60)
         return output.decode().splitlines()
 
     def go_on(self) -> None:

@@ -78,7 +78,7 @@ class Wire:
 
     async def read(self) -> bool:
         """Take in what comes next; false at the end of the connection."""
-        data = await asyncio.wait_for(self.reader.read(65536), 10)
+        data = await asyncio.wait_for(self.reader.read(65536), 60)
         for event in self.h2.receive_data(data) if data else []:
             if isinstance(event, DataReceived):
                 self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
@@ -107,7 +107,7 @@ class Wire:
     async def ended(self) -> bool:
         """Read to the end of the connection."""
         try:
-            while await asyncio.wait_for(self.reader.read(65536), 10):
+            while await asyncio.wait_for(self.reader.read(65536), 60):
                 pass
         except ConnectionResetError:
             pass

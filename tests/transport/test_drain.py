@@ -19,6 +19,8 @@ from stigmer.transport.h2tuning import Limits
 if TYPE_CHECKING:
     from transport_rig import Serve, Service, Start
 
+LONG_S = 60  # a grace that no test waits for
+
 
 async def test_running_calls_finish_and_open_streams_are_ended(serve: Serve, service: Service, peer: Start) -> None:
     async with serve() as server:
@@ -28,7 +30,7 @@ async def test_running_calls_finish_and_open_streams_are_ended(serve: Serve, ser
         service.entered.clear()
         caller = await peer("call", server, "/t.T/Wait")
         await service.entered.wait()
-        drained = asyncio.ensure_future(server.drain(10))
+        drained = asyncio.ensure_future(server.drain(LONG_S))
         await service.ended.wait()
         assert (await subscriber.line()).startswith("UNAVAILABLE the server is stopping")
         assert not drained.done()
@@ -41,8 +43,8 @@ async def test_clients_that_stay_connected_do_not_hold_it_up(serve: Serve) -> No
     async with serve() as server, connect(server) as wire:
         assert await wire.status(wire.request(message(b"hello"))) == "0"
         started = time.monotonic()
-        assert await server.drain(10) == 0
-        assert time.monotonic() - started < 1
+        assert await server.drain(LONG_S) == 0
+        assert time.monotonic() - started < LONG_S / 2  # it did not wait for them
         while await wire.read():
             pass
         first, last = [e for e in wire.events if isinstance(e, ConnectionTerminated)]
@@ -78,7 +80,7 @@ async def test_calls_that_come_after_the_goaway_are_still_served(serve: Serve, s
     async with serve() as server, connect(server) as wire:
         wire.request(message(b""), path="/t.T/Wait")
         await service.entered.wait()
-        drained = asyncio.ensure_future(server.drain(10))
+        drained = asyncio.ensure_future(server.drain(LONG_S))
         late = wire.request(message(b"hello"))
         assert await answered(wire.reader)
         assert late == 3
@@ -90,14 +92,14 @@ async def answered(reader: asyncio.StreamReader) -> bool:
     """h2 takes nothing in after a GOAWAY, so look at the bytes: the echo and its status."""
     seen = b""
     while b"hello" not in seen or b"grpc-status\x010" not in seen:
-        seen += await asyncio.wait_for(reader.read(65536), 10)
+        seen += await asyncio.wait_for(reader.read(65536), 60)
     return True
 
 
 async def test_a_silent_peer_loses_its_calls_and_a_living_one_does_not(
     serve: Serve, service: Service, peer: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with serve(limits=Limits(keepalive_s=0.2, keepalive_timeout_s=0.2)) as server:
+    async with serve(limits=Limits(keepalive_s=0.2, keepalive_timeout_s=2)) as server:
         subscriber = await peer("subscribe", server)
         assert await subscriber.line() == "first"
         (live,) = server._listener._live
@@ -109,10 +111,10 @@ async def test_a_silent_peer_loses_its_calls_and_a_living_one_does_not(
 
         monkeypatch.setattr(live.connection, "heard", heard)
         for _ in range(3):
-            await asyncio.wait_for(answers.get(), 5)
+            await asyncio.wait_for(answers.get(), 60)
         assert not service.ended.is_set()
         os.kill(subscriber.process.pid, signal.SIGSTOP)
-        await asyncio.wait_for(service.ended.wait(), 5)
+        await asyncio.wait_for(service.ended.wait(), 60)
         os.kill(subscriber.process.pid, signal.SIGCONT)
 
 
@@ -150,7 +152,7 @@ class Program:
 
     async def line(self) -> str:
         assert self.process.stdout is not None
-        return (await asyncio.wait_for(self.process.stdout.readline(), 20)).decode().strip()
+        return (await asyncio.wait_for(self.process.stdout.readline(), 60)).decode().strip()
 
     @property
     def address(self) -> tuple[str, int]:

@@ -35,7 +35,7 @@ async def test_plain_text_on_a_tls_port_is_cut_off(serve: Serve, pems: Path) -> 
     async with serve(ssl=server_context(pems / "server.pem", pems / "server.key")) as server:
         reader, writer = await asyncio.open_connection(*server.address)
         writer.write(b"GET / HTTP/1.1\r\n\r\n")
-        while await asyncio.wait_for(reader.read(1000), 5):
+        while await asyncio.wait_for(reader.read(1000), 60):
             pass
         writer.close()
 
