@@ -22,7 +22,7 @@ from stigmer.server import Server, stop_signals
 from stigmer.store.sqlite import SqliteStore
 from stigmer.transport import tls
 from stigmer.transport.connection import printed
-from stigmer.transport.h2tuning import Limits
+from stigmer.transport.limits import Limits
 from stigmer.unit_of_work import UnitOfWork
 
 if TYPE_CHECKING:

@@ -25,9 +25,10 @@ from stigmer.interceptors.deadline import until
 from stigmer.interceptors.error_mapping import mapped
 from stigmer.pipeline import decoded
 from stigmer.route import Exchange, Route, unary_chain
+from stigmer.transport.admission import Admission, deadline_of, send_reply
 from stigmer.transport.calls import Calls
 from stigmer.transport.connection import printed
-from stigmer.transport.http2 import CompressionUnsupported, deadline_of
+from stigmer.transport.http2 import CompressionUnsupported
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -123,12 +124,24 @@ class Edge:
         async def request() -> Message:
             wire = await self._receive(stream)
             self.calls.may_finish(call)
+            await admission.start()
             return wire
 
-        await route.unary(call, Exchange(request, stream.send_message))
+        async def answer(reply: Reply) -> None:
+            admission.done()
+            await send_reply(stream, reply)
+
+        with Admission(stream, query=call.method.is_query) as admission:
+            await route.unary(call, Exchange(request, answer))
 
     async def _serve_stream(self, stream: Stream[Any, Any], route: Route, call: Call) -> None:
-        await _pump(stream, route.stream(call, partial(self._receive, stream)), call)
+        async def request() -> Message:
+            with Admission(stream, query=False) as admission:
+                wire = await self._receive(stream)
+                await admission.start()
+            return wire
+
+        await _pump(stream, route.stream(call, request), call)
 
     async def _receive(self, stream: Stream[Any, Any]) -> Message:
         self.calls.refuse_if_draining()
@@ -235,7 +248,7 @@ async def _pump(stream: Stream[Any, Any], work: AsyncGenerator[Reply, None], cal
     try:
         async with scope, aclosing(work) as replies:
             async for reply in replies:
-                await stream.send_message(reply)
+                await send_reply(stream, reply)
     except TimeoutError:
         raise DeadlineExceeded("the deadline passed before the stream ended") from None
 

@@ -162,9 +162,18 @@ class FailedPrecondition(StigmerError):
 
 
 class ResourceExhausted(StigmerError):
-    """A message over the limit, or too many subscriptions."""
+    """A message over the limit, too many subscriptions, or too much held; `retry_after_s` where waiting helps."""
 
     code = Code.RESOURCE_EXHAUSTED
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+    @property
+    def details(self) -> tuple[Message, ...]:
+        """A google.rpc.RetryInfo where waiting helps."""
+        return () if self.retry_after_s is None else (_retry_info(self.retry_after_s),)
 
 
 class Unimplemented(StigmerError):
@@ -197,9 +206,7 @@ class Unavailable(StigmerError):
     @property
     def details(self) -> tuple[Message, ...]:
         """A google.rpc.RetryInfo."""
-        info = rpc.RetryInfo()
-        info.retry_delay.FromTimedelta(dt.timedelta(seconds=self.retry_after_s))
-        return (info,)
+        return (_retry_info(self.retry_after_s),)
 
 
 class Relayed(StigmerError):
@@ -262,6 +269,12 @@ def _fitting(violations: Sequence[Violation]) -> list[Violation]:
             return [*kept, Violation("", f"and {len(violations) - len(kept)} more")]
         kept.append(short)
     return kept
+
+
+def _retry_info(after_s: float) -> rpc.RetryInfo:
+    info = rpc.RetryInfo()
+    info.retry_delay.FromTimedelta(dt.timedelta(seconds=after_s))
+    return info
 
 
 def _bad_request(violations: Sequence[Violation]) -> rpc.BadRequest:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from grpclib.encoding.base import StatusDetailsCodecBase
 
     from stigmer.transport.calls import Calls
-    from stigmer.transport.h2tuning import Limits
+    from stigmer.transport.limits import Limits
 
 log = get_logger("stigmer.server")
 

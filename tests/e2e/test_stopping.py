@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GET = "/ai.stigmer.agentic.environment.v1.EnvironmentQueryController/get"
-REPLIES = 40
-"""Of a megabyte each: far more than fits into the sockets' buffers."""
+REPLIES = 30
+"""Of a megabyte each: more than fits into the sockets' buffers, and less than a connection may have waiting."""
 
 
 @asynccontextmanager

@@ -14,14 +14,14 @@ from grpclib.exceptions import GRPCError
 from stigmer import errors
 from stigmer.call import Call
 from stigmer.descriptors import Method
+from stigmer.transport.admission import deadline_of
 from stigmer.transport.calls import Calls
-from stigmer.transport.http2 import deadline_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from stigmer.server import Server
-    from stigmer.transport.h2tuning import Limits
+    from stigmer.transport.limits import Limits
 
 
 PEER = Path(__file__).with_name("transport_peer.py")

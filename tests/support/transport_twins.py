@@ -8,7 +8,8 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from hyperframe.frame import Frame, GoAwayFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
 
-from stigmer.transport.h2tuning import Limits, TunedConnection, new_connection
+from stigmer.transport.h2tuning import TunedConnection, new_connection
+from stigmer.transport.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

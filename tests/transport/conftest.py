@@ -15,7 +15,7 @@ from stigmer.transport.calls import Calls
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from stigmer.transport.h2tuning import Limits
+    from stigmer.transport.limits import Limits
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 from typing import TYPE_CHECKING
 
-from stigmer.transport.h2tuning import Limits
+from stigmer.transport.limits import Limits
 
 if TYPE_CHECKING:
     from transport_rig import Serve, Start

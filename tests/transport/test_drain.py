@@ -14,7 +14,7 @@ from h2.events import ConnectionTerminated
 from transport_wire import connect, message
 
 from stigmer.transport.connection import Connection
-from stigmer.transport.h2tuning import Limits
+from stigmer.transport.limits import Limits
 
 if TYPE_CHECKING:
     from transport_rig import Serve, Service, Start

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from transport_twins import REQUEST, Twins, configuration
 from transport_wire import connect, message
 
-from stigmer.transport.h2tuning import Limits, TunedConnection, new_connection
+from stigmer.transport.h2tuning import TunedConnection, new_connection
+from stigmer.transport.limits import Limits
 from stigmer.transport.listener import Listener
 
 if TYPE_CHECKING:

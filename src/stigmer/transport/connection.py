@@ -1,6 +1,6 @@
-"""One client's connection, from the inside: its writes, its silence, its end, and the events that its bytes make.
+"""One client's connection, from the inside: its writes, its windows, its silence, its end.
 
-`listener` makes both objects for each client; `http2` has the stream of a call.
+`listener` makes one for each client, and `events` for what its frames come to; `http2` has the stream of a call.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from h2.exceptions import DenialOfServiceError
 from hyperframe.frame import GoAwayFrame
 
 from stigmer.transport.http2 import Stream
+from stigmer.transport.outbound import Outbound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from h2.events import DataReceived, Event, RequestReceived, StreamReset, WindowUpdated
-
-    from stigmer.transport.h2tuning import Limits, TunedConnection
+    from stigmer.transport.budget import Budget
+    from stigmer.transport.h2tuning import TunedConnection
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +31,6 @@ _NO_KEEPALIVE = Configuration(_keepalive_time=None).__for_server__()  # grpclib 
 
 FLUSH_BYTES = 64 * 1024  # as much as asyncio lets wait in a transport before it asks writers to pause
 BACKLOG_BYTES = 64 * 1024 * 1024  # a peer that makes us answer and does not read the answers is dropped at this
-RESETS_PER_STREAM = 4  # a peer may cancel so many times `max_streams` calls within RESET_WINDOW_S
-RESET_WINDOW_S = 10.0
 LINGER_S = 5.0  # how long a closing connection may take to write its last bytes
 
 
@@ -49,17 +47,24 @@ class Connection(protocol.Connection):
 
     _connection: TunedConnection
 
-    def __init__(self, connection: TunedConnection, transport: asyncio.Transport, limits: Limits) -> None:
+    def __init__(
+        self, connection: TunedConnection, transport: asyncio.Transport, budget: Budget, read: Callable[[bool], None]
+    ) -> None:
         super().__init__(connection, transport, config=_NO_KEEPALIVE)
-        self.limits = limits
-        self.starved: set[Stream] = set()  # calls that wait for the peer's window
+        self.limits = budget.limits
         self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
+        self.share = budget.share(read)
+        self.outbound = Outbound(self)
+        self.read_since: float | None = self.now()  # None while the client is not read
+        self._unreturned = 0  # bytes of the connection's window that are to be given back
         self._socket = transport  # grpclib forgets its own reference on close; aborting needs one
         self._unflushed_bytes = 0
         self._flush_handle: asyncio.Handle | None = None
         self._heard_at = self._loop.time()
         self._asked_at: float | None = None
-        self._timer = self._loop.call_later(limits.keepalive_s, self._watch)
+        self._stuck: asyncio.TimerHandle | None = None
+        self._timer = self._loop.call_later(self.limits.keepalive_s, self._watch)
 
     def create_stream(self, *, stream_id: int | None = None, wrapper: Any = None) -> Stream:  # noqa: ANN401  # grpclib's signature
         """Make the call's stream, of our class."""
@@ -70,10 +75,52 @@ class Connection(protocol.Connection):
         """Who is at the other end."""
         return printed(self._socket.get_extra_info("peername"))
 
+    @property
+    def window(self) -> int:
+        """How many bytes the peer takes, of all calls together."""
+        return self._connection.outbound_flow_control_window
+
     async def writable(self) -> None:
         """Wait while the peer does not read."""
         while not self.write_ready.is_set():  # again after each wait: those woken before may have filled the buffer
             await self.write_ready.wait()
+
+    def pause_writing(self) -> None:
+        """The socket is full: the peer has `reply_timeout_s` to read some of it."""
+        super().pause_writing()
+        self._watch_socket(self._socket.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """The socket takes bytes again."""
+        super().resume_writing()
+        if self._stuck is not None:
+            self._stuck.cancel()
+        self.outbound.soon()
+
+    def _watch_socket(self, unread: int) -> None:
+        self._stuck = self._loop.call_later(self.limits.reply_timeout_s, self._look_at_socket, unread)
+
+    def _look_at_socket(self, unread: int) -> None:
+        left = self._socket.get_write_buffer_size()
+        if left < unread:
+            self._watch_socket(left)
+        else:
+            log.debug("peer %s does not read: dropped", self._socket.get_extra_info("peername"))
+            self.abort()
+
+    def received(self, size: int) -> None:
+        """Bytes of some call came: the connection's window is for the loop's sake, so they are given back at once."""
+        self._unreturned += size
+        if self._unreturned >= self.limits.connection_window_bytes // 2 and not self._socket.is_closing():
+            self._connection.increment_flow_control_window(self._unreturned)
+            self._unreturned = 0
+
+    def open_window(self, stream_id: int, size: int) -> None:
+        """Let the peer send `size` bytes more of a call."""
+        stream = self._connection.streams.get(stream_id)
+        if stream is not None and stream.open and not self._socket.is_closing():
+            self._connection.increment_flow_control_window(size, stream_id)
+            self.flush_soon()
 
     def flush_soon(self, size: int = 0) -> None:
         """Write what h2 holds at the end of this turn of the loop, or now where `size` bytes more make it much."""
@@ -92,12 +139,6 @@ class Connection(protocol.Connection):
         if data and not self._socket.is_closing():
             self._socket.write(data)
 
-    def ack(self, stream_id: int, size: int) -> None:
-        """Give `size` bytes of window back to the peer."""
-        if size and not self._socket.is_closing():
-            self._connection.acknowledge_received_data(size, stream_id)
-            self.flush_soon()
-
     def heard(self) -> None:
         """Note a sign of life.
 
@@ -110,6 +151,8 @@ class Connection(protocol.Connection):
 
     def _watch(self) -> None:
         """Ask a silent peer for a sign of life; drop one that was asked and gave none."""
+        if self.read_since is None or self.read_since > self._heard_at:
+            self._heard_at = self._loop.time()  # it could not be heard
         silence_s = self._loop.time() - self._heard_at
         if self._asked_at is not None and self._heard_at < self._asked_at:
             log.debug("peer %s gave no sign of life: dropped", self._socket.get_extra_info("peername"))
@@ -165,68 +208,8 @@ class Connection(protocol.Connection):
         self._socket.abort()
 
     def lost(self) -> None:
-        """Forget the timers: the socket is closed."""
+        """Let go of what was kept for the peer: the socket is closed."""
         self._timer.cancel()
-
-
-class EventsProcessor(protocol.EventsProcessor):
-    """h2's events, handed to the calls they concern; unknown ones are ignored (RFC 9113, 5.5)."""
-
-    connection: Connection
-
-    def __init__(self, handler: protocol.AbstractHandler, connection: Connection) -> None:
-        super().__init__(handler, connection)
-        self._resets = 0
-        self._resets_since = 0.0
-
-    def process(self, event: Event) -> None:
-        """Act on one event."""
-        try:
-            super().process(event)
-        except NotImplementedError:
-            log.debug("ignored: %r", event)
-
-    def register(self, stream: protocol.Stream) -> Callable[[], None]:
-        """Note a running call; what is returned ends it, once, however often it is called."""
-        release, stream_id = super().register(stream), cast("int", stream.id)
-
-        def release_once() -> None:
-            if stream_id in self.streams:
-                release()
-                self.connection.forget(stream_id)
-
-        return release_once
-
-    def process_request_received(self, event: RequestReceived) -> None:
-        """Start a call, or turn it away where the connection has too many."""
-        if len(self.streams) >= self.connection.limits.max_streams:
-            self.connection.refuse(event.stream_id)
-        else:
-            super().process_request_received(event)
-
-    def process_data_received(self, event: DataReceived) -> None:
-        """Buffer a call's bytes; an empty frame is none (grpclib would take it for the end of the stream)."""
-        if event.flow_controlled_length:
-            super().process_data_received(event)
-
-    def process_window_updated(self, event: WindowUpdated) -> None:
-        """Wake the calls that wait for the window (grpclib would walk over all calls at each update)."""
-        if event.stream_id:
-            super().process_window_updated(event)
-        else:
-            for stream in self.connection.starved:
-                stream.window_updated.set()
-
-    def process_stream_reset(self, event: StreamReset) -> None:
-        """Cancel a call.
-
-        Raises:
-            DenialOfServiceError: the peer opens and cancels calls all the time (CVE-2023-44487).
-        """
-        super().process_stream_reset(event)
-        now = asyncio.get_running_loop().time()
-        if now - self._resets_since > RESET_WINDOW_S:
-            self._resets, self._resets_since = 0, now
-        self._resets += 1
-        if self._resets > RESETS_PER_STREAM * self.connection.limits.max_streams:
-            raise DenialOfServiceError(f"{self._resets} calls cancelled within {RESET_WINDOW_S} s")
+        if self._stuck is not None:
+            self._stuck.cancel()
+        self.share.close()

@@ -7,13 +7,11 @@ many layers on its way out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from h2.connection import ConnectionInputs, H2Connection
-from h2.exceptions import FrameTooLargeError
 from h2.settings import SettingCodes, Settings
 from h2.stream import StreamInputs, StreamState
 from hpack import Encoder
@@ -22,11 +20,12 @@ from hpack.hpack import encode_integer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from h2._typing import Buffer
     from h2.config import H2Configuration
     from h2.events import Event
     from h2.stream import H2Stream
     from hyperframe.frame import AltSvcFrame, Frame
+
+    from stigmer.transport.limits import Limits
 
 Field: TypeAlias = "tuple[str | bytes, str | bytes]"
 
@@ -34,29 +33,7 @@ DATA, HEADERS = 0x0, 0x1  # a frame's type (RFC 9113, 6)
 END_STREAM, END_HEADERS = 0x1, 0x4  # a frame's flags
 FRAME_HEADER = Struct(">HBBBL")  # length in three bytes, type, flags, stream
 OK = (":status", "200")
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one connection may ask of the server.
-
-    Attributes:
-        max_message_bytes: the longest request message; longer ones are refused before they are read.
-        max_streams: calls open at once on one connection; more are refused for the client to repeat.
-        max_header_bytes: the longest list of request headers, uncompressed; a longer one ends the connection.
-        stream_window_bytes: how much one call may send ahead of its reader.
-        connection_window_bytes: how much all calls of a connection may send ahead of their readers.
-        keepalive_s: silence after which the peer is asked for a sign of life.
-        keepalive_timeout_s: how long it may take to give one; then the connection and its calls end.
-    """
-
-    max_message_bytes: int = 10 * 1024 * 1024
-    max_streams: int = 1000
-    max_header_bytes: int = 32 * 1024
-    stream_window_bytes: int = 1024 * 1024
-    connection_window_bytes: int = 4 * 1024 * 1024
-    keepalive_s: float = 30.0
-    keepalive_timeout_s: float = 10.0
+EARNED_AT_LEAST, EARNED_AT_MOST = 20, 200  # by a peer with each frame that it gets: see `framing`
 
 
 class StatelessEncoder(Encoder):
@@ -96,6 +73,7 @@ class TunedConnection(H2Connection):
     def __init__(self, config: H2Configuration) -> None:
         super().__init__(config)
         self.encoder = StatelessEncoder()
+        self._earned = 0.0
 
     def send_headers(
         self,
@@ -165,6 +143,7 @@ class TunedConnection(H2Connection):
         length = len(payload)
         self._data_to_send += FRAME_HEADER.pack(length >> 8, length & 0xFF, kind, flags, stream_id)
         self._data_to_send += payload
+        self._earned += min(EARNED_AT_MOST, EARNED_AT_LEAST + length)
 
     def forget(self, stream_id: int) -> None:
         """Drop a stream whose call is over; a peer that still sends on an answered call is told to stop."""
@@ -177,17 +156,10 @@ class TunedConnection(H2Connection):
             del self.streams[stream_id]
             self._closed_streams[stream_id] = stream.closed_by
 
-    def receive_data(self, data: Buffer) -> list[Event]:
-        """Take bytes in; a frame that is too long is refused at its header, where h2 would first gather it all.
-
-        Raises:
-            ProtocolError: h2's, for whatever breaks the protocol.
-        """
-        events = super().receive_data(data)
-        waiting = self.incoming_buffer._data  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public look at it
-        if int.from_bytes(waiting[:3], "big") > self.max_inbound_frame_size and len(waiting) >= 3:
-            raise FrameTooLargeError("a frame longer than we agreed to")
-        return events
+    def take_earned(self) -> float:
+        """What the peer may send for what was sent to it since this was last asked; see `framing`."""
+        earned, self._earned = self._earned, 0.0
+        return earned
 
     def _receive_alt_svc_frame(self, frame: AltSvcFrame) -> tuple[list[Frame], list[Event]]:  # noqa: ARG002  # h2's signature
         return [], []  # a server must ignore it (RFC 7838, 4); h2 ends the connection

@@ -1,30 +1,29 @@
 """A call on the wire: what grpclib's stream lacks, as a subclass, so that other grpclib servers stay as they were.
 
-`edge` meets `Stream` through `deadline_of` and through the errors that receiving and sending raise. A connection's
-objects are in `connection`, the frame layer in `h2tuning`, the listening side in `listener`; these four modules alone
-know grpclib's and h2's private parts.
+`edge` meets `Stream` through `admission` and through the errors that receiving and sending raise. Beside this module
+`admission`, `connection`, `events`, `protocol`, `listener` and `h2tuning` alone know grpclib's and h2's private parts.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from grpclib import protocol
 from h2.errors import ErrorCodes
-from h2.exceptions import StreamClosedError
 
 from stigmer import errors
+from stigmer.transport.inbound import Inbound
+from stigmer.transport.outbound import CallerGone, Message
 
 if TYPE_CHECKING:
     from grpclib.metadata import Deadline
-    from grpclib.server import Stream as ServerStream
     from h2.stream import H2Stream
 
     from stigmer.transport.connection import Connection
     from stigmer.transport.h2tuning import TunedConnection
 
 Headers = list[tuple[str, str]]
-FRAME_BYTES = 32 * 1024  # as much as one call may write before it looks again whether the peer reads
+PREFIX_BYTES = 5  # of a message: whether it is compressed, and how long it is
 HEADERS_BYTES = 256  # what a block of reply headers comes to, roughly
 
 
@@ -35,49 +34,69 @@ class CompressionUnsupported(errors.Unimplemented):
         super().__init__("compressed messages are not supported: send them with the encoding 'identity' (not gzip)")
 
 
-class CallerGone(errors.Cancelled, StreamClosedError):
-    """The call's stream is closed, so nothing can be sent; grpclib knows it as h2's StreamClosedError."""
-
-    def __init__(self, stream_id: int) -> None:
-        errors.Cancelled.__init__(self, "the caller went away")
-        self.stream_id = stream_id
-
-
-def deadline_of(stream: ServerStream[Any, Any]) -> Deadline | None:
-    """The call's deadline, from `grpc-timeout`; None where the caller set none.
-
-    grpclib itself never sees it here; a server of grpclib's own does, and ends the call by a clock of its own as well.
-    """
-    ours = stream._stream  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public way from the call to its stream
-    return ours.deadline if isinstance(ours, Stream) else stream.deadline
-
-
 class Stream(protocol.Stream):
     """One call on the wire: refuses bad messages before they are read, writes once per turn of the loop."""
 
     connection: Connection
+    buffer: Inbound  # type: ignore[assignment]  # grpclib's has the same part of it that grpclib uses
     _h2_connection: TunedConnection
     deadline: Deadline | None = None
+    query = False
     _in_message = False
+    _expected = 0
+
+    def init_stream(self, stream_id: int, connection: protocol.Connection) -> None:
+        """Begin; grpclib's own would count calls, and keep each frame as an object."""
+        self.id = self.number = stream_id
+        self.buffer = Inbound(cast("Connection", connection), stream_id)
+
+    # What comes in.
 
     async def recv_data(self, size: int) -> bytes:
         """Read the prefix or the body of a message, by turns, as grpclib's recv_message asks for them.
 
         Raises:
             CompressionUnsupported: the prefix says that the body is compressed.
-            errors.ResourceExhausted: the prefix announces more than the limit; the body is not read.
+            errors.ResourceExhausted: the prefix announces more than the limit, or more than there is room for; the body
+                is not read.
             errors.InvalidArgument: the caller ended the stream within the message.
+            errors.DeadlineExceeded: the caller sent nothing for too long.
         """
-        try:
-            data = await self.buffer.read(size)
-        except AssertionError as error:  # grpclib's way to say that the stream ended early
-            raise _truncated() from error
-        if self._in_message and len(data) < size:
+        within = self._in_message
+        data = await self.buffer.read(size, within=within) if size else b""
+        if len(data) < size and (within or data):
             raise _truncated()
-        if data and not self._in_message:
-            _check_prefix(data, self.connection.limits.max_message_bytes)
-        self._in_message = bool(data) and not self._in_message
+        self._in_message = bool(data) and not within
+        if within:
+            self.buffer.next()
+        elif data:
+            await self.buffer.expect(_checked_size(data, self.connection.limits.max_message_bytes))
         return data
+
+    async def start(self, *, query: bool) -> None:
+        """Wait until the call, whose request is there, may be worked on; see `budget.Share`.
+
+        Raises:
+            errors.ResourceExhausted: it might not for too long.
+        """
+        share = self.connection.share
+        share.unfinished.discard(self.buffer)
+        queue, expected = (share.query_starts, share.expected) if query else (share.other_starts, 0)
+        if not queue.room_now(expected):
+            await queue.room(expected)
+        self.query, self._expected = query, expected
+
+    def done(self) -> None:
+        """The call has its reply, or has failed, and holds its request no more."""
+        if self.query:
+            self.connection.share.end_query(self._expected)
+        self.buffer.release()
+
+    def close(self) -> None:
+        """The call is over."""
+        self.buffer.close()
+
+    # What goes out.
 
     async def send_headers(self, headers: Headers, end_stream: bool = False) -> None:  # noqa: FBT001, FBT002  # grpclib's signature
         """Send headers or trailers.
@@ -89,32 +108,69 @@ class Stream(protocol.Stream):
         self._h2_connection.send_headers(self._open().stream_id, headers, end_stream=end_stream)
         self.connection.flush_soon(HEADERS_BYTES)
 
-    async def send_data(self, data: bytes, end_stream: bool = False) -> None:  # noqa: FBT001, FBT002  # grpclib's signature
+    async def send_data(self, data: bytes, end_stream: bool = False) -> None:  # noqa: FBT001, FBT002, ARG002  # grpclib's signature; a server's streams end with trailers
         """Send one message in as many frames as the peer's windows ask for.
 
         Raises:
             CallerGone: the stream is closed.
         """
-        sent = 0
-        while sent < len(data):
-            await self.connection.writable()
-            stream = self._open()
-            size = min(self._h2_connection.room(stream), FRAME_BYTES, len(data) - sent)
-            if size <= 0:
-                await self._more_window()
-                continue
-            chunk, sent = data[sent : sent + size], sent + size
-            self._h2_connection.send_data(stream.stream_id, chunk, end_stream=end_stream and sent == len(data))
-            self.data_sent += size
-            self.connection.flush_soon(size)
+        await self._send(b"", data)
 
-    async def _more_window(self) -> None:
-        self.window_updated.clear()
-        self.connection.starved.add(self)
-        try:
-            await self.window_updated.wait()
-        finally:
-            self.connection.starved.discard(self)
+    def send_message_now(self, body: bytes) -> bool:
+        """Send one message where it can go at once, in one frame; whether it did."""
+        if self.connection.write_ready.is_set() and not self.connection.outbound.waits:
+            stream = self._h2_connection.streams.get(self.number)
+            size = PREFIX_BYTES + len(body)
+            if stream is not None and not stream.closed and size <= self._h2_connection.room(stream):
+                self.write(_prefix(body) + body)
+                return True
+        return False
+
+    async def send_message(self, body: bytes) -> None:
+        """Send one message, which counts as held meanwhile.
+
+        Raises:
+            CallerGone: the stream is closed, or the caller takes no byte for too long.
+            errors.ResourceExhausted: the server holds too much, most of it for this connection.
+        """
+        await self._send(_prefix(body), body)
+
+    async def _send(self, head: bytes, body: bytes) -> None:
+        self._open()
+        await self.connection.outbound.send(self, Message(head, body))
+
+    def replying(self, size: int) -> None:
+        """From now on the call's reply of `size` bytes waits to be sent."""
+        if self.query:
+            self.connection.share.expect(size)
+        self.connection.share.replying(size)
+
+    def replied(self, size: int) -> None:
+        """It is sent, or never will be."""
+        self.connection.share.replied(size)
+
+    @property
+    def gone(self) -> bool:
+        """Whether nothing can be sent any more."""
+        stream = self._h2_connection.streams.get(self.number)
+        return stream is None or stream.closed
+
+    def room(self) -> int:
+        """How many bytes may go out in one frame now; zero or less while a window is used up.
+
+        Raises:
+            CallerGone: the stream is closed.
+        """
+        return self._h2_connection.room(self._open())
+
+    def write(self, data: bytes) -> None:
+        """Send one frame, of `room` bytes at most."""
+        self._h2_connection.send_data(self.number, data)
+        self.connection.flush_soon(len(data))
+
+    def give_up(self) -> None:
+        """The caller does not read."""
+        self.reset_nowait(ErrorCodes.CANCEL)
 
     def reset_nowait(self, error_code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
         """Tell the peer that nothing more of this call is read or sent."""
@@ -127,14 +183,17 @@ class Stream(protocol.Stream):
         Raises:
             CallerGone: it is closed.
         """
-        stream_id = cast("int", self.id)
-        stream = self._h2_connection.streams.get(stream_id)
+        stream = self._h2_connection.streams.get(self.number)
         if stream is None or stream.closed:
-            raise CallerGone(stream_id)
+            raise CallerGone(self.number)
         return stream
 
 
-def _check_prefix(prefix: bytes, limit: int) -> None:
+def _prefix(body: bytes) -> bytes:
+    return b"\0" + len(body).to_bytes(4, "big")
+
+
+def _checked_size(prefix: bytes, limit: int) -> int:
     if prefix[0]:
         raise CompressionUnsupported
     size = int.from_bytes(prefix[1:], "big")
@@ -142,6 +201,7 @@ def _check_prefix(prefix: bytes, limit: int) -> None:
         raise errors.ResourceExhausted(
             f"received message larger than max ({size} vs. {limit} bytes): send less, or raise the server's limit"
         )
+    return size
 
 
 def _truncated() -> errors.InvalidArgument:

@@ -1,174 +1,34 @@
 """The listening side of the transport: takes connections, admits calls, drains.
 
-`server.Server` is its only caller; `connection` has what is inside a client's connection, `refusal` why calls are
-turned away, `calls` what the drain ends.
+`server.Server` is its only caller; `protocol` has what is inside a client's connection, `calls` what the drain ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from grpclib import protocol, server
-from grpclib.metadata import encode_bin_value, encode_grpc_message
+from grpclib import server
 
-from stigmer.errors import Cancelled
-from stigmer.transport.connection import Connection, EventsProcessor
-from stigmer.transport.h2tuning import Limits, new_connection
-from stigmer.transport.refusal import Admitted, Refusal, admitted, note, stopping
+from stigmer.transport.budget import Budget
+from stigmer.transport.limits import Limits
+from stigmer.transport.protocol import Handler, Protocol
+from stigmer.transport.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Awaitable, Collection
 
     from grpclib._typing import IServable
-    from grpclib.config import Configuration
     from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
-    from h2.config import H2Configuration
 
     from stigmer.transport.calls import Calls
-    from stigmer.transport.http2 import Headers, Stream
 
-log = logging.getLogger(__name__)
-
-SHARE_BYTES = 32 * 1024  # of what a client sent, acted on in one turn of the loop; 9 bytes can be a frame
+READ_BYTES = 64 * 1024  # as much as is read of one client at once
 CANCEL_S = 2.0  # how long ended calls may take to clean up and to tell their callers
 CLOSE_S = 1.0  # how long a client may take to read the last bytes
 RESERVE_S = 2.0  # of the grace, or a quarter of it where that is less: for all that is to do when calls got theirs
 MOMENT_S = 0.05  # what each of these things gets where no time is left: enough for some turns of the loop
-
-
-class Handler(server.Handler):
-    """Admits the calls of one connection; grpclib's request handler runs them."""
-
-    def accept(self, stream: protocol.Stream, headers: Headers, release_stream: Callable[[], Any]) -> None:
-        """Start the call's task."""
-        ours = cast("Stream", stream)
-        verdict = stopping() if self.closing else admitted(headers, self.mapping)
-        if isinstance(verdict, Admitted):
-            ours.deadline = verdict.deadline
-            super().accept(stream, verdict.headers, release_stream)
-        else:
-            note(headers, verdict, ours.connection.peer)
-            self._tasks[stream] = self.loop.create_task(self._refuse(stream, verdict, release_stream))
-        self._tasks[stream].add_done_callback(partial(self._over, stream, release_stream))
-
-    def _over(self, stream: protocol.Stream, release_stream: Callable[[], Any], task: asyncio.Task[None]) -> None:
-        """Drop the task of a call; its stream as well: a task cancelled before it first runs does not do it itself."""
-        self._tasks.pop(stream, None)
-        self._cancelled.discard(task)
-        release_stream()
-
-    def __gc_step__(self) -> None:
-        """Look for no tasks that are over: none is kept. grpclib looks through all of them at each tenth call."""
-
-    async def _refuse(self, stream: protocol.Stream, refusal: Refusal, release_stream: Callable[[], Any]) -> None:
-        """Answer with a status alone."""
-        headers = [
-            (":status", refusal.http),
-            *refusal.more,
-            ("content-type", "application/grpc+proto"),
-            ("grpc-status", str(refusal.status.value)),
-            ("grpc-message", encode_grpc_message(refusal.message)),
-        ]
-        if refusal.details and self.status_details_codec is not None:
-            details = self.status_details_codec.encode(refusal.status, refusal.message, refusal.details)
-            headers.append(("grpc-status-details-bin", encode_bin_value(details).decode("ascii")))
-        try:
-            with contextlib.suppress(Cancelled):
-                await stream.send_headers(headers, end_stream=True)
-                if stream.closable:
-                    stream.reset_nowait()
-        finally:
-            release_stream()
-
-    def cancel(self, stream: protocol.Stream) -> None:
-        """Cancel a call whose caller went away; nothing where it is over."""
-        if stream in self._tasks:
-            super().cancel(stream)
-
-    def close(self) -> None:
-        """Cancel every call, once: a second time would break into their cleaning up."""
-        if not self.closing:
-            super().close()
-
-    def running(self) -> list[asyncio.Task[None]]:
-        """The tasks of calls that are not over."""
-        return [task for task in {*self._tasks.values(), *self._cancelled} if not task.done()]
-
-
-class Protocol(protocol.H2Protocol):
-    """One client's connection, from its first byte to its end."""
-
-    connection: Connection
-    processor: EventsProcessor
-    handler: Handler
-
-    def __init__(self, handler: Handler, listener: Listener, config: Configuration, h2_config: H2Configuration) -> None:
-        super().__init__(handler, config, h2_config)
-        self._listener = listener
-        self._unread = bytearray()
-        self._listening = True
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send our settings."""
-        self._socket = cast("asyncio.Transport", transport)
-        limits = self._listener.limits
-        h2_connection = new_connection(self.h2_config, limits)
-        # grpclib declares its own classes for these two and sets them nowhere else.
-        self.connection = Connection(h2_connection, cast("asyncio.Transport", transport), limits)  # pyright: ignore[reportIncompatibleVariableOverride]
-        self.processor = EventsProcessor(self.handler, self.connection)  # pyright: ignore[reportIncompatibleVariableOverride]
-        self._listener.joined(self)
-        self.connection.flush()
-
-    def data_received(self, data: bytes) -> None:
-        """Act on what the client sent, a share now and the rest in later turns of the loop: other clients wait too."""
-        waiting = bool(self._unread)
-        self._unread += data
-        if not waiting:
-            self._act()
-
-    def _act(self) -> None:
-        share = bytes(self._unread[:SHARE_BYTES])
-        del self._unread[:SHARE_BYTES]
-        if self.connection.is_closing():
-            self._unread.clear()
-            return
-        self._feed(share)
-        if self._unread:
-            asyncio.get_running_loop().call_soon(self._act)
-        self._listen(listen=not self._unread)
-
-    def _listen(self, *, listen: bool) -> None:
-        """Read on, or leave what comes in the kernel."""
-        if listen == self._listening or self.connection.is_closing():
-            return
-        self._listening = listen
-        if listen:
-            self._socket.resume_reading()
-        else:
-            self._socket.pause_reading()
-
-    def _feed(self, data: bytes) -> None:
-        """Act on some bytes; whatever is wrong with them ends this connection and nothing else."""
-        try:
-            self.connection.heard()
-            for event in self.connection.feed(data):
-                self.processor.process(event)
-        except Exception as error:  # h2, hpack and hyperframe let more out than their own errors
-            log.debug("connection ended: %r", error, exc_info=True)
-            self.connection.blame(error)
-            self.processor.close("Protocol error")
-        else:
-            self.connection.flush_soon()
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Cancel the calls of a client that is gone."""
-        self.connection.lost()
-        super().connection_lost(exc)
-        self._listener.left(self)
 
 
 class Listener(server.Server):
@@ -184,6 +44,9 @@ class Listener(server.Server):
     ) -> None:
         super().__init__(handlers, codec=codec, status_details_codec=status_details_codec)
         self.limits = limits or Limits()
+        self.budget = Budget(self.limits)
+        self.turns = Turns()
+        self.read_into = memoryview(bytearray(READ_BYTES))  # by all clients: each takes its bytes out at once
         self._h2_config.header_encoding = "latin-1"  # a byte that is not ASCII is one call's mistake: see Handler
         self._live: set[Protocol] = set()
         self._empty = asyncio.Event()

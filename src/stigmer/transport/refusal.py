@@ -1,6 +1,6 @@
 """Which calls a handler may see: their headers put right, or why the transport turns them away, with a log line.
 
-`listener` asks for each call; the lines are like those of `interceptors.logging`. HTTP statuses other than 200 are
+`protocol` asks for each call; the lines are like those of `interceptors.logging`. HTTP statuses other than 200 are
 those that gRPC over HTTP/2 asks for, or RFC 9110; beside them stands a gRPC status, as grpc-go and grpc-java do it.
 """
 

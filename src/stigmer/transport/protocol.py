@@ -1,0 +1,192 @@
+"""One client of the server: its bytes come in here, and its calls start here.
+
+`listener` makes both objects for each connection; `framing` cuts the bytes, `events` says what they come to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from grpclib import protocol, server
+from grpclib.metadata import encode_bin_value, encode_grpc_message
+
+from stigmer.errors import Cancelled
+from stigmer.transport.connection import Connection
+from stigmer.transport.events import EventsProcessor
+from stigmer.transport.framing import Frames
+from stigmer.transport.h2tuning import new_connection
+from stigmer.transport.refusal import Admitted, Refusal, admitted, note, stopping
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from grpclib.config import Configuration
+    from h2.config import H2Configuration
+
+    from stigmer.transport.http2 import Headers, Stream
+    from stigmer.transport.listener import Listener
+
+log = logging.getLogger(__name__)
+
+SHARE_BYTES = 32 * 1024  # of what a client sent, acted on at once
+SHARE_FRAMES = 32  # the same: a frame can be nine bytes
+
+
+class Handler(server.Handler):
+    """Admits the calls of one connection; grpclib's request handler runs them."""
+
+    def accept(self, stream: protocol.Stream, headers: Headers, release_stream: Callable[[], Any]) -> None:
+        """Start the call's task."""
+        ours = cast("Stream", stream)
+        verdict = stopping() if self.closing else admitted(headers, self.mapping)
+        if isinstance(verdict, Admitted):
+            ours.deadline = verdict.deadline
+            super().accept(stream, verdict.headers, release_stream)
+        else:
+            note(headers, verdict, ours.connection.peer)
+            self._tasks[stream] = self.loop.create_task(self._refuse(stream, verdict, release_stream))
+        self._tasks[stream].add_done_callback(partial(self._over, stream, release_stream))
+
+    def _over(self, stream: protocol.Stream, release_stream: Callable[[], Any], task: asyncio.Task[None]) -> None:
+        """Drop the task of a call; its stream as well: a task cancelled before it first runs does not do it itself."""
+        self._tasks.pop(stream, None)
+        self._cancelled.discard(task)
+        release_stream()
+
+    def __gc_step__(self) -> None:
+        """Look for no tasks that are over: none is kept. grpclib looks through all of them at each tenth call."""
+
+    async def _refuse(self, stream: protocol.Stream, refusal: Refusal, release_stream: Callable[[], Any]) -> None:
+        """Answer with a status alone."""
+        headers = [
+            (":status", refusal.http),
+            *refusal.more,
+            ("content-type", "application/grpc+proto"),
+            ("grpc-status", str(refusal.status.value)),
+            ("grpc-message", encode_grpc_message(refusal.message)),
+        ]
+        if refusal.details and self.status_details_codec is not None:
+            details = self.status_details_codec.encode(refusal.status, refusal.message, refusal.details)
+            headers.append(("grpc-status-details-bin", encode_bin_value(details).decode("ascii")))
+        try:
+            with contextlib.suppress(Cancelled):
+                await stream.send_headers(headers, end_stream=True)
+                if stream.closable:
+                    stream.reset_nowait()
+        finally:
+            release_stream()
+
+    def cancel(self, stream: protocol.Stream) -> None:
+        """Cancel a call whose caller went away; nothing where it is over."""
+        if stream in self._tasks:
+            super().cancel(stream)
+
+    def close(self) -> None:
+        """Cancel every call, once: a second time would break into their cleaning up."""
+        if not self.closing:
+            super().close()
+
+    def running(self) -> list[asyncio.Task[None]]:
+        """The tasks of calls that are not over."""
+        return [task for task in {*self._tasks.values(), *self._cancelled} if not task.done()]
+
+
+class Protocol(protocol.H2Protocol, asyncio.BufferedProtocol):
+    """One client's connection, from its first byte to its end."""
+
+    connection: Connection
+    processor: EventsProcessor
+    handler: Handler
+
+    def __init__(self, handler: Handler, listener: Listener, config: Configuration, h2_config: H2Configuration) -> None:
+        super().__init__(handler, config, h2_config)
+        self._listener = listener
+        self._listening = True
+        self._waits = False
+        self._counted = 0  # bytes that wait for their turn, as they are counted in the budget
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send our settings."""
+        self._socket = cast("asyncio.Transport", transport)
+        h2_connection = new_connection(self.h2_config, self._listener.limits)
+        # grpclib declares its own classes for these two and sets them nowhere else.
+        self.connection = Connection(h2_connection, self._socket, self._listener.budget, self._read)  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.processor = EventsProcessor(self.handler, self.connection)  # pyright: ignore[reportIncompatibleVariableOverride]
+        self._frames = Frames(h2_connection, self.connection.now())
+        self._listener.joined(self)
+        self.connection.flush()
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # asyncio's signature
+        """Where the next bytes go: what is read at once is bounded, and needs no memory of its own."""
+        return self._listener.read_into
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Act on what the client sent, a share now and the rest in later turns of the loop: other clients wait too."""
+        self._frames.add(self._listener.read_into[:nbytes])
+        if not self._waits:
+            self._wait(waits=self._act())
+            if self._waits:
+                self._listener.turns.add(self)
+
+    def act(self) -> bool:
+        """Act on the next share; whether there is more."""
+        more = self._act()
+        if not more:
+            self._wait(waits=False)
+        return more
+
+    def _act(self) -> bool:
+        connection = self.connection
+        if connection.is_closing():
+            self._frames.clear()
+            return False
+        try:
+            connection.heard()
+            for event in connection.feed(self._frames.take(SHARE_FRAMES, SHARE_BYTES, connection.now())):
+                self.processor.process(event)
+            more = self._frames.whole()
+        except Exception as error:  # h2, hpack and hyperframe let more out than their own errors
+            log.debug("connection ended: %r", error, exc_info=True)
+            connection.blame(error)
+            self.processor.close("Protocol error")
+            return False
+        connection.flush_soon()
+        return more
+
+    def _wait(self, *, waits: bool) -> None:
+        """Bytes of this client wait for their turn, or do not any more; meanwhile it is not read."""
+        if waits is not self._waits:
+            self._waits = waits
+            share = self.connection.share
+            if waits:
+                self._counted = len(self._frames)
+                share.hold(self._counted)
+            else:
+                share.release(self._counted)
+            self._listen()
+
+    def _read(self, read: bool) -> None:  # noqa: FBT001  # see `budget.Budget.share`
+        """The server holds too much of this client's, or does not any more."""
+        self.connection.read_since = self.connection.now() if read else None
+        self._listen()
+
+    def _listen(self) -> None:
+        """Read on, or leave what comes in the kernel."""
+        listen = not self._waits and self.connection.read_since is not None
+        if listen == self._listening or self.connection.is_closing():
+            return
+        self._listening = listen
+        if listen:
+            self._socket.resume_reading()
+        else:
+            self._socket.pause_reading()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Cancel the calls of a client that is gone."""
+        self.connection.lost()
+        super().connection_lost(exc)
+        self._listener.left(self)
