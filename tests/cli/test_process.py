@@ -117,7 +117,9 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
     monkeypatch.setattr(logs, "configure", lambda *_: None)
     monkeypatch.setattr(sys, "argv", ["stigmer", "serve"])
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)  # perhaps ignored by who started the tests
     yield app
+    signal.signal(signal.SIGINT, inherited)
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
@@ -133,6 +135,14 @@ def test_an_interrupt_of_the_running_server_ends_what_it_does(app: App, capsys: 
     assert status() == 130
     assert capsys.readouterr() == ("", "")
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_these_tests_end_where_whoever_runs_them_ignores_interrupts() -> None:
+    """A shell's background job inherits SIGINT ignored: the test above waited for ever."""
+    one = f"{__file__}::{test_an_interrupt_of_the_running_server_ends_what_it_does.__name__}"
+    command = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-m", "pytest", "-q", one]
+    done = subprocess.run(command, cwd=SRC.parent, capture_output=True, text=True, timeout=60, check=False)
+    assert "1 passed" in done.stdout
 
 
 def test_the_server_may_open_as_many_files_as_the_system_grants(app: App, caplog: pytest.LogCaptureFixture) -> None:
