@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help demo test check serve gen bench abuse long compat format clean
+.PHONY: help demo test suite check serve gen bench abuse long compat format clean
 
 help: ## Show what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -22,7 +22,9 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## Start a server, run an agent on it with real clients, and say what happens
 	@$(BIN)/python demo/main.py
 
-test: check ## Everything that CI runs: check, then the tests with coverage
+test: check suite ## Everything that CI runs: the checks, then the tests
+
+suite: $(READY) ## The tests alone, with coverage
 	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 check: $(READY) ## Lint, types, import contracts, generated code, README
