@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,12 +63,20 @@ def secret() -> Message:
     return filled
 
 
+class Said(io.StringIO):
+    """A stream whose text is complete when it is asked for."""
+
+    def getvalue(self) -> str:
+        log_stream.flush()
+        return super().getvalue()
+
+
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def json_logs(level: Any = "info") -> io.StringIO:
-    stream = io.StringIO()
+def json_logs(level: Any = "info") -> Said:
+    stream = Said()
     configure(level, "json", stream)
     return stream
 
@@ -146,7 +155,7 @@ def test_warnings_are_captured() -> None:
 
 def test_a_traceback_shows_no_local_variables() -> None:
     for format_ in ("json", "console"):
-        stream = io.StringIO()
+        stream = Said()
         configure("info", format_, stream)
         _fail_with_a_local(SECRET)
         assert "RuntimeError: boom" in stream.getvalue()
@@ -195,12 +204,12 @@ def test_a_line_that_cannot_be_rendered_does_not_break_the_call() -> None:
 
 
 def test_the_console_has_colours_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
+    class Terminal(Said):
         def isatty(self) -> bool:
             return True
 
     monkeypatch.delenv("NO_COLOR", raising=False)
-    for stream, coloured in ((io.StringIO(), False), (Terminal(), True)):
+    for stream, coloured in ((Said(), False), (Terminal(), True)):
         configure("info", "console", stream)
         get_logger("stigmer.x").info("hello", n=1)
         assert "hello" in stream.getvalue()
@@ -212,7 +221,7 @@ def test_the_console_has_colours_on_a_terminal_only(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_value_cannot_forge_a_line_on_the_console() -> None:
-    configure("info", "console", stream := io.StringIO())
+    configure("info", "console", stream := Said())
     get_logger("stigmer.x").info("e", name="a\nforged\x1b[31m")
     assert len(stream.getvalue().splitlines()) == 1
     assert "\x1b" not in stream.getvalue()
@@ -250,7 +259,7 @@ def _log_evil_everywhere() -> None:
 
 
 def test_no_text_reaches_the_console_raw() -> None:
-    configure("info", "console", stream := io.StringIO())
+    configure("info", "console", stream := Said())
     _log_evil_everywhere()
     said = stream.getvalue()
     assert said.replace("\n", "").isprintable()
@@ -271,7 +280,7 @@ def test_no_text_reaches_a_terminal_raw_through_json() -> None:
 
 
 def test_a_traceback_s_lines_are_set_in_on_the_console() -> None:
-    configure("info", "console", stream := io.StringIO())
+    configure("info", "console", stream := Said())
     _fail_with_a_local(SECRET)
     first, second, *_, last = stream.getvalue().splitlines()
     assert "[error    ] failed " in first
@@ -314,7 +323,7 @@ def test_an_embedder_who_configures_nothing_sees_nothing() -> None:
 
 
 def test_an_embedder_with_plain_logging_sees_text_and_the_place(secret: Message) -> None:
-    stream = io.StringIO()
+    stream = Said()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s %(funcName)s %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
@@ -346,53 +355,90 @@ def test_a_closed_stream_kills_nothing() -> None:
     get_logger("stigmer.x").info("e")
 
 
-def test_a_full_pipe_is_not_waited_for_and_the_loss_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_stream, "PATIENCE_MS", 1)
+@contextmanager
+def piped(lines: int = log_stream.LINES) -> Iterator[tuple[LogStream, io.FileIO]]:
+    """A handler that writes into a pipe, and the pipe's other end."""
     reader, writer = os.pipe()
-    with os.fdopen(writer, "w") as stream, os.fdopen(reader, "rb", buffering=0) as source:
-        configure("info", "json", stream)
-        log = get_logger("stigmer.x")
-        sent = 2000
-        for n in range(sent):
-            log.info("e", n=n, padding="x" * 200)
-        received: list[bytes] = []
-        drain = threading.Thread(target=lambda: received.extend(source))
-        assert "stalled=True" in repr(logging.getLogger().handlers[0])
-        first = source.read(65536)
-        log.info("reader is back")
-        logging.getLogger().handlers[:] = []
+    with io.FileIO(reader) as source, os.fdopen(writer, "w") as stream:
+        handler = LogStream(stream, lines)
+        yield handler, source
+        handler.flush()
+        handler.close()
+
+
+def line_of(text: str) -> logging.LogRecord:
+    return logging.makeLogRecord({"msg": text})
+
+
+def test_a_full_pipe_is_not_waited_for_and_the_loss_is_told() -> None:
+    """Nobody reads until all is said: a handler that waited would not come back."""
+    sent, received = 0, bytearray()
+    with piped(lines=100) as (handler, source):
+        while handler.lost < 100:
+            handler.emit(line_of("x" * 200))
+            sent += 1
+        assert f"{handler.lost} lost" in repr(handler)
+        drain = threading.Thread(target=lambda: received.extend(source.readall() or b""))
         drain.start()
-        stream.close()
+        while handler.lost:
+            handler.flush()
+        handler.emit(line_of("reader is back"))
+        handler.flush()
+        handler._writer._stream.close()
         drain.join()
-    events = [json.loads(line) for line in (first + b"".join(received)).splitlines()]
-    written = sum(event["event"] == "e" for event in events)
-    assert 0 < written < sent
-    assert events[-2]["event"] == "reader is back"
-    assert events[-1]["event"] == f"{sent - written} log lines were lost: nobody read them in time"
+    *_, told, back = lines = received.decode().splitlines()
+    losses = [int(line.split()[0]) for line in lines if line.endswith("log lines were lost: nobody read them in time")]
+    assert sum(line.endswith("x") for line in lines) + sum(losses) == sent
+    assert told.startswith(f"{losses[-1]} log lines were lost")
+    assert back == "reader is back"
 
 
 def test_a_line_longer_than_the_pipe_takes_arrives_whole_where_it_is_read() -> None:
-    reader, writer = os.pipe()
-    with os.fdopen(writer, "w") as stream, os.fdopen(reader, "rb") as source:
-        received: list[bytes] = []
-        drain = threading.Thread(target=lambda: received.extend(source))
-        drain.start()
-        configure("info", "json", stream)
-        get_logger("stigmer.x").info("e", text="ü" * 100_000)
-        logging.getLogger().handlers[:] = []
-        stream.close()
-        drain.join()
-    (line,) = received
-    assert len(json.loads(line)["text"]) == 100_000
+    with piped() as (handler, source):
+        handler.emit(line_of("ü" * 100_000))
+        received = b""
+        while not received.endswith(b"\n"):
+            received += source.read(65536)
+    assert received.decode() == "ü" * 100_000 + "\n"
 
 
-def test_a_line_cut_short_is_ended_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_stream, "PATIENCE_MS", 1)
-    reader, writer = os.pipe()
-    with os.fdopen(writer, "w") as stream, os.fdopen(reader, "rb", buffering=0) as source:
-        handler = LogStream(stream)
-        handler.emit(logging.makeLogRecord({"msg": "x" * 200_000}))
-        assert handler.lost == 1
-        source.read(200_000)
-        handler.emit(logging.makeLogRecord({"msg": "next"}))
-        assert source.read(1000).startswith(b"\nnext\n")
+def test_a_pipe_that_does_not_wait_is_waited_for() -> None:
+    """As a parent leaves it that has made its own end of a shared terminal so."""
+    with piped() as (handler, source):
+        assert handler._writer._fd is not None
+        os.set_blocking(handler._writer._fd, False)
+        for n in range(2000):
+            handler.emit(line_of(f"{n} {'x' * 200}"))
+        received = b""
+        while received.count(b"\n") < 2000:
+            received += source.read(65536)
+    assert [int(line.split()[0]) for line in received.decode().splitlines()] == list(range(2000))
+
+
+def test_lines_that_nobody_reads_do_not_keep_the_process_from_ending() -> None:
+    code = """
+import sys
+from stigmer.logs import configure, get_logger
+configure("info", "json")
+for n in range(2000):
+    get_logger("stigmer.x").info("e", n=n, padding="x" * 200)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(SRC)}, stderr=-1) as done:
+        assert done.wait(20) == 0
+        assert done.stderr is not None
+        done.stderr.read()
+
+
+def test_the_last_lines_before_a_crash_are_written() -> None:
+    code = """
+from stigmer.logs import configure, get_logger
+configure("info", "json")
+for n in range(100):
+    get_logger("stigmer.x").info("e", n=n)
+raise RuntimeError
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(SRC)}, capture_output=True, check=False
+    )
+    assert done.returncode == 1
+    assert sum(b'"event":"e"' in line for line in done.stderr.splitlines()) == 100

@@ -1,21 +1,25 @@
-"""The log's way out: a stream that is never waited for, and whose loss hurts nobody.
+"""The log's way out: lines wait in a bounded queue, and a thread writes them, so that no caller waits for a reader.
 
-`logs` uses it, and `cli` its `printable`. Writing happens in the caller's thread, so that the last lines before a crash
-are not lost in a queue. A full pipe costs one wait of `PATIENCE_MS`; then lines are counted, not written, until the
-reader is back.
+`logs` uses it, and `cli` its `printable` and `flush`. Where the queue is full, lines are counted, not kept, until the
+reader is back. What waits is written at exit, within FLUSH_S; `kill -9` loses what a millisecond has brought.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import queue
 import select
-from typing import TextIO
+from contextlib import suppress
+from logging.handlers import QueueHandler, QueueListener
+from typing import Any, TextIO
 
-PATIENCE_MS = 50
-"""How long one line may wait for a reader that does not read, in milliseconds."""
+LINES = 4096
+"""How many lines may wait for a slow reader."""
+FLUSH_S = 1.0
+"""How long the end of the process may wait for a reader that does not read."""
 
-_PIPE_BUF = select.PIPE_BUF  # a pipe that polls writable takes this many bytes without blocking
+_SHARE_BYTES = 64 * 1024  # lines joined into one write
 
 
 def printable(text: str) -> str:
@@ -25,68 +29,100 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-class LogStream(logging.Handler):
-    """Writes records to a text stream, through its file descriptor where it has one; drops them when it cannot.
+def flush() -> None:
+    """Write what the process has logged; for who ends it without Python's own way to do so."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+
+
+class LogStream(QueueHandler):
+    """Queues finished lines for a text stream; drops them where too many wait. Never raises and never waits.
 
     Attributes:
         lost: lines dropped since the last one that told of it.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        super().__init__()
-        self._stream = stream
-        self._fd = _descriptor(stream)
-        self._poll = select.poll()
-        self._stalled = self._torn = False
+    def __init__(self, stream: TextIO, lines: int = LINES) -> None:
+        self._lines: queue.Queue[str | None] = queue.Queue(lines)
+        super().__init__(self._lines)
+        self._writer = _Writer(self._lines, stream)
+        self._writer.start()
         self.lost = 0
-        if self._fd is not None:
-            self._poll.register(self._fd, select.POLLOUT)
 
     def __repr__(self) -> str:
-        return f"<LogStream fd={self._fd} stalled={self._stalled} lost={self.lost}>"
+        return f"<LogStream {self._lines.qsize()} waiting, {self.lost} lost>"
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one line, or count it as lost; never raises."""
+    def prepare(self, record: logging.LogRecord) -> str:
+        """The line, finished at once: what it tells of may change before it is written."""
         try:
-            line = self.format(record)
+            return self.format(record)
         except Exception as error:  # noqa: BLE001  # a value whose str() fails must not fail the call that logs it
-            line = f"a log line of {record.name} could not be rendered: {type(error).__name__}"
-        try:
-            self._write(line)
-        except (OSError, ValueError):  # the pipe is gone, or the stream is closed
+            return f"a log line of {record.name} could not be rendered: {type(error).__name__}"
+
+    def enqueue(self, record: Any) -> None:  # noqa: ANN401  # a line, where the base has records
+        """Queue one line, or count it as lost."""
+        if not (self._tell_lost() and self._put(record)):
             self.lost += 1
 
-    def _write(self, line: str) -> None:
+    def _put(self, line: str) -> bool:
+        try:
+            self._lines.put_nowait(line)
+        except queue.Full:
+            return False
+        return True
+
+    def _tell_lost(self) -> bool:
+        """Whether all that was lost has been told of."""
+        if self.lost:
+            text = f"{self.lost} log lines were lost: nobody read them in time"
+            fields = {"name": "stigmer.logs", "levelname": "WARNING", "msg": text}
+            if self._put(self.prepare(logging.makeLogRecord(fields))):
+                self.lost = 0
+        return not self.lost
+
+    def flush(self) -> None:
+        """Wait until all lines are written, for FLUSH_S at most."""
+        self._tell_lost()
+        with self._lines.all_tasks_done:
+            self._lines.all_tasks_done.wait_for(lambda: not self._lines.unfinished_tasks, FLUSH_S)
+
+    def close(self) -> None:
+        """Let the thread end when it has written what waits; one that is stuck in a write ends with the process."""
+        with suppress(queue.Full):
+            self._writer.enqueue_sentinel()
+        super().close()
+
+
+class _Writer(QueueListener):
+    """Writes lines to a stream, through its file descriptor where it has one; what it cannot write is gone."""
+
+    def __init__(self, lines: queue.Queue[str | None], stream: TextIO) -> None:
+        super().__init__(lines)
+        self._lines = lines
+        self._stream = stream
+        self._fd = _descriptor(stream)
+        self._joined: list[str] = []
+        self._bytes = 0
+
+    def handle(self, record: Any) -> None:  # noqa: ANN401  # a line, where the base has records
+        """Write one line, with those that follow it."""
+        self._joined.append(record)
+        self._bytes += len(record)
+        if self._lines.empty() or self._bytes > _SHARE_BYTES:
+            text = "\n".join([*self._joined, ""])
+            self._joined, self._bytes = [], 0
+            with suppress(OSError, ValueError):  # the pipe is gone, or the stream is closed
+                self._write(text)
+
+    def _write(self, text: str) -> None:
         if self._fd is None:
-            self._stream.write(line + "\n")
+            self._stream.write(text)
             self._stream.flush()
             return
-        self._write_bytes(self._fd, f"{self._preface()}{line}\n".encode(errors="backslashreplace"))
-
-    def _preface(self) -> str:
-        """Ends a line that was cut short."""
-        return "\n" if self._torn else ""
-
-    def _write_bytes(self, fd: int, data: bytes) -> None:
-        for start in range(0, len(data), _PIPE_BUF):
-            if not self._writable():
-                self._torn = self._torn or start > 0
-                self.lost += 1
-                return
-            os.write(fd, data[start : start + _PIPE_BUF])
-        self._torn = False
-        self._tell_lost()
-
-    def _writable(self) -> bool:
-        ready = bool(self._poll.poll(0 if self._stalled else PATIENCE_MS))
-        self._stalled = not ready
-        return ready
-
-    def _tell_lost(self) -> None:
-        if self.lost:
-            lost, self.lost = self.lost, 0
-            text = "log lines were lost: nobody read them in time"
-            self.emit(logging.makeLogRecord({"name": "stigmer.logs", "levelname": "WARNING", "msg": f"{lost} {text}"}))
+        data = text.encode(errors="backslashreplace")
+        while data:
+            select.select((), (self._fd,), ())  # another process may have made the pipe one that does not wait
+            data = data[os.write(self._fd, data[: select.PIPE_BUF]) :]
 
 
 def _descriptor(stream: TextIO) -> int | None:

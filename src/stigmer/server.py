@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError, Message
 from grpclib.encoding.base import CodecBase
 from grpclib.encoding.proto import ProtoCodec, ProtoStatusDetailsCodec
 
+from stigmer import log_stream
 from stigmer.errors import InvalidArgument
 from stigmer.lifetime import outlast
 from stigmer.logs import get_logger
@@ -196,6 +197,7 @@ def stop_signals() -> Generator[asyncio.Future[int]]:
             first.set_result(number)
             return
         log.warning("A second signal: ending at once", signal=signal.Signals(number).name)
+        log_stream.flush()
         os._exit(128 + number)
 
     former = {number: signal.getsignal(number) for number in STOP_SIGNALS}

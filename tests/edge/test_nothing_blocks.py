@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def logged() -> Generator[io.StringIO]:
+def logged(capsys: pytest.CaptureFixture[str]) -> Generator[io.StringIO]:
     """With the handler that the command line uses, at debug level."""
     stream, log = io.StringIO(), logging.getLogger("stigmer")
     handler, level = LogStream(stream), log.level
@@ -34,6 +34,8 @@ def logged() -> Generator[io.StringIO]:
     yield stream
     log.removeHandler(handler)
     log.setLevel(level)
+    handler.close()
+    assert "a log line was lost" not in capsys.readouterr().err  # as Logger says of a handler that raises
 
 
 async def test_no_rpc_over_the_loopback(wire: Callable[..., Rig]) -> None:

@@ -69,8 +69,9 @@ def _run() -> None:
     try:
         run()
     except StartupError as error:
-        from stigmer.log_stream import printable  # noqa: PLC0415  # not wanted for help
+        from stigmer.log_stream import flush, printable  # noqa: PLC0415  # not wanted for help
 
+        flush()
         if sys.stderr is not None:  # pyright: ignore[reportUnnecessaryComparison]  # None where python had none
             sys.stderr.writelines(f"stigmer: {printable(line)}\n" for line in str(error).split("\n"))
         sys.exit(1)
