@@ -1,6 +1,6 @@
 """What flags, variables and the TOML file hold, and the words that name a wrong value's source.
 
-pydantic-settings reads the variables and the file. Used by `settings` alone.
+pydantic-settings reads the variables and the file. Used by `settings`, and by the command line for its flags.
 """
 
 from __future__ import annotations
@@ -109,13 +109,14 @@ def _read(model: type[BaseSettings], path: Path, source: str) -> dict[str, Any]:
 
 
 def _anchored(path: Path, field: FieldInfo | None, value: object) -> object:
-    if field and _is_path(field.annotation) and isinstance(value, str) and value and "\0" not in value:
+    if field and is_path(field.annotation) and isinstance(value, str) and value and "\0" not in value:
         return path.parent / Path(value).expanduser()
     return value
 
 
-def _is_path(annotation: object) -> bool:
-    return annotation is Path or any(map(_is_path, get_args(annotation)))
+def is_path(annotation: object) -> bool:
+    """Whether a setting with this annotation is a path."""
+    return annotation is Path or any(map(is_path, get_args(annotation)))
 
 
 def _warn_of_unknown(environ: Mapping[str, str], known: Collection[str]) -> None:

@@ -1,0 +1,57 @@
+"""The flags of a command that takes every setting: one for each field of `Settings`, none of them written out."""
+
+from __future__ import annotations
+
+from inspect import Parameter, Signature
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from stigmer.settings import Settings
+from stigmer.settings_source import is_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pydantic.fields import FieldInfo
+
+Command = TypeVar("Command", bound="Callable[..., None]")
+
+_METAVARS = {"listen": "HOST:PORT", "data_dir": "DIR"}
+_UNITS = {"bytes": "BYTES", "s": "SECONDS"}
+_SHOWN_DEFAULTS = {"data_dir": "~/.stigmer"}
+
+
+def of_settings(command: Command) -> Command:
+    """Give a command that takes keywords the signature that typer makes its flags of; a flag not given is None."""
+    flags = [_parameter(name, field) for name, field in Settings.model_fields.items()]
+    command.__signature__ = Signature(flags)  # type: ignore[attr-defined]  # inspect looks for it on every function
+    return command
+
+
+def _parameter(name: str, field: FieldInfo) -> Parameter:
+    kind = _kind(field)
+    spelled = f"--{name.replace('_', '-')}"
+    declared = f"{spelled}/--no-{name.replace('_', '-')}" if kind is bool else spelled
+    option: Any = typer.Option(declared, help=_help(name, field), metavar=_metavar(name, kind), show_default=False)
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
+
+
+def _kind(field: FieldInfo) -> Any:  # noqa: ANN401  # a type, or a Literal, which is none
+    """What typer reads; a path is left as text, for the settings to check it."""
+    return str if is_path(field.annotation) else field.annotation
+
+
+def _metavar(name: str, kind: Any) -> str | None:  # noqa: ANN401  # as above
+    if kind is str:
+        return _METAVARS.get(name, "FILE")
+    return _UNITS.get(name.rpartition("_")[2], "N") if kind in (int, float) else None
+
+
+def _help(name: str, field: FieldInfo) -> str:
+    """The setting's own description, and its default in brackets."""
+    default: Any = _SHOWN_DEFAULTS.get(name, field.default)
+    if isinstance(default, bool):
+        default = "on" if default else "off"
+    shown = f"{default:g}" if isinstance(default, float) else default
+    return f"{field.description} [{shown}]" if shown else f"{field.description}"
