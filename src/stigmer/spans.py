@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opentelemetry import context, trace
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import NonRecordingSpan, SpanKind, Status, StatusCode
 
 from stigmer.logs import Seldom, get_logger
 
@@ -51,8 +51,15 @@ def started(
 ) -> Span:
     """A span that has begun; `within` None is the current context."""
     with swallowing():
-        return tracer.start_span(name, within, kind, attributes)
+        span = tracer.start_span(name, within, kind, attributes)
+        return _parent(within) if span is trace.INVALID_SPAN else span
     return trace.INVALID_SPAN
+
+
+def _parent(within: Context | None) -> Span:
+    """What the API makes of a span without an SDK since 1.43; before, it lost the parent."""
+    parent = trace.get_current_span(within)
+    return parent if parent is trace.INVALID_SPAN else NonRecordingSpan(parent.get_span_context())
 
 
 def is_recording(span: Span) -> bool:
