@@ -8,7 +8,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-LOOPS = ("asyncio_", "uvloop_")
+LOOPS = ("asyncio_", "uvloop_", "ThreadPoolExecutor-")  # the last: uvloop before 0.22
 TURNS = 20
 """Turns of the loop in which what was aborted ends."""
 
