@@ -209,6 +209,22 @@ class Unavailable(StigmerError):
         return (_retry_info(self.retry_after_s),)
 
 
+class DataLoss(StigmerError):
+    """What is stored of a resource is not what was written; `name` is its id, empty where it is not known."""
+
+    code = Code.DATA_LOSS
+
+    def __init__(self, kind: str, name: str) -> None:
+        what = f"{kind or 'a resource'} {clip(name)}".rstrip()
+        super().__init__(f"{what} is damaged on the server's disk: trying again will not help, restoring a backup will")
+        self.kind, self.name = kind, clip(name)
+
+    @property
+    def details(self) -> tuple[Message, ...]:
+        """A google.rpc.ResourceInfo."""
+        return (rpc.ResourceInfo(resource_type=self.kind, resource_name=self.name, description=self.message),)
+
+
 class Relayed(StigmerError):
     """A failure that another service, or an interceptor of the host's, put in gRPC's terms; passed on as it is."""
 

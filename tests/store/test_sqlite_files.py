@@ -159,9 +159,12 @@ def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Later:
 
 
 LOUDER = """
+from stigmer.store.statements import ROW_CHECKSUM
+
 def migrate(connection):
     for sequence, data in connection.execute("SELECT sequence, data FROM resources").fetchall():
         connection.execute("UPDATE resources SET data = ? WHERE sequence = ?", (data.upper(), sequence))
+    connection.execute(f"UPDATE resources SET checksum = {ROW_CHECKSUM}")
 """
 
 

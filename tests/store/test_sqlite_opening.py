@@ -112,7 +112,7 @@ async def test_a_database_that_is_corrupt(directory: Path, damage: Callable[[Pat
 async def test_a_database_that_lacks_what_its_version_has_is_damaged(directory: Path, statement: str) -> None:
     changed_by(directory, statement)
     text = await refusal(directory)
-    assert text.startswith(f"the database {directory / FILE_NAME} is damaged (no such ")
+    assert text.startswith(f"the database {directory / FILE_NAME} is damaged (its schema is not what it should be: ")
     assert text.endswith("): restore a backup, or use another --data-dir")
 
 

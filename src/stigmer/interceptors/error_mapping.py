@@ -11,10 +11,10 @@ from google.protobuf.message import Message
 from grpclib.exceptions import GRPCError
 from h2.exceptions import StreamClosedError
 
-from stigmer.errors import Cancelled, Code, Internal, Relayed, ResourceExhausted, StigmerError, Unavailable
+from stigmer.errors import Cancelled, Code, DataLoss, Internal, Relayed, ResourceExhausted, StigmerError, Unavailable
 from stigmer.interceptors.base import Interceptor, StreamNext, UnaryNext
 from stigmer.logs import get_logger
-from stigmer.store.base import StoreUnavailableError
+from stigmer.store.base import DamagedError, StoreUnavailableError
 from stigmer.store.feed import TooManySubscriptionsError
 
 if TYPE_CHECKING:
@@ -73,6 +73,9 @@ def mapped(error: BaseException, call: Call) -> StigmerError:
     if isinstance(error, StoreUnavailableError):
         log.warning("The store is out of reach", error=str(error), request_id=call.request_id)
         return Unavailable("the store is out of reach: try again; the server's health says when it is back")
+    if isinstance(error, DamagedError):
+        log.error("Stored data is damaged", kind=error.kind, id=error.id, error=str(error), request_id=call.request_id)
+        return DataLoss(error.kind, error.id)
     if isinstance(error, TooManySubscriptionsError):
         return ResourceExhausted(f"{error}: close some, or raise the server's --max-subscriptions")
     if isinstance(error, StreamClosedError):  # on a server of grpclib's own; ours says it in our words

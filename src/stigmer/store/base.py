@@ -38,6 +38,19 @@ class StoreUnavailableError(StoreError):
     """The store cannot answer now (closed, disk full, I/O error); a later try may pass."""
 
 
+class DamagedError(StoreError):
+    """What is stored is not what was written: the disk, or another program, changed it. No later try will pass.
+
+    Attributes:
+        kind: of the row that cannot be read.
+        id: of that row; empty where the damage hides which one it is.
+    """
+
+    def __init__(self, kind: str, id_: str, reason: str) -> None:
+        super().__init__(f"{kind or 'a row'} {id_ or '(unknown)'} is damaged in the database file: {reason}")
+        self.kind, self.id = kind, id_
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One resource as the store keeps it.
@@ -206,7 +219,8 @@ class Change:
 class Store(Protocol):
     """What every backend offers. All methods may be called from many tasks at once, on one event loop.
 
-    Reads see the last commit. Every method raises StoreUnavailableError where the store cannot answer.
+    Reads see the last commit. Every method raises StoreUnavailableError where the store cannot answer, and DamagedError
+    where what it would answer with is not what was written.
     """
 
     @property

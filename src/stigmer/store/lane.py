@@ -11,6 +11,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from stigmer.store.base import StoreUnavailableError
+from stigmer.store.failures import failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -93,7 +94,7 @@ class Lane(Generic[Item, Result]):
         try:
             results = await self.connection.run(lambda connection: self._run_batch(connection, items))
         except (sqlite3.Error, ValueError) as error:  # ValueError: aiosqlite's word for a closed connection
-            results = [unavailable(error) for _ in taken]
+            results = [failure(error)] * len(taken)
         except Exception as error:  # noqa: BLE001 - a fault in the batch is its callers' to see; the lane goes on
             results = [error] * len(taken)
         if self._landed is not None:
@@ -105,10 +106,3 @@ class Lane(Generic[Item, Result]):
                 future.set_exception(result)
             else:
                 future.set_result(result)
-
-
-def unavailable(error: Exception) -> StoreUnavailableError:
-    """A driver's error as the store's own; the cause is kept for the log."""
-    failure = StoreUnavailableError(f"the database does not answer: {error}")
-    failure.__cause__ = error
-    return failure

@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from stigmer.startup import StartupError
+from stigmer.store import checksum
 from stigmer.store import statements as sql
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def migrate(connection: sqlite3.Connection) -> None:
         sqlite3.Error: the file is corrupt or locked, or the disk is full; the version is the last that was whole. As
             after whatever else a migration's function raises.
     """
+    checksum.add_to(connection)  # what changes a row sums it anew: see statements.ROW_CHECKSUM
     version = _pragma(connection, "user_version")
     for number, script in enumerate(scripts()[version:], version + 1):
         _apply(connection, number, script)

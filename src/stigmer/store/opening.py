@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from stigmer.startup import StartupError
 from stigmer.store import statements as sql
 from stigmer.store.connection import connect
+from stigmer.store.failures import is_damage
 from stigmer.store.files import FILE_NAME, Hold, Place, make_private, places
+from stigmer.store.inspection import inspect
 from stigmer.store.migration import check, migrate
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BUSY_TIMEOUT_S = 5.0
+_OTHER_SCHEMA = ("no such", "has no column", "duplicate column", "already exists")
+"""What SQLite says where the schema is not that of the version that the file claims to have."""
 LEAST_SQLITE = (3, 37)
 """STRICT tables came with it."""
 
@@ -79,7 +83,7 @@ def open_database(directory: Path, unwanted: threading.Event) -> Database:
         make_private(directory)
         try:
             database = _connected(directory, hold, unwanted, stack)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, TypeError, ValueError) as error:  # the latter: a value of another type than was written
             raise _cannot_open(directory / FILE_NAME, error) from error
         stack.pop_all()
         return database
@@ -107,7 +111,7 @@ def _connected(directory: Path, hold: Hold, unwanted: threading.Event, stack: Ex
 
     writes = connection()
     _prepare(writes)
-    found = writes.execute(sql.PROBE).fetchone()
+    found = writes.execute(sql.REVISION).fetchone()
     revision = int(found[0]) if found is not None else 0
     root_key = bytes(writes.execute(sql.ROOT_KEY).fetchone()[0])
     points, pages = connection(), connection()
@@ -126,14 +130,18 @@ def _prepare(connection: sqlite3.Connection) -> None:
     for pragma in sql.PRAGMAS:
         connection.execute(pragma)
     migrate(connection)
+    inspect(connection)
 
 
-def _cannot_open(path: Path, error: sqlite3.Error) -> StartupError:
-    if "locked" in str(error):
+def _cannot_open(path: Path, error: Exception) -> StartupError:
+    if _says(error, "locked"):
         return StartupError(f"another program has the database {path} locked: close it and start again")
-    lacks = any(words in str(error) for words in ("no such", "has no column"))  # what its version says is not in it
-    if isinstance(error, sqlite3.OperationalError) and not lacks:
+    if isinstance(error, sqlite3.OperationalError) and not is_damage(error) and not _says(error, *_OTHER_SCHEMA):
         return StartupError(
             f"cannot open the database {path} ({error}): check its permissions and the disk's free space"
         )
     return StartupError(f"the database {path} is damaged ({error}): restore a backup, or use another --data-dir")
+
+
+def _says(error: Exception, *words: str) -> bool:
+    return any(each in str(error) for each in words)

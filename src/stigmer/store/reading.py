@@ -9,8 +9,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stigmer.store import statements as sql
-from stigmer.store.base import Page, Query, Row, Window
-from stigmer.store.lane import unavailable
+from stigmer.store.base import DamagedError, Page, Query, Row, StoreError, Window
+from stigmer.store.checksum import checksum
+from stigmer.store.failures import failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,9 @@ Keys: TypeAlias = "tuple[tuple[str, str], ...]"
 
 MAX_JOINED = 100
 """So many keys are looked up in SQL, which takes no expression deeper than 1000; the others row by row."""
+
+_NO_COLUMNS = (None,) * len(sql.COLUMNS.split(", "))
+"""Of a row that an index leads to, and that is not there."""
 
 OLDEST, NEWEST = 0, 1 << 62
 """Creation sequences before and beyond every row's."""
@@ -40,6 +44,17 @@ def one(statement: str, *parameters: str) -> Read:
         return row_of(found) if found is not None else None
 
     return read
+
+
+def by_id(kind: str, id_: str) -> Read:
+    """The row with that id, or None."""
+    return _checked(one(sql.GET, kind, id_), lambda row: (row.kind, row.id) == (kind, id_), (kind, id_))
+
+
+def by_slug(kind: str, slug: str, namespace: str) -> Read:
+    """The row that holds the slug in the namespace, or None."""
+    asked = (kind, slug, namespace)
+    return _checked(one(sql.BY_SLUG, *asked), lambda row: (row.kind, row.slug, row.namespace) == asked, (kind, slug))
 
 
 def several(statement: str, *parameters: str | int) -> Read:
@@ -72,6 +87,8 @@ def page(query: Query, window: Window) -> Read:
         connection.execute(sql.BEGIN_READ)
         try:
             return _page(connection, query, window)
+        except sqlite3.Error as error:
+            raise failure(error, query.kind) from error
         finally:
             connection.execute(sql.COMMIT)
 
@@ -79,17 +96,42 @@ def page(query: Query, window: Window) -> Read:
 
 
 def row_of(columns: tuple[Any, ...]) -> Row:
-    """A row from what a statement that selects COLUMNS gives."""
-    kind, id_, namespace, slug, data, created_by, revision, sequence = columns
+    """A row from what a statement that selects COLUMNS gives.
+
+    Raises:
+        DamagedError: it is not what was written.
+    """
+    kind, id_, namespace, slug, data, created_by, revision, sequence, written = columns
+    try:
+        fits = checksum(kind, id_, namespace, slug, created_by, revision, data) == written
+    except TypeError:  # a column of another type than was written
+        fits = False
+    if not fits:
+        raise DamagedError(str(kind or ""), str(id_ or ""), "its checksum does not fit")
     return Row(kind, id_, namespace, slug, data, None, created_by, revision, sequence)
+
+
+def _checked(read: Read, fits: Callable[[Row], bool], name: tuple[str, str]) -> Read:
+    """A read whose row is the one that was asked for: a damaged index leads to others."""
+
+    def checked(connection: sqlite3.Connection) -> Row | None:
+        try:
+            row: Row | None = read(connection)
+        except sqlite3.Error as error:
+            raise failure(error, *name) from error
+        if row is not None and not fits(row):
+            raise DamagedError(*name, "its index leads to another row")
+        return row
+
+    return checked
 
 
 def _attempt(connection: sqlite3.Connection, read: Read) -> Any:  # noqa: ANN401 - each read has a result type of its own
     try:
         return read(connection)
     except sqlite3.Error as error:
-        return unavailable(error)
-    except (OverflowError, UnicodeEncodeError) as error:  # a parameter that SQLite cannot hold: its caller's alone
+        return failure(error)
+    except (StoreError, OverflowError, UnicodeEncodeError) as error:  # the latter: a parameter that SQLite cannot hold
         return error
 
 
@@ -102,6 +144,8 @@ def _page(connection: sqlite3.Connection, query: Query, window: Window) -> Page:
     size = 0
     more = False
     for row in search.rows(before):
+        if row.kind != query.kind:
+            raise DamagedError(query.kind, "", f"its index leads to {row.kind} {row.id}")
         size += len(row.data) + window.overhead_bytes
         full = window.limit is not None and len(rows) >= window.limit
         if full or (rows and window.budget_bytes is not None and size > window.budget_bytes):
@@ -132,7 +176,7 @@ class _Search:
         if self._query.through is None and not self._rest:
             return map(row_of, self._select((sql.ROWS_OF_KIND, sql.ROWS_OF_KEY), self._keys, before))
         found = (self._connection.execute(sql.BY_SEQUENCE, (sequence,)) for sequence in self.sequences(before))
-        return (row_of(cursor.fetchone()) for cursor in found)
+        return (row_of(cursor.fetchone() or _NO_COLUMNS) for cursor in found)
 
     def sequences(self, before: int) -> Iterator[int]:
         """The sequences of the rows before one, read from the index alone."""

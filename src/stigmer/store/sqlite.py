@@ -147,12 +147,12 @@ class SqliteStore:
 
     async def get(self, kind: str, id_: str) -> Row | None:
         """The row with that id."""
-        return self._cache.by_id(kind, id_) or await self._filled(reading.one(sql.GET, kind, id_))
+        return self._cache.by_id(kind, id_) or await self._filled(reading.by_id(kind, id_))
 
     async def by_slug(self, kind: str, slug: str, namespace: str) -> Row | None:
         """The row that holds the slug in the namespace."""
         cached = self._cache.by_slug(kind, slug, namespace)
-        return cached or await self._filled(reading.one(sql.BY_SLUG, kind, slug, namespace))
+        return cached or await self._filled(reading.by_slug(kind, slug, namespace))
 
     async def by_slug_anywhere(self, kind: str, slug: str, limit: int = 2) -> Sequence[Row]:
         """At most `limit` rows that hold the slug; the one in the empty namespace comes first."""

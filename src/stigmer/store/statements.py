@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-COLUMNS = "kind, id, namespace, slug, data, created_by, revision, sequence"
+COLUMNS = "kind, id, namespace, slug, data, created_by, revision, sequence, checksum"
 
 PRAGMAS = (
     "PRAGMA journal_mode = WAL",
@@ -24,14 +24,29 @@ GET = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND id = ?"  # noqa: S608
 BY_SLUG = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND slug = ? AND namespace = ?"  # noqa: S608 - of constants
 BY_SLUG_ANYWHERE = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND slug = ? ORDER BY namespace LIMIT ?"  # noqa: S608 - of constants
 BY_SEQUENCE = f"SELECT {COLUMNS} FROM resources WHERE sequence = ?"  # noqa: S608 - of constants
-PROBE = "SELECT value FROM counters WHERE name = ''"
+REVISION = "SELECT value FROM counters WHERE name = ''"
+# The root of each table, too: where one cannot be read, the store is of no use.
+PROBE = (
+    "SELECT (SELECT value FROM counters WHERE name = ''), (SELECT max(sequence) FROM resources),"
+    " (SELECT max(kind) FROM resource_keys), (SELECT max(kind) FROM resources)"
+)
 
 ROOT_KEY = "SELECT value FROM secrets WHERE name = 'root'"
 
 HEAD = "SELECT sequence, revision FROM resources WHERE kind = ? AND id = ?"
-INSERT = "INSERT INTO resources (kind, id, namespace, slug, created_by, revision, data) VALUES (?, ?, ?, ?, ?, ?, ?)"
-UPDATE = "UPDATE resources SET data = ?, revision = ? WHERE sequence = ?"
+IDENTITY = "SELECT sequence, revision, namespace, slug, created_by FROM resources WHERE kind = ? AND id = ?"
+INSERT = (
+    "INSERT INTO resources (kind, id, namespace, slug, created_by, revision, data, checksum)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+UPDATE = "UPDATE resources SET data = ?, revision = ?, checksum = ? WHERE sequence = ?"
 DELETE = "DELETE FROM resources WHERE sequence = ?"
+
+ROW_CHECKSUM = (
+    "row_checksum(CAST(kind AS BLOB), CAST(id AS BLOB), CAST(namespace AS BLOB), CAST(slug AS BLOB),"
+    " CAST(created_by AS BLOB), revision, data)"
+)
+DAMAGED = f"SELECT CAST(kind AS BLOB), CAST(id AS BLOB) FROM resources WHERE checksum IS NOT {ROW_CHECKSUM} LIMIT ?"  # noqa: S608 - of constants
 
 KEYS = "SELECT field, value FROM resource_keys WHERE sequence = ?"
 ADD_KEY = "INSERT OR IGNORE INTO resource_keys (kind, field, value, sequence) VALUES (?, ?, ?, ?)"
@@ -46,20 +61,25 @@ COUNT_UP = (
     "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
 )
 COUNT = "SELECT value FROM counters WHERE name = ?"
+COUNTS = "SELECT name, value FROM counters WHERE name != '' AND value != 0"
+COUNT_ROWS = "SELECT kind, count(*) FROM resources GROUP BY kind"
+DROP_COUNTS = "DELETE FROM counters WHERE name != ''"
+LAST_REVISION = "SELECT max(revision) FROM resources"
 SET_COUNT = "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
 OF_KIND = "SELECT {columns} FROM resources WHERE kind = ? AND sequence < ? ORDER BY sequence DESC"
 SEQUENCES_OF_KIND = OF_KIND.format(columns="sequence")
 ROWS_OF_KIND = OF_KIND.format(columns=COLUMNS)
 
-# {also} is HAS_KEY for each further key. CROSS JOIN: in this order of the tables, so that nothing has to be sorted.
+# {also} is HAS_KEY for each further key. LEFT JOIN: in this order of the tables, so that nothing is to be sorted, and a
+# key whose row is not there (damage) is not left out in silence.
 OF_KEY = "WHERE k.kind = ? AND k.field = ? AND k.value = ?{also}"
 NEWEST_FIRST = " ORDER BY k.sequence DESC"
 BEFORE = f" AND k.sequence < ?{NEWEST_FIRST}"
 SEQUENCES_OF_KEY = f"SELECT sequence FROM resource_keys AS k {OF_KEY}{BEFORE}"  # noqa: S608 - of constants
 JOINED_ROWS = (
     f"SELECT {', '.join('r.' + name for name in COLUMNS.split(', '))}"  # noqa: S608 - of constants
-    f" FROM resource_keys AS k CROSS JOIN resources AS r ON r.sequence = k.sequence {OF_KEY}"
+    f" FROM resource_keys AS k LEFT JOIN resources AS r ON r.sequence = k.sequence {OF_KEY}"
 )
 ROWS_OF_KEY = f"{JOINED_ROWS}{BEFORE}"
 NEWEST_OF_KEY = f"{JOINED_ROWS.format(also='')}{NEWEST_FIRST} LIMIT 1"

@@ -21,7 +21,8 @@ from stigmer.store.base import (
     Row,
     StoreUnavailableError,
 )
-from stigmer.store.lane import unavailable
+from stigmer.store.checksum import checksum
+from stigmer.store.failures import failure, is_damage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Sequence
@@ -75,7 +76,9 @@ class Writer:
             self.revision, self._failing = before, True
             if connection.in_transaction:
                 connection.execute(sql.ROLLBACK)
-            return [unavailable(error) for _ in batch]
+            if is_damage(error) and len(batch) > 1:  # who does not meet it is not to suffer from it
+                return [outcome for changes in batch for outcome in self.run(connection, [changes])]
+            return [failure(error, *_named(changes)) for changes in batch]
         except BaseException:
             self.revision = before
             connection.execute(sql.ROLLBACK)
@@ -92,6 +95,20 @@ class Writer:
         self.revision = attempt.revision
         counts.update(attempt.counts)
         return attempt.changes
+
+
+def _columns(row: Row) -> tuple[str, str, str, str | None, str, int, bytes]:
+    """What is written of a row, and summed."""
+    return row.kind, row.id, row.namespace, row.slug, row.created_by, row.revision, row.data
+
+
+def _named(changes: Changes) -> tuple[str, str]:
+    """Kind and id of the row that a transaction is about, most likely; empty where it is about none."""
+    for put in changes.puts:
+        return put.row.kind, put.row.id
+    for remove in changes.removes:
+        return remove.kind, remove.id
+    return "", ""
 
 
 def _may_stop_halfway(changes: Changes) -> bool:
@@ -182,36 +199,37 @@ class _Attempt:
 
     def _put(self, put: Put) -> None:
         row = replace(put.row, revision=self.revision + 1)
-        sequence = self._insert(row) if put.expected == ABSENT else self._update(row, put.expected)
-        self._note(row.kind, row.id, replace(row, sequence=sequence))
+        stored = self._insert(row) if put.expected == ABSENT else self._update(row, put.expected)
+        self._note(row.kind, row.id, stored)
 
-    def _insert(self, row: Row) -> int:
-        values = (row.kind, row.id, row.namespace, row.slug, row.created_by, row.revision, row.data)
+    def _insert(self, row: Row) -> Row:
+        values = _columns(row)
         try:
-            cursor = self._connection.execute(sql.INSERT, values)
+            cursor = self._connection.execute(sql.INSERT, (*values, checksum(*values)))
         except sqlite3.IntegrityError:
             raise ConflictError(self._taken(row)) from None
         sequence = int(cursor.lastrowid or 0)
         self._connection.executemany(sql.ADD_KEY, [(row.kind, *key, sequence) for key in row.keys or ()])
         self.counts[row.kind] += 1
-        return sequence
+        return replace(row, sequence=sequence)
 
     def _taken(self, row: Row) -> tuple[str, ...]:
         if row.slug is None or self._head(row.kind, row.id) is not None:
             return (row.kind, row.id)
         return (row.kind, row.slug, row.namespace)
 
-    def _update(self, row: Row, expected: int) -> int:
-        head = self._head(row.kind, row.id)
-        if head is None or head[1] != expected:
+    def _update(self, row: Row, expected: int) -> Row:
+        found = self._connection.execute(sql.IDENTITY, (row.kind, row.id)).fetchone()
+        if found is None or found[1] != expected:
             raise ConflictError((row.kind, row.id))
-        sequence = head[0]
-        self._connection.execute(sql.UPDATE, (row.data, row.revision, sequence))
+        sequence, _, namespace, slug, created_by = found
+        row = replace(row, namespace=namespace, slug=slug, created_by=created_by, sequence=sequence)
+        self._connection.execute(sql.UPDATE, (row.data, row.revision, checksum(*_columns(row)), sequence))
         have = set(self._connection.execute(sql.KEYS, (sequence,)))
         want = set(row.keys or ())
         self._connection.executemany(sql.DROP_KEY, [(row.kind, *key, sequence) for key in have - want])
         self._connection.executemany(sql.ADD_KEY, [(row.kind, *key, sequence) for key in want - have])
-        return sequence
+        return row
 
     def _require(self, require: Require) -> None:
         if self._head(require.kind, require.id) is None:

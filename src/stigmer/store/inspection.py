@@ -1,0 +1,92 @@
+"""What is looked at each time a database is opened; `opening` calls it after the migrations.
+
+A small file is checked as a whole, which takes 0.1 s for WHOLE_BYTES; of a larger one what all else rests on, schema
+and counters. Rows are checked against their checksums whenever they are read.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+from stigmer.logs import get_logger
+from stigmer.store import statements as sql
+from stigmer.store.migration import migrate
+
+WHOLE_BYTES = 64 * 2**20
+"""Files up to this size are checked as a whole."""
+MOST_TOLD = 100
+"""So many damaged rows are named in the log."""
+
+_OF_ROWS = "index resources_by_"
+"""What a finding says that is about an index of rows, which can be made anew."""
+
+log = get_logger("stigmer.store")
+
+
+def inspect(connection: sqlite3.Connection) -> None:
+    """See that the database is whole, as far as that can be seen in short; numbers of rows are counted anew.
+
+    Raises:
+        sqlite3.DatabaseError: it is damaged beyond single rows.
+    """
+    _check_schema(connection)
+    if _size(connection) <= WHOLE_BYTES:
+        _check_whole(connection)
+    _count_again(connection)
+
+
+def _check_schema(connection: sqlite3.Connection) -> None:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
+        migrate(fresh)
+        wanted = _schema(fresh)
+    found = _schema(connection)
+    for name, what in wanted.items():
+        if found.get(name) != what:
+            raise sqlite3.DatabaseError(f"its schema is not what it should be: {' '.join(name)}")
+
+
+def _schema(connection: sqlite3.Connection) -> dict[tuple[str, str], tuple[str, str | None]]:
+    found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema")
+    return {(type_, name): (table, text) for type_, name, table, text in found}
+
+
+def _size(connection: sqlite3.Connection) -> int:
+    """Bytes of the database, what stands in its log included."""
+    pages, bytes_ = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    return int(pages) * int(bytes_)
+
+
+def _check_whole(connection: sqlite3.Connection) -> None:
+    """Every page and index, the last revision; single rows that are damaged are told, and no reason not to start."""
+    damaged = connection.execute(sql.DAMAGED, (MOST_TOLD,)).fetchall()
+    for name in damaged:
+        kind, id_ = ((part or b"").decode(errors="replace") for part in name)
+        log.error("Stored data is damaged", kind=kind, id=id_, remedy="restore it from a backup")
+    findings = _findings(connection)
+    if findings and not damaged and all(_OF_ROWS in text for text in findings):
+        connection.execute("REINDEX resources")  # all rows are as they were written: so the index is not
+        log.warning("An index was damaged: made anew from the rows", found=findings[0])
+        findings = _findings(connection)
+    if not all(damaged and _OF_ROWS in text for text in findings):  # an index may differ from rows that are damaged
+        raise sqlite3.DatabaseError(findings[0])
+    (last,) = connection.execute(sql.LAST_REVISION).fetchone()
+    (counted,) = connection.execute(sql.REVISION).fetchone() or (0,)
+    if (last or 0) > counted:
+        raise sqlite3.DatabaseError(f"its last revision is {counted}, and a row has {last}")
+
+
+def _findings(connection: sqlite3.Connection) -> list[str]:
+    """What SQLite finds wrong, each on one line."""
+    found = [str(text).replace("\n", " ") for (text,) in connection.execute("PRAGMA integrity_check")]
+    return [] if found == ["ok"] else found
+
+
+def _count_again(connection: sqlite3.Connection) -> None:
+    kept, counted = dict(connection.execute(sql.COUNTS)), dict(connection.execute(sql.COUNT_ROWS))
+    if kept != counted:
+        log.warning("The numbers of rows were not right: counted again", kept=kept, counted=counted)
+        connection.execute(sql.BEGIN_WRITE)
+        connection.execute(sql.DROP_COUNTS)
+        connection.executemany(sql.SET_COUNT, counted.items())
+        connection.execute(sql.COMMIT)
