@@ -5,12 +5,13 @@ import re
 import subprocess
 import sys
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from stigmer.settings import Settings, split_address
+from stigmer.settings import SECTIONS, Settings, split_address
 from stigmer.settings_source import OF_THE_CLIENT
 from stigmer.startup import StartupError
 
@@ -362,6 +363,13 @@ def test_the_example_file_holds_every_setting_with_its_description_and_default(h
         assert f"# {field.description}" in text
         if not name.startswith("tls_"):
             assert getattr(Settings.load(**{name: table[name]}), name) == getattr(defaults, name)
+
+
+def test_the_example_file_has_the_sections_of_the_settings() -> None:
+    text = EXAMPLE.read_text()
+    found = re.findall(r"^## (.*)$|^# (\w+) = ", text, flags=re.MULTILINE)
+    starts = [(key, heading) for (heading, _), (_, key) in pairwise(found) if heading]
+    assert starts == list(SECTIONS.items())
 
 
 def test_the_example_file_as_it_stands_changes_nothing(home: Path) -> None:

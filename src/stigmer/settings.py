@@ -31,6 +31,9 @@ from stigmer.startup import StartupError
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["console", "json"]
 
+SECTIONS = {"tls_cert": "TLS", "max_message_bytes": "Limits", "keepalive_s": "Time limits"}
+"""The heading of the settings from this one on, in the help and in the example file."""
+
 _MAX_INT32 = 2**31 - 1
 _WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # compared with, not bound to
 
@@ -114,6 +117,7 @@ class Settings(BaseModel):
     log_format: Annotated[LogFormat, BeforeValidator(_lower)] = Field(
         default="console", description="Form of the log on stderr: for people, or one JSON object a line."
     )
+    uvloop: bool = Field(default=True, description="Run on uvloop where it is installed.")
     tls_cert: _Pem | None = Field(default=None, description="PEM file of the server's certificate chain; turns TLS on.")
     tls_key: _Pem | None = Field(default=None, description="PEM file of the certificate's private key.")
     tls_client_ca: _Pem | None = Field(
@@ -129,7 +133,6 @@ class Settings(BaseModel):
     grace_s: _Seconds = Field(
         default=10.0, ge=0, description="Seconds that calls in flight get to finish when stopping."
     )
-    uvloop: bool = Field(default=True, description="Run on uvloop where it is installed.")
 
     @field_validator("config")
     @classmethod

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import pytest
 import stigmer
 from stigmer import logs
 from stigmer.cli import main
-from stigmer.settings import Settings
+from stigmer.settings import SECTIONS, Settings
 from stigmer.startup import StartupError
 
 if TYPE_CHECKING:
@@ -120,3 +121,12 @@ def test_the_log_warns_of_variables_that_are_no_setting(
     assert record.msg == {
         "event": "unknown variables: STIGMER_LISTNE (did you mean STIGMER_LISTEN?); correct or unset them"
     }
+
+
+def test_the_help_has_every_flag_under_its_heading(capsys: pytest.CaptureFixture[str]) -> None:
+    assert serve("--help") == 0
+    text = capsys.readouterr().out
+    lines = [line for line in text.splitlines() if re.match(r"\w.*:$|  --", line)]
+    flags = {name: f"  --{name.replace('_', '-')}" for name in Settings.model_fields}
+    wanted = [line for name, flag in flags.items() for line in (f"{SECTIONS.get(name, '')}:", flag) if line != ":"]
+    assert [line if line.endswith(":") else line[: line.index(" ", 2)] for line in lines] == ["Options:", *wanted]

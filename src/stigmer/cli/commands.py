@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from stigmer.cli import COMMANDS
@@ -16,6 +16,21 @@ if TYPE_CHECKING:
     # typer carries its own click and exports no name for these two
     from typer._click.core import Command, Context
     from typer._click.formatting import HelpFormatter
+
+
+class Sectioned(TyperCommand):
+    """A command whose help shows its options under the headings that they are given."""
+
+    def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
+        """Print the options, those without a heading first."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for option in self.get_params(ctx):
+            heading = getattr(option, "rich_help_panel", None) or "Options"
+            record = option.get_help_record(ctx)
+            sections.setdefault(heading, []).extend([record] if record else [])
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
 
 
 class Commands(TyperGroup):
@@ -32,7 +47,7 @@ class Commands(TyperGroup):
             return ctx.fail(f"No such command '{cmd_name}'. Did you mean '{near[0]}'?") if near else None
         module = importlib.import_module(f"stigmer.cli.{cmd_name}")
         single = _typer()
-        single.command(cmd_name)(getattr(module, cmd_name))
+        single.command(cmd_name, cls=Sectioned)(getattr(module, cmd_name))
         return get_command(single)
 
     def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:  # noqa: ARG002  # as the base

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from stigmer.settings import Settings
+from stigmer.settings import SECTIONS, Settings
 from stigmer.settings_source import is_path
 
 if TYPE_CHECKING:
@@ -24,16 +24,25 @@ _SHOWN_DEFAULTS = {"data_dir": "~/.stigmer"}
 
 def of_settings(command: Command) -> Command:
     """Give a command that takes keywords the signature that typer makes its flags of; a flag not given is None."""
-    flags = [_parameter(name, field) for name, field in Settings.model_fields.items()]
+    flags: list[Parameter] = []
+    section = ""
+    for name, field in Settings.model_fields.items():
+        section = SECTIONS.get(name, section)
+        flags.append(_parameter(name, field, section))
     command.__signature__ = Signature(flags)  # type: ignore[attr-defined]  # inspect looks for it on every function
     return command
 
 
-def _parameter(name: str, field: FieldInfo) -> Parameter:
+def _parameter(name: str, field: FieldInfo, section: str) -> Parameter:
     kind = _kind(field)
     spelled = f"--{name.replace('_', '-')}"
-    declared = f"{spelled}/--no-{name.replace('_', '-')}" if kind is bool else spelled
-    option: Any = typer.Option(declared, help=_help(name, field), metavar=_metavar(name, kind), show_default=False)
+    option: Any = typer.Option(
+        f"{spelled}/--no-{spelled[2:]}" if kind is bool else spelled,
+        help=_help(name, field),
+        metavar=_metavar(name, kind),
+        show_default=False,
+        rich_help_panel=section or None,
+    )
     return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
 
 
