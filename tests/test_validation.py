@@ -11,6 +11,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorP
 from google.protobuf.descriptor_pool import DescriptorPool
 
 from stigmer import descriptors, validation
+from stigmer.slices import at_once
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -31,11 +32,11 @@ def resource(type_: str, spec: dict[str, Any], **metadata: Any) -> Message:
 
 
 def broken(message: Message) -> dict[str, str]:
-    return {one.field: one.description for one in validation.violations(message)}
+    return {one.field: one.description for one in at_once(validation.violations(message))}
 
 
 def test_a_valid_resource_has_no_violations() -> None:
-    assert validation.violations(resource("agent.v1.Agent", {"instructions": "Answer in one line."})) == []
+    assert at_once(validation.violations(resource("agent.v1.Agent", {"instructions": "Answer in one line."}))) == []
 
 
 def test_every_broken_field_is_named_not_only_the_first() -> None:

@@ -17,7 +17,7 @@ from stigmer.ids import IdSource
 from stigmer.lifetime import on_thread
 from stigmer.logs import get_logger
 from stigmer.loopback import LoopbackChannel
-from stigmer.runtime import Downstream, Runtime
+from stigmer.runtime import Downstream, Runtime, Sizes
 from stigmer.server import Server, stop_signals
 from stigmer.store.sqlite import SqliteStore
 from stigmer.transport import tls
@@ -55,11 +55,11 @@ class App:
     unit_of_work: UnitOfWork
 
 
-def assemble(store: Store, interceptors: Sequence[Interceptor] = ()) -> App:
+def assemble(store: Store, interceptors: Sequence[Interceptor] = (), sizes: Sizes | None = None) -> App:
     """Wire the services on a store; `interceptors` are the host's own, next to the handlers."""
     ids, downstream = IdSource(), Downstream()
     kinds = {handler.kind.name: handler.kind for handler in HANDLERS}
-    runtime = Runtime(store, UnitOfWork(store), kinds, ids, downstream)
+    runtime = Runtime(store, UnitOfWork(store), kinds, ids, downstream, sizes or Sizes())
     edge = Edge((service for handler in HANDLERS for service in handler.bind(runtime)), ids, interceptors)
     channel = LoopbackChannel(edge)
     downstream.clients["Agent"] = AgentClient(channel)
@@ -77,7 +77,7 @@ async def running(settings: Settings, interceptors: Sequence[Interceptor] = ()) 
     """
     store = SqliteStore(settings.data_dir, max_subscriptions=settings.max_subscriptions)
     async with store:
-        app = assemble(store, interceptors)
+        app = assemble(store, interceptors, Sizes(settings.max_message_parts, settings.max_message_bytes))
         try:
             yield app
         finally:

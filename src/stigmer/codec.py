@@ -20,19 +20,15 @@ from google.protobuf.message import DecodeError, Message
 
 from stigmer import codec_faults, descriptors
 from stigmer.converters import Converter, Converters
-from stigmer.errors import InvalidArgument, ResourceExhausted, Violation
+from stigmer.errors import InvalidArgument, Violation
 from stigmer.lazy import later, untouched
 from stigmer.message_types import full_name_of
-from stigmer.wire_elements import has_more_elements, unknown_size
+from stigmer.slices import at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 M = TypeVar("M", bound=betterproto2.Message)
-
-MAX_ELEMENTS = 100_000
-"""How many submessages, list elements and map entries a request may have: each is some 7 us of work."""
-MAX_UNKNOWN_BYTES = 1024 * 1024
 
 _CONVERTERS = Converters()
 # What a converter meets where an object holds what its type hints forbid, or Python cannot hold what the wire does.
@@ -92,7 +88,7 @@ def from_wire(wire: Message) -> betterproto2.Message:
     try:
         return converter.read(wire)
     except _REFUSALS as error:
-        raise InvalidArgument(*codec_faults.wire_faults(wire) or [_unexplained(converter, error)]) from error
+        raise InvalidArgument(*at_once(faults(wire)) or [_unexplained(converter, error)]) from error
 
 
 def wire_of(message: betterproto2.Message) -> Message:
@@ -103,11 +99,9 @@ def wire_of(message: betterproto2.Message) -> Message:
     return source if source is not None else to_wire(message)
 
 
-def check(wire: Message) -> None:
-    """Make sure that an object could hold what a caller sent; raises InvalidArgument as `from_wire`."""
-    faults = codec_faults.wire_faults(wire)
-    if faults:
-        raise InvalidArgument(*faults)
+def faults(wire: Message) -> Iterator[Violation | None]:
+    """Why no object could hold what a caller sent; None at each point where the work could be left (see `slices`)."""
+    return codec_faults.wire_faults(wire)
 
 
 def lazily(cls: type[M], source: Message | bytes) -> M:
@@ -132,18 +126,6 @@ def parse(kind: type[betterproto2.Message] | str, data: bytes) -> Message:
         raise InvalidArgument.of("", f"the request is not a valid {full_name}: {reason}") from error
 
 
-def parse_request(kind: type[betterproto2.Message], data: bytes) -> Message:
-    """As `parse`, for what a caller sent; rows and replies, which may add requests up, are not bounded so.
-
-    Raises:
-        ResourceExhausted: it is made of more than MAX_ELEMENTS parts, or has more than MAX_UNKNOWN_BYTES of fields
-            that are not known here: one such message would hold up every other call.
-    """
-    wire = parse(kind, data)
-    _refuse_excess(wire, len(data))
-    return wire
-
-
 def decode(cls: type[M], data: bytes) -> M:
     """The object that the bytes hold; raises as `parse` and `from_wire` do."""
     return cast("M", from_wire(parse(cls, data)))
@@ -152,21 +134,18 @@ def decode(cls: type[M], data: bytes) -> M:
 def encode(message: betterproto2.Message) -> bytes:
     """The object on the wire, the same bytes for equal objects; raises as `to_wire` does."""
     source = untouched(message)
-    if isinstance(source, bytes):
-        return source
-    return serialized(wire_of(message))
+    return source if isinstance(source, bytes) else serialized(wire_of(message))
+
+
+def wire_and_bytes(message: betterproto2.Message) -> tuple[Message, bytes]:
+    """Both what `wire_of` and what `encode` give."""
+    wire, source = wire_of(message), untouched(message)
+    return wire, source if isinstance(source, bytes) else serialized(wire)
 
 
 def serialized(wire: Message) -> bytes:
-    """The message on the wire, the same bytes for equal messages."""
+    """The message as bytes, the same ones for equal messages."""
     return wire.SerializeToString(deterministic=True)
-
-
-def _refuse_excess(wire: Message, size: int) -> None:
-    if size > 2 * MAX_ELEMENTS and has_more_elements(wire, MAX_ELEMENTS):  # no element takes less than two bytes
-        raise ResourceExhausted(f"the message has more than {MAX_ELEMENTS} parts in it: send it in pieces")
-    if size > MAX_UNKNOWN_BYTES and unknown_size(wire) > MAX_UNKNOWN_BYTES:
-        raise ResourceExhausted(f"the message has more than {MAX_UNKNOWN_BYTES} bytes of fields unknown to this server")
 
 
 @cache

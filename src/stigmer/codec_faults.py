@@ -17,11 +17,11 @@ from google.protobuf.message import DecodeError
 from stigmer import wire_values
 from stigmer.converters import MAX_RECURSION
 from stigmer.descriptors import is_map, map_parts, message_class
-from stigmer.errors import Violation
+from stigmer.errors import At, Violation, path_of
 from stigmer.message_types import is_recursive, object_class, python_names, python_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
@@ -44,9 +44,17 @@ def object_faults(message: object, kind: Descriptor) -> list[Violation]:
     return list(islice(_in_object(message, kind, "", 0), _MOST))
 
 
-def wire_faults(wire: Message) -> list[Violation]:
-    """Why an object cannot hold this wire message: times that Python has not, and messages nested too deep."""
-    return list(islice(_in_wire(wire, "", 0), _MOST))
+def wire_faults(wire: Message) -> Iterator[Violation | None]:
+    """Why an object cannot hold this wire message: times that Python has not, and messages nested too deep.
+
+    Gives None at each point where the work could be left (see `slices`).
+    """
+    left = _MOST
+    for fault in _in_wire(wire, None, 0):
+        left -= fault is not None
+        yield fault
+        if not left:
+            return
 
 
 def _in_object(message: object, kind: Descriptor, path: str, depth: int) -> Iterator[Violation]:
@@ -149,20 +157,22 @@ def _in_unknown(raw: object, kind: Descriptor, path: str) -> Iterator[Violation]
         yield Violation(path, "its unknown fields are not in the wire format")
 
 
-def _in_wire(wire: Message, path: str, depth: int) -> Iterator[Violation]:
-    special = wire_values.WELL_KNOWN.get(wire.DESCRIPTOR.full_name)
+def _in_wire(wire: Message, at: At, depth: int) -> Iterator[Violation | None]:
+    kind = cast("Descriptor", wire.DESCRIPTOR)
+    special = wire_values.WELL_KNOWN.get(kind.full_name)
+    yield None
     if special is not None:
         try:
             getattr(wire_values, f"read_{special}")(wire)
         except (ValueError, OverflowError):
-            yield Violation(path, _TIME_WORDS[special])
+            yield Violation(path_of(at), _TIME_WORDS[special])
     elif depth > MAX_RECURSION:
-        yield Violation(path, _TOO_DEEP)
+        yield Violation(path_of(at), _TOO_DEEP)
     else:
-        for field in _fallible_fields(cast("Descriptor", wire.DESCRIPTOR)):
-            for where, inner in _messages(field, wire, _join(path, field.name)):
-                deeper = depth + 1 if is_recursive(cast("Descriptor", inner.DESCRIPTOR)) else depth
-                yield from _in_wire(inner, where, deeper)
+        deeper = depth + 1 if is_recursive(kind) else 0
+        for field in _fallible_fields(kind):
+            for entry, inner in _messages(field, wire):
+                yield from _in_wire(inner, (at, field.name, entry), deeper)
 
 
 @cache
@@ -182,17 +192,12 @@ def _value_types(field: FieldDescriptor) -> list[Descriptor]:
     return [kind] if kind is not None else []
 
 
-def _messages(field: FieldDescriptor, wire: Message, path: str) -> Iterator[tuple[str, Message]]:
-    """The messages in a field, each with its path."""
+def _messages(field: FieldDescriptor, wire: Message) -> Iterable[tuple[object, Message]]:
+    """The messages in a field, each with its index or key."""
     if not field.is_repeated:
-        if wire.HasField(field.name):
-            yield path, getattr(wire, field.name)
-        return
+        return ((None, getattr(wire, field.name)),) if wire.HasField(field.name) else ()
     value: Any = getattr(wire, field.name)
-    if is_map(field):
-        yield from ((f"{path}[{_key(key)}]", value[key]) for key in value)
-    else:
-        yield from ((f"{path}[{index}]", one) for index, one in enumerate(value))
+    return ((key, value[key]) for key in (value if is_map(field) else range(len(value))))
 
 
 def _not_a(wanted: type, value: object, path: str) -> Violation:

@@ -121,11 +121,11 @@ class Edge:
         return Call(method, stream.metadata or MultiDict(), deadline_s, printed(stream.peer.addr()), self._store)
 
     async def _serve_unary(self, stream: Stream[Any, Any], route: Route, call: Call) -> None:
-        async def request() -> Message:
-            wire = await self._receive(stream)
+        async def request() -> bytes:
+            data = await self._receive(stream)
             self.calls.may_finish(call)
             await admission.start()
-            return wire
+            return data
 
         async def answer(reply: Reply) -> None:
             admission.done()
@@ -135,24 +135,24 @@ class Edge:
             await route.unary(call, Exchange(request, answer))
 
     async def _serve_stream(self, stream: Stream[Any, Any], route: Route, call: Call) -> None:
-        async def request() -> Message:
+        async def request() -> bytes:
             with Admission(stream, query=False) as admission:
-                wire = await self._receive(stream)
+                data = await self._receive(stream)
                 await admission.start()
-            return wire
+            return data
 
         await _pump(stream, route.stream(call, request), call)
 
-    async def _receive(self, stream: Stream[Any, Any]) -> Message:
+    async def _receive(self, stream: Stream[Any, Any]) -> bytes:
         self.calls.refuse_if_draining()
         try:
-            wire: Message | None = await stream.recv_message()
+            data: bytes | None = await stream.recv_message()
         except NotImplementedError as error:  # from a server of grpclib's own
             raise Unimplemented("this server takes no compressed messages") from error
         self.calls.refuse_if_draining()
-        if wire is None:
+        if data is None:
             raise InvalidArgument.of("", "the call has no request message")
-        return wire
+        return data
 
     # From the loopback.
 
@@ -198,7 +198,7 @@ class Edge:
 
 
 class EdgeCodec(CodecBase):
-    """grpclib's codec for `Edge.handlers`: requests stay as the C runtime parsed them, replies may be bytes already."""
+    """grpclib's codec for `Edge.handlers`: requests stay the bytes they are, replies may be bytes already."""
 
     @property
     def __content_subtype__(self) -> str:
@@ -209,9 +209,10 @@ class EdgeCodec(CodecBase):
         del message_type  # the handlers are the project's own
         return message.data if isinstance(message, codec.Encoded) else codec.encode(message)
 
-    def decode(self, data: bytes, message_type: type[betterproto2.Message]) -> Message:
-        """The request; raises as `codec.parse_request`."""
-        return codec.parse_request(message_type, data)
+    def decode(self, data: bytes, message_type: type[betterproto2.Message]) -> bytes:
+        """The request as it came: its route parses it, where that can be done in slices."""
+        del message_type
+        return data
 
 
 class Shape(NamedTuple):

@@ -7,9 +7,10 @@ knows the transport. Messages say what to do next and never hold a secret value.
 from __future__ import annotations
 
 import datetime as dt
+import json
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from google.rpc import error_details_pb2 as rpc  # pyright: ignore[reportMissingTypeStubs]  # it has none
 
@@ -252,6 +253,22 @@ class Internal(StigmerError):
     def details(self) -> tuple[Message, ...]:
         """A google.rpc.ErrorInfo with the error id in its metadata."""
         return (rpc.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"error_id": self.error_id}),)
+
+
+At: TypeAlias = "tuple[At, str, object] | None"
+"""Where a field stands: what it is in, its name, the index or key where it is an entry; None is the request itself.
+
+Cheap to make on the way through a message; `path_of` puts it in words.
+"""
+
+
+def path_of(at: At) -> str:
+    """The path of a field from the request's root: `spec.sub_agents[0].name`, `metadata.labels["key"]`."""
+    pieces: list[str] = []
+    while at is not None:
+        at, name, entry = at
+        pieces.append(name if entry is None else f"{name}[{json.dumps(entry, ensure_ascii=False)}]")
+    return ".".join(reversed(pieces))
 
 
 def clip(text: str) -> str:

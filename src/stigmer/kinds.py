@@ -89,14 +89,14 @@ class Kind:
 
     def row_of(self, resource: Resource, *, based_on: Row | None = None, created_by: str = "") -> Row:
         """The row that keeps a resource; `based_on` is the row that it replaces."""
-        wire: Any = codec.wire_of(cast("betterproto2.Message", resource))
-        metadata = wire.metadata
+        wire, data = codec.wire_and_bytes(cast("betterproto2.Message", resource))
+        metadata = cast("Any", wire).metadata
         return Row(
             kind=self.name,
             id=metadata.id,
             namespace=self.namespace_of(metadata.org),
             slug=metadata.slug if self.slug_unique else None,
-            data=codec.serialized(wire),
+            data=data,
             keys=tuple(self._keys(wire)),
             created_by=based_on.created_by if based_on is not None else created_by,
             revision=based_on.revision if based_on is not None else ABSENT,

@@ -9,10 +9,11 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from stigmer import codec
+from stigmer import bounds, codec
 from stigmer.errors import InvalidArgument
 from stigmer.message_types import object_class
 from stigmer.pipeline import decoded
+from stigmer.wire_scan import scan
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
     from stigmer.pipeline import Endpoint, Reply
 
 
-Source: TypeAlias = "Callable[[], Awaitable[Message]]"
-"""Where a request comes from, the network or a caller in this process; raises a StigmerError where it is none."""
+Source: TypeAlias = "Callable[[], Awaitable[Message | bytes]]"
+"""Where a request comes from: bytes from the network, a message of its own from a caller in this process.
+
+Raises a StigmerError where there is none.
+"""
 Sink: TypeAlias = "Callable[[Reply], Awaitable[None]]"
 """Where a reply goes; returns when it has been handed over, which may take as long as its caller does not read."""
 
@@ -58,7 +62,9 @@ class Route:
     ) -> None:
         self.method = method
         self.request = object_class(method.request)
-        self._unit_of_work = endpoint.runtime.unit_of_work
+        self._runtime = endpoint.runtime
+        most = endpoint.runtime.sizes.max_message_parts
+        self._max_parts = most if bounds.holds_transcript(method.request) else min(most, bounds.MAX_PARTS)
         self._strip = _stripper(method)
         reply = object_class(method.reply)
         unary = _answering(unary_chain(own, _unary_end(endpoint)), reply) if own else endpoint.unary
@@ -68,11 +74,11 @@ class Route:
 
     async def inside(self, call: Call, source: Source) -> Reply:
         """A unary call of this process: made inside another one, all of it is part of that one's transaction."""
-        return await self._unit_of_work.inside(call, partial(self.unary, call, Exchange(source, _returned)))
+        return await self._runtime.unit_of_work.inside(call, partial(self.unary, call, Exchange(source, _returned)))
 
     def _arriving(self, proceed: UnaryNext) -> UnaryNext:
         async def arrive(call: Call, exchange: Exchange) -> Reply:
-            reply = await proceed(call, self._request(await exchange.receive()))
+            reply = await proceed(call, await self._request(exchange.receive))
             await exchange.send(reply)
             return reply
 
@@ -80,17 +86,26 @@ class Route:
 
     def _arriving_stream(self, proceed: StreamNext) -> StreamNext:
         async def arrive(call: Call, source: Source) -> AsyncGenerator[Reply, None]:
-            async with aclosing(proceed(call, self._request(await source()))) as replies:
+            async with aclosing(proceed(call, await self._request(source))) as replies:
                 async for reply in replies:
                     yield reply
 
         return arrive
 
-    def _request(self, wire: Message) -> betterproto2.Message:
+    async def _request(self, source: Source) -> betterproto2.Message:
         """The request as the host's interceptors and handlers see it, without what only the server may set."""
+        arrived = await source()
+        wire = await self._parsed(arrived) if isinstance(arrived, bytes) else arrived
         self._strip(wire)
-        codec.check(wire)
+        faults = await self._runtime.slices.run(codec.faults(wire))
+        if faults:
+            raise InvalidArgument(*faults)
         return codec.lazily(self.request, wire)
+
+    async def _parsed(self, data: bytes) -> Message:
+        if len(data) > 2 * self._max_parts:  # no part takes less than two bytes
+            await self._runtime.slices.run(scan(self.method.request, data, self._max_parts))
+        return codec.parse(self.request, data)
 
 
 async def _returned(_reply: Reply) -> None:

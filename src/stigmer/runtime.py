@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from stigmer.slices import Slices
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -12,6 +14,19 @@ if TYPE_CHECKING:
     from stigmer.kinds import Kind
     from stigmer.store.base import Store
     from stigmer.unit_of_work import UnitOfWork
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much a caller may ask the server to handle.
+
+    Attributes:
+        max_message_parts: submessages, list elements and map entries of a request with a transcript, or of a row.
+        max_row_bytes: how long a row may get by reports.
+    """
+
+    max_message_parts: int = 100_000
+    max_row_bytes: int = 10 * 2**20
 
 
 @dataclass(frozen=True)
@@ -24,6 +39,8 @@ class Runtime:
         kinds: every kind by name.
         ids: gives ids.
         downstream: clients of other domains; see `downstream.Downstream`. A client that is None means the store itself.
+        sizes: how much a caller may ask for.
+        slices: runs what takes long on the event loop.
     """
 
     store: Store
@@ -31,6 +48,8 @@ class Runtime:
     kinds: Mapping[str, Kind]
     ids: IdSource
     downstream: Downstream
+    sizes: Sizes = Sizes()
+    slices: Slices = field(default_factory=Slices)
 
 
 class Client(Protocol):

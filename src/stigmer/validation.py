@@ -2,40 +2,141 @@
 
 `steps` and the edge call `violations`. The rules are buf.validate options; protovalidate's native engine reads them
 from the descriptors that a message of `descriptors.POOL` carries. What the protos cannot say is checked by the steps.
+A transcript is checked in pieces, since the engine takes about 1 us for each part and lets nobody else run meanwhile.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, cast
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
 
 from protovalidate import Validator
 
+from stigmer.bounds import TRANSCRIPT
 from stigmer.descriptors import is_map, map_parts, message_class
 from stigmer.errors import Violation
-from stigmer.wire_elements import has_more_elements
+from stigmer.wire_scan import has_more_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from google.protobuf.descriptor import Descriptor
+    from google.protobuf.descriptor import Descriptor, FieldDescriptor
     from google.protobuf.message import Message
     from protovalidate import FieldPathElementPb, ViolationPb
     from protovalidate import Violation as BrokenRule
 
 _VALIDATOR = Validator()
 
-MAX_PARTS = 4000
+MAX_PARTS = 500
 """Of messages with more submessages, list elements and map entries, one broken field is told: each costs 20 us."""
+MAX_VIOLATIONS = 1_000
+"""When so many fields of a transcript are broken, the rest is not looked at."""
+PIECE_BYTES = 65_536
+"""How much of a transcript is checked at once; messages up to this size are checked whole."""
+PIECE_ENTRIES = 500
 
 
-def violations(wire: Message) -> list[Violation]:
-    """Every broken rule, in the order of the fields; an empty list for a valid message. See MAX_PARTS for the bound.
+def violations(wire: Message) -> Iterator[Violation | None]:
+    """Every broken rule, in the order of the fields; see MAX_PARTS for the bound.
 
-    A CEL rule whose id begins with the name of a field of the value that it stands on is about that field:
-    "owner_scope.allowed" on `metadata` reports `metadata.owner_scope`. Descriptions are the rules' own words and
-    never hold a value of the message.
+    Gives None at each point where the work could be left (see `slices`). A CEL rule whose id begins with the name of a
+    field of the value that it stands on is about that field: "owner_scope.allowed" on `metadata` reports
+    `metadata.owner_scope`. Descriptions are the rules' own words and never hold a value of the message.
     """
+    if wire.ByteSize() <= PIECE_BYTES:
+        yield from _told(wire)
+        return
+    rest = type(wire)()
+    rest.CopyFrom(wire)
+    lists = list(_transcript(wire))
+    for names, field, _ in lists:
+        _at(rest, names).ClearField(field.name)
+    yield from _told(rest)
+    count = 0
+    for names, field, holder in lists:
+        for violation in _in_pieces(holder, field, ".".join((*names, ""))):
+            yield violation
+            count += violation is not None
+            if count > MAX_VIOLATIONS:
+                return
+
+
+def _transcript(wire: Message) -> Iterator[tuple[tuple[str, ...], FieldDescriptor, Message]]:
+    """The transcript's lists in a message or in a message right in it: the names that lead there, field and holder."""
+    for field, value in wire.ListFields():
+        if field.full_name in TRANSCRIPT:
+            yield (), field, wire
+        elif field.message_type is not None and not field.is_repeated:
+            inner = (one for one, _ in value.ListFields() if one.full_name in TRANSCRIPT)
+            yield from (((field.name,), one, value) for one in inner)
+
+
+def _at(wire: Message, names: Iterable[str]) -> Message:
+    for name in names:
+        wire = getattr(wire, name)
+    return wire
+
+
+def _in_pieces(holder: Message, field: FieldDescriptor, prefix: str) -> Iterator[Violation | None]:
+    """What is broken in a transcript's list, whose own field has no rule; a map of it has none at all."""
+    if is_map(field) or not _has_rules(cast("Descriptor", field.message_type)):
+        return
+    elements: list[Any] = getattr(holder, field.name)[:]
+    start = 0
+    while start < len(elements):
+        yield None
+        piece = type(holder)()
+        end = _end_of_piece(elements, start)
+        getattr(piece, field.name).extend(elements[start:end])
+        if end == start + 1:
+            _prune(getattr(piece, field.name)[0])
+        for found in _found(piece):
+            violation = _violation(found.proto, cast("Descriptor", holder.DESCRIPTOR), start)
+            if violation.field.startswith(field.name):
+                yield Violation(prefix + violation.field, violation.description)
+        start = end
+
+
+def _end_of_piece(elements: list[Message], start: int) -> int:
+    """Where a piece ends that has at least one element, and else no more than a piece may have."""
+    size, end = 0, start
+    while end < len(elements) and end < start + PIECE_ENTRIES:
+        size += elements[end].ByteSize()
+        if size > PIECE_BYTES and end > start:
+            break
+        end += 1
+    return end
+
+
+def _prune(wire: Message) -> None:
+    """Take out what has no rules, such as a Struct: one element of a transcript may be large."""
+    for field, value in wire.ListFields():
+        if field.message_type is None or is_map(field):
+            continue
+        if not _has_rules(field.message_type):
+            wire.ClearField(field.name)
+        else:
+            for one in value if field.is_repeated else (value,):
+                _prune(one)
+
+
+@cache
+def _has_rules(kind: Descriptor) -> bool:
+    """Whether the protos may state a rule for messages of the type, or for what is in them: any option counts."""
+    waiting, seen = [kind], {kind.full_name}
+    while waiting:
+        one = waiting.pop()
+        entry = one.GetOptions().map_entry
+        if any(part.GetOptions().ByteSize() for part in (*one.fields, *one.oneofs, *(() if entry else (one,)))):
+            return True
+        inner = [found for field in one.fields if (found := field.message_type) and found.full_name not in seen]
+        waiting += inner
+        seen |= {found.full_name for found in inner}
+    return False
+
+
+def _told(wire: Message) -> list[Violation]:
     root = cast("Descriptor", wire.DESCRIPTOR)  # the stubs also admit the C runtime's name for the same class
     return [_violation(found.proto, root) for found in _found(wire)]
 
@@ -45,7 +146,7 @@ def _found(wire: Message) -> list[BrokenRule]:
     if wire.ByteSize() <= 2 * MAX_PARTS:
         return _VALIDATOR.collect_violations(wire)
     first = _VALIDATOR.collect_violations(wire, fail_fast=True)
-    if not first or has_more_elements(wire, MAX_PARTS):
+    if not first or has_more_parts(wire.DESCRIPTOR.full_name, wire.SerializeToString(), MAX_PARTS):
         return first
     return _VALIDATOR.collect_violations(wire)
 
@@ -56,20 +157,23 @@ def warm_up(full_names: Iterable[str]) -> None:
         _VALIDATOR.collect_violations(message_class(name)())
 
 
-def _violation(broken: ViolationPb, root: Descriptor) -> Violation:
-    path, value = _locate(broken.field.elements if broken.field is not None else (), root)
+def _violation(broken: ViolationPb, root: Descriptor, start: int = 0) -> Violation:
+    """In our words; `start` is the index that the first element of the first list in the path really has."""
+    path, value = _locate(broken.field.elements if broken.field is not None else (), root, start)
     topic = broken.rule_id.partition(".")[0]
     if value is not None and not broken.for_key and topic in value.fields_by_name:
         path = f"{path}.{topic}" if path else topic
     return Violation(path, broken.message or f"breaks the rule {broken.rule_id}")
 
 
-def _locate(elements: Iterable[FieldPathElementPb], root: Descriptor) -> tuple[str, Descriptor | None]:
+def _locate(elements: Iterable[FieldPathElementPb], root: Descriptor, start: int) -> tuple[str, Descriptor | None]:
     """The path in words, and the type of the message that stands there; None where something else does."""
     steps: list[str] = []
     value: Descriptor | None = root
     for element in elements:
         subscript = element.subscript.value if element.subscript is not None else None
+        if isinstance(subscript, int) and not steps:
+            subscript += start
         steps.append(_words(element, subscript))
         value = _type_at(value, element.field_name, whole=subscript is None)
     return ".".join(steps), value

@@ -17,10 +17,11 @@ from google.protobuf import json_format
 from google.rpc import error_details_pb2
 from markdown_text import ROOT, blocks, document, quoted, table
 
-from stigmer import descriptors, errors, validation
+from stigmer import bounds, descriptors, errors, validation, wire_scan
 from stigmer.handlers import HANDLERS
 from stigmer.message_types import full_name_of
 from stigmer.settings import Settings
+from stigmer.slices import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,7 +100,7 @@ def test_a_grpcurl_command_names_a_method_and_sends_what_it_takes(command: str) 
         case ["grpcurl", "-plaintext", "-d", data, host, path] if host == address:
             request = descriptors.message_class(descriptors.methods()[f"/{path}"].request)()
             json_format.Parse(data, request, descriptor_pool=descriptors.POOL)
-            assert validation.violations(request) == []
+            assert at_once(validation.violations(request)) == []
         case ["grpcurl", "-plaintext", host, "describe", name] if host == address:
             assert descriptors.POOL.FindMessageTypeByName(name).full_name == name
         case other:
@@ -165,7 +166,7 @@ def scopes_of(kind: type[betterproto2.Message]) -> list[str]:
     allowed: list[str] = []
     for scope in scopes:
         wire.metadata.owner_scope = scope.number
-        if all(broken.field != "metadata.owner_scope" for broken in validation.violations(wire)):
+        if all(broken.field != "metadata.owner_scope" for broken in at_once(validation.violations(wire))):
             allowed.append(scope.name if scope.number else "unset")
     return ["any"] if len(allowed) == len(scopes) else allowed
 
@@ -190,3 +191,20 @@ def test_no_document_names_a_package_index_or_a_machine_of_ours(name: str) -> No
     text = document(name)
     assert "/work/" not in text
     assert "index-url" not in text
+
+
+def test_the_table_of_limits_has_the_numbers_that_are_checked() -> None:
+    told = {row["Field"]: re.findall(r"\b[0-9]+\b", row["At most"]) for row in table(README, "Field")}
+    checked = [
+        (bounds.NAME.chars, bounds.AGENT_NAME.chars),
+        (bounds.TAGS.entries, bounds.TAGS.chars),
+        (bounds.LABELS.entries, bounds.LABELS.key_chars, bounds.LABELS.chars),
+        (bounds.ANNOTATIONS.entries, bounds.ANNOTATIONS.key_chars, bounds.ANNOTATIONS.chars),
+        (bounds.DEFAULT.entries, bounds.DEFAULT.key_chars),
+        (),
+    ]
+    assert [[int(number) for number in numbers] for numbers in told.values()] == [list(one) for one in checked]
+    exhausted = [row["At most"] for row in table(README, "What")]
+    assert exhausted[1] == str(bounds.MAX_PARTS)
+    assert exhausted[3] == f"{wire_scan.MAX_FIELDS}; {wire_scan.MAX_UNKNOWN_BYTES}"
+    assert f"of up to {validation.MAX_PARTS} parts" in README

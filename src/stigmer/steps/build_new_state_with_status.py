@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from stigmer import codec
 from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import ExecutionPhase
-from stigmer.errors import FailedPrecondition
+from stigmer.errors import FailedPrecondition, ResourceExhausted
 from stigmer.kinds import present
+from stigmer.message_types import full_name_of
 from stigmer.steps import audit
+from stigmer.wire_scan import scan
 
 if TYPE_CHECKING:
     import betterproto2
@@ -42,7 +44,8 @@ MERGED = (
 class BuildNewStateWithStatus:
     """Merge the reported status into the stored one; in the C runtime, since a transcript may be large.
 
-    Reads `wire` and `existing`; writes `new_state`. Refuses to leave a terminal phase.
+    Reads `wire`, `existing` and `row`; writes `new_state`. Refuses to leave a terminal phase, and a report that makes
+    the row larger than the limits allow.
     """
 
     async def __call__(self, ctx: Context) -> None:
@@ -53,7 +56,19 @@ class BuildNewStateWithStatus:
             if field.name in MERGED:
                 _replace(state.status, field, value)
         audit.stamp_update(state.status.audit.status_audit, ctx.call.caller)
-        ctx.new_state = cast("Resource", codec.lazily(ctx.kind.message, state))
+        data = codec.serialized(state)
+        await _check_growth(ctx, data)
+        ctx.new_state = cast("Resource", codec.lazily(ctx.kind.message, data))
+
+
+async def _check_growth(ctx: Context, data: bytes) -> None:
+    """Reports add up: what each of them may bring, all of them together may not be."""
+    sizes, before = ctx.runtime.sizes, len(present(ctx.row).data)
+    if before < len(data) > sizes.max_row_bytes:
+        raise ResourceExhausted(f"AgentExecution {ctx.resource_id} would have more than {sizes.max_row_bytes} bytes")
+    lists = any(field.is_repeated for field, _ in cast("Any", ctx.wire).status.ListFields())
+    if lists and len(data) > 2 * sizes.max_message_parts:
+        await ctx.runtime.slices.run(scan(full_name_of(ctx.kind.message), data, sizes.max_message_parts))
 
 
 def _replace(status: Message, field: FieldDescriptor, value: Any) -> None:  # noqa: ANN401 - any field's value

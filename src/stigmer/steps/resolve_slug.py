@@ -24,13 +24,20 @@ class ResolveSlug:
     def violations(self, ctx: Context) -> list[Violation]:
         """A name of which nothing is left; an empty one is the protos' to refuse."""
         metadata = ctx.request.metadata
-        if metadata is None or metadata.slug or not metadata.name or slug_of(metadata.name):
+        if metadata is None or not (metadata.name or metadata.slug) or _slug(ctx):
             return []
         return [
             Violation("metadata.name", "leaves an empty slug: it needs a letter a-z or a digit, or set metadata.slug")
         ]
 
     async def __call__(self, ctx: Context) -> None:
-        refuse(self.violations(ctx))
+        if not _slug(ctx):
+            refuse(self.violations(ctx))
+
+
+def _slug(ctx: Context) -> str:
+    """The slug, made of the name once."""
+    if not ctx.slug:
         metadata = present(ctx.request.metadata)
         ctx.slug = metadata.slug or slug_of(metadata.name)
+    return ctx.slug

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stigmer import validation
+from stigmer import bounds, validation
 from stigmer.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -19,20 +19,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ValidateProto:
-    """Refuse a request that breaks a rule of the protos; every broken field is named.
+    """Refuse a request that breaks a rule of the protos or is beyond `bounds`; every broken field is named.
 
-    What later steps would refuse for the request's sake alone (their `violations`) is named with it. Reads `wire`,
-    the request and `rules`; writes nothing. With `keeps_fixed`, a field that is fixed after create may be left empty,
-    because an update then keeps its value.
+    What later steps would refuse for the request's sake alone (their `violations`) is named with it, unless a bound is
+    broken. Reads `wire`, the request and `rules`; writes nothing. With `keeps_fixed`, a field that is fixed after
+    create may be left empty, because an update then keeps its value.
     """
 
     keeps_fixed: bool = False
 
     async def __call__(self, ctx: Context) -> None:
-        violations = validation.violations(ctx.wire)
+        run = ctx.runtime.slices.run
+        breaches = await run(bounds.breaches(ctx.wire))
+        if breaches and ctx.wire.ByteSize() > validation.PIECE_BYTES:
+            refuse(breaches)
+        violations = await run(validation.violations(ctx.wire))
         if self.keeps_fixed and violations:
             kept = {path for path in ctx.kind.fixed if _is_empty(ctx.wire, path)}
             violations = [violation for violation in violations if violation.field not in kept]
+        refuse([*breaches, *violations] if breaches else ())
         for rule in ctx.rules:
             violations += rule(ctx)
         refuse(violations)
