@@ -59,6 +59,14 @@ class Call:
     ended: bool = False
     resource_id: str = ""
 
+    @property
+    def origin(self) -> str:
+        """The peer that made the outermost call: what its connection's calls have in common."""
+        outermost = self
+        while outermost.parent is not None:
+            outermost = outermost.parent
+        return outermost.peer
+
     @classmethod
     def within(
         cls,

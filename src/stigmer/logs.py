@@ -59,10 +59,15 @@ class Event(dict[str, Any]):
 
 
 class Named(Protocol):
-    """What a call's log lines bear."""
+    """What a call's log lines bear, and whose call it is."""
 
     request_id: str
     attempt: int
+
+    @property
+    def origin(self) -> str:
+        """The peer that made the outermost call."""
+        ...
 
 
 CURRENT: ContextVar[Named | None] = ContextVar("stigmer_call", default=None)

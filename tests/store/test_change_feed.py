@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
-from store_rows import row
+from store_rows import bare, changed, created, ids, row, updating
 
 from stigmer.store.base import Change
 from stigmer.store.feed import BACKLOG, ChangeFeed, TooManySubscriptionsError
+from stigmer.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def change(revision: int, id_: str = "a", kind: str = "Thing") -> Change:
@@ -112,3 +117,42 @@ async def test_listeners_are_told_of_everything_before_subscribers() -> None:
         feed.listen(lambda change: told.append((change.revision, repr(subscription))))
         feed.publish([change(1), change(2, "b")])
     assert told == [(1, "<Subscription Thing/a, 0 pending>"), (2, "<Subscription Thing/a, 1 pending>")]
+
+
+async def test_a_listener_that_raises_costs_one_log_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Attack: it ended the writer for good, and a commit that had been made was never acknowledged."""
+    told: list[str] = []
+
+    def fail(change: Change) -> None:
+        raise LookupError(f"{change.id} is more than I can take")
+
+    async with SqliteStore(tmp_path) as store:
+        store.feed.listen(fail)
+        store.feed.listen(lambda change: told.append(change.id))
+        with store.feed.subscribe("Thing", "a") as subscription:
+            (one,) = await created(store, row("a"))
+            assert (await subscription.next()).row == one
+        await created(store, row("b"))
+        assert await store.get("Thing", "a") == one
+        assert await ids(store) == ["b", "a"]
+    assert told == ["a", "b"]
+    failed = [record for record in caplog.records if "listener" in str(record.msg)]
+    assert len(failed) == 2
+
+
+async def test_a_cache_that_cannot_take_a_change_in_keeps_nothing_that_may_be_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with SqliteStore(tmp_path) as store:
+        (one, other) = await created(store, row("a"), row("b"))
+        with monkeypatch.context() as patch:
+            patch.setattr(store._cache, "_drop", fail_to_drop)
+            await store.commit(updating(changed(one, b"second")))
+        found = await store.get("Thing", "a")
+        assert found is not None
+        assert found.data == b"second"
+        assert bare(await store.get("Thing", "b")) == bare(other)
+
+
+def fail_to_drop(_: object) -> None:
+    raise MemoryError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -11,16 +12,15 @@ import pytest
 
 from stigmer.store.base import StoreUnavailableError
 from stigmer.store.connection import Connection, connect
-from stigmer.store.lane import BATCH, Lane
+from stigmer.store.lane import BATCH, BatchLane
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
     from typing import TypeAlias
 
-    Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[Lane[int, int]]]
+    Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[BatchLane[int, int]]]
 
 
 class Batches:
@@ -49,7 +49,7 @@ def batches() -> Batches:
 
 
 @asynccontextmanager
-async def running(lane: Lane[int, int]) -> AsyncIterator[Lane[int, int]]:
+async def running(lane: BatchLane[int, int]) -> AsyncIterator[BatchLane[int, int]]:
     """An open lane; at the end, when it is settled, its connection is closed as well."""
     lane.open()
     try:
@@ -60,7 +60,7 @@ async def running(lane: Lane[int, int]) -> AsyncIterator[Lane[int, int]]:
         await ended(lane)
 
 
-async def ended(lane: Lane[int, int]) -> None:
+async def ended(lane: BatchLane[int, int]) -> None:
     over = threading.Event()
     lane.connection.end(over.set)
     await asyncio.to_thread(lane.connection._thread.join)
@@ -68,24 +68,24 @@ async def ended(lane: Lane[int, int]) -> None:
 
 
 @pytest.fixture
-def fresh(tmp_path: Path, batches: Batches) -> Callable[[], Lane[int, int]]:
+def fresh(tmp_path: Path, batches: Batches) -> Callable[[], BatchLane[int, int]]:
     """Makes a lane that is not open; call it inside the loop."""
-    return lambda: Lane(Connection(connect(tmp_path / "lane.db", timeout_s=1)), batches)
+    return lambda: BatchLane(Connection(connect(tmp_path / "lane.db", timeout_s=1, kind=sqlite3.Connection)), batches)
 
 
 @pytest.fixture
-def lane(fresh: Callable[[], Lane[int, int]]) -> Callable[[], AbstractAsyncContextManager[Lane[int, int]]]:
+def lane(fresh: Callable[[], BatchLane[int, int]]) -> Callable[[], AbstractAsyncContextManager[BatchLane[int, int]]]:
     """Makes a lane, open while it is entered; call it inside the loop."""
     return lambda: running(fresh())
 
 
-async def submitted(lane: Lane[int, int], *items: int) -> list[asyncio.Task[int]]:
+async def submitted(lane: BatchLane[int, int], *items: int) -> list[asyncio.Task[int]]:
     tasks = [asyncio.ensure_future(lane.submit(item)) for item in items]
     await asyncio.sleep(0)  # they stand in the queue
     return tasks
 
 
-async def blocked(lane: Lane[int, int], batches: Batches) -> asyncio.Task[int]:
+async def blocked(lane: BatchLane[int, int], batches: Batches) -> asyncio.Task[int]:
     """An item that is handed over and waits at the gate."""
     batches.gate.clear()
     (task,) = await submitted(lane, 0)
@@ -103,11 +103,11 @@ async def test_what_arrives_while_a_batch_runs_goes_together(lane: Opener, batch
     async with lane() as opened:
         first = await blocked(opened, batches)
         others = await submitted(opened, 1, 2, 3)
-        assert repr(opened) == "<Lane open, 3 waiting>"
+        assert repr(opened) == "<BatchLane open, 3 waiting>"
         batches.gate.set()
         assert list(await asyncio.gather(first, *others)) == [0, 2, 4, 6]
     assert batches.seen == [[0], [1, 2, 3]]
-    assert repr(opened) == "<Lane closed, 0 waiting>"
+    assert repr(opened) == "<BatchLane closed, 0 waiting>"
 
 
 async def test_a_batch_is_bounded_and_in_order(lane: Opener, batches: Batches) -> None:
@@ -153,8 +153,8 @@ async def test_a_whole_queue_may_be_cancelled(lane: Opener, batches: Batches) ->
 
 async def test_an_item_that_is_cancelled_while_it_runs_is_run_to_its_end(tmp_path: Path, batches: Batches) -> None:
     landed: list[list[object]] = []
-    connection = Connection(connect(tmp_path / "lane.db", timeout_s=1))
-    async with running(Lane(connection, batches, lambda results: landed.append(list(results)))) as opened:
+    connection = Connection(connect(tmp_path / "lane.db", timeout_s=1, kind=sqlite3.Connection))
+    async with running(BatchLane(connection, batches, lambda results: landed.append(list(results)))) as opened:
         first = await blocked(opened, batches)
         first.cancel()
         await asyncio.wait((first,))
@@ -174,7 +174,7 @@ async def test_a_batch_that_fails_as_a_whole_fails_its_items_and_the_lane_goes_o
 
 
 async def test_a_shut_lane_takes_nothing_more_but_ends_what_it_took(
-    fresh: Callable[[], Lane[int, int]], batches: Batches
+    fresh: Callable[[], BatchLane[int, int]], batches: Batches
 ) -> None:
     opened = fresh()
     with pytest.raises(StoreUnavailableError, match="closed"):
@@ -191,7 +191,7 @@ async def test_a_shut_lane_takes_nothing_more_but_ends_what_it_took(
 
 
 async def test_a_connection_that_is_ended_early_ends_its_thread_and_every_waiter(
-    fresh: Callable[[], Lane[int, int]], batches: Batches
+    fresh: Callable[[], BatchLane[int, int]], batches: Batches
 ) -> None:
     opened = fresh()
     opened.open()

@@ -83,7 +83,7 @@ def any_umask() -> Iterator[None]:
 
 async def test_every_connection_has_the_pragmas(tmp_path: Path) -> None:
     async with SqliteStore(tmp_path) as store:
-        for lane, reads_only in ((store._writes, 0), (store._points, 1), (store._pages, 1)):
+        for lane, reads_only in ((store._writes, 0), (store._reads._points, 1), (store._reads._lists, 1)):
             wanted = {
                 "journal_mode": "wal",
                 "synchronous": 2,

@@ -85,7 +85,7 @@ async def plan(store: SqliteStore, statement: str) -> list[str]:
     def explain(connection: sqlite3.Connection) -> list[str]:
         return [step[3] for step in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
 
-    steps: list[str] = await store._pages.connection.run(explain)
+    steps: list[str] = await store._reads._lists.connection.run(explain)
     return steps
 
 
@@ -114,10 +114,10 @@ async def test_a_page_of_a_join_asks_no_more_for_many_values_than_for_few(store:
     async def statements() -> int:
         """How many SQL statements the page takes."""
         ran: list[str] = []
-        await store._pages.connection.run(lambda one: one.set_trace_callback(ran.append))
+        await store._reads._lists.connection.run(lambda one: one.set_trace_callback(ran.append))
         page = await store.page(Query("Thing", through=through), Window(3))
         assert (len(page.rows), page.more) == (3, True)
-        await store._pages.connection.run(lambda one: one.set_trace_callback(None))
+        await store._reads._lists.connection.run(lambda one: one.set_trace_callback(None))
         return len(ran)
 
     async def grow(numbers: range) -> None:
@@ -139,7 +139,7 @@ async def test_the_newest_row_of_a_key_does_not_wait_behind_a_page(store: Sqlite
         entered.set()
         return leave.wait(30)
 
-    page = asyncio.create_task(store._pages.submit(long))
+    page = asyncio.create_task(store._reads._lists.submit(long))
     await asyncio.to_thread(entered.wait)
     tx = Transaction(store)
     tx.create(row("b", ("tag", "x"), kind="Other"))
@@ -160,10 +160,10 @@ async def test_a_page_of_many_rows_costs_what_a_page_of_few_costs(store: SqliteS
     async def steps() -> int:
         """How many instructions SQLite runs for the page, roughly."""
         ran = itertools.count()
-        await store._pages.connection.run(lambda one: one.set_progress_handler(lambda: next(ran) < 0, 1))
+        await store._reads._lists.connection.run(lambda one: one.set_progress_handler(lambda: next(ran) < 0, 1))
         page = await store.page(Query("Thing"), window)
         assert (len(page.rows), page.more) == (3, True)
-        await store._pages.connection.run(lambda one: one.set_progress_handler(None, 1))
+        await store._reads._lists.connection.run(lambda one: one.set_progress_handler(None, 1))
         return next(ran)
 
     await store.commit(creating(*map(thing, range(12))))

@@ -40,7 +40,14 @@ class RowCache:
         return f"<RowCache {len(self._rows)} rows, {self._size} of {self._max} bytes>"
 
     def note(self, change: Change) -> None:
-        """Take a committed change in: a listener of the change feed."""
+        """Take a committed change in: a listener of the change feed. Where that fails, it keeps nothing, old or not."""
+        try:
+            self._note(change)
+        except BaseException:
+            self.clear()
+            raise
+
+    def _note(self, change: Change) -> None:
         key = (change.kind, change.id)
         if self._fills:
             self._clock += 1

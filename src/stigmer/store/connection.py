@@ -15,18 +15,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+Raw = TypeVar("Raw", bound=sqlite3.Connection)
 Result = TypeVar("Result")
 
 
-def connect(path: Path, *, timeout_s: float) -> sqlite3.Connection:
+def connect(path: Path, *, timeout_s: float, kind: type[Raw]) -> Raw:
     """Open a database that any one thread at a time may use.
 
     Args:
         path: of the database.
         timeout_s: how long a statement waits for another process's lock.
+        kind: the class of the connection.
     """
     return sqlite3.connect(
-        path, timeout=timeout_s, isolation_level=None, cached_statements=256, check_same_thread=False
+        path, timeout=timeout_s, isolation_level=None, cached_statements=256, check_same_thread=False, factory=kind
     )
 
 

@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Protocol, Self
 
+from stigmer.logs import get_logger
 from stigmer.store.base import StoreError, StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -21,12 +22,15 @@ BACKLOG = 16
 """How many states a slow reader may fall behind before the older ones are merged into the newest."""
 
 
+log = get_logger("stigmer.store.feed")
+
+
 class TooManySubscriptionsError(StoreError):
     """As many subscriptions as allowed are open."""
 
 
 class Listener(Protocol):
-    """Told of every committed change, at once and in order; must not block or raise."""
+    """Told of every committed change, at once and in order; must not block. What it raises is logged, and no more."""
 
     def __call__(self, change: Change, /) -> None:
         """Take note of a change."""
@@ -148,6 +152,13 @@ class ChangeFeed:
         """Hand on one commit's changes, in order."""
         for change in changes:
             for listener in self._listeners:
-                listener(change)
+                _tell(listener, change)
             for follower in self._followers.get((change.kind, change.id), ()):
                 follower.push(change)
+
+
+def _tell(listener: Listener, change: Change) -> None:
+    try:
+        listener(change)
+    except Exception:  # what was committed is: the others are told, its caller gets its answer, and the writer goes on
+        log.exception("A listener of the change feed failed", kind=change.kind, resource_id=change.id)

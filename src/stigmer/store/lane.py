@@ -1,17 +1,21 @@
 """A lane: one SQLite connection on a thread of its own, fed in batches.
 
 What arrives while a batch runs goes together in the next hop, so that many callers share the cost of one: commits as a
-group commit, reads as a group read.
+group commit here, reads one by one in `read_lane`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from stigmer.logs import CURRENT, get_logger
 from stigmer.store.base import StoreUnavailableError
 from stigmer.store.failures import failure
+from stigmer.store.fair_queue import FairQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,37 +24,63 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+T = TypeVar("T")
 
 BATCH = 256
 """At most so many items a hop, so that a waiter's turn stays short."""
+BATCH_BYTES = 16 * 1024 * 1024
+"""Once its items write so many bytes, a batch takes no more of them."""
+
+log = get_logger("stigmer.store.lane")
 
 
-class Lane(Generic[Item, Result]):
-    """Runs items on a connection, batch by batch, in order, from `open` to `shut`.
+@dataclass(eq=False, slots=True)
+class Entry(Generic[Item, Result]):
+    """An item that waits, or runs.
 
-    The connection is the store's to end, when the lane is settled or nobody waits for that.
-
-    Args:
-        connection: runs the batches.
-        run_batch: called on the connection's thread; gives a result or an exception for each item.
-        landed: called on the event loop with each batch's results, before any waiter sees its own.
+    Attributes:
+        item: what to run.
+        result: what its caller waits for; cancelled where it waits no more.
+        caller: whose turn it takes.
     """
 
-    def __init__(
-        self,
-        connection: Connection,
-        run_batch: Callable[[sqlite3.Connection, Sequence[Item]], Sequence[Result | Exception]],
-        landed: Callable[[Sequence[Result | Exception]], None] | None = None,
-    ) -> None:
+    item: Item
+    result: asyncio.Future[Result]
+    caller: str
+
+    def settle(self, outcome: Result | Exception) -> None:
+        """Tell the caller, if it still waits."""
+        if self.result.done():
+            return
+        if isinstance(outcome, Exception):
+            self.result.set_exception(outcome)
+        else:
+            self.result.set_result(outcome)
+
+
+class Lane(ABC, Generic[Item, Result]):
+    """Runs items on a connection, its callers in turns, from `open` to `shut`.
+
+    A caller is what a connection's calls have in common (`Call.origin`). The connection is the store's to end, when the
+    lane is settled or nobody waits for that.
+
+    Args:
+        connection: runs the items.
+    """
+
+    def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self._run_batch = run_batch
-        self._landed = landed
-        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._waiting = FairQueue[Entry[Item, Result]]()
         self._worker: asyncio.Task[None] | None = None
         self._open = False
 
     def __repr__(self) -> str:
-        return f"<Lane {'open' if self._open else 'closed'}, {len(self._waiting)} waiting>"
+        return f"<{type(self).__name__} {'open' if self._open else 'closed'}, {len(self._waiting)} waiting>"
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether items wait or run, or have still to be told of."""
+        return self._worker is not None
 
     def open(self) -> None:
         """Take items from now on."""
@@ -65,8 +95,8 @@ class Lane(Generic[Item, Result]):
         if self._worker is not None:
             await asyncio.wait((self._worker,))
 
-    async def submit(self, item: Item) -> Result:
-        """Run one item.
+    async def submit(self, item: Item, *, first: bool = False) -> Result:
+        """Run one item; with `first`, before all that wait.
 
         Cancelled before its batch is taken, the item never runs; cancelled later, it runs and the result is lost.
 
@@ -75,34 +105,96 @@ class Lane(Generic[Item, Result]):
         """
         if not self._open:
             raise StoreUnavailableError("the store is closed")
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
+        call = CURRENT.get()
+        caller = call.origin if call is not None and not first else ""
+        entry = Entry[Item, Result](item, asyncio.get_running_loop().create_future(), caller)
+        self.add(entry, first=first)
+        return await entry.result
+
+    def add(self, entry: Entry[Item, Result], *, first: bool = False) -> None:
+        """Run an entry when its turn comes, also one that a lane hands on when it is shut."""
+        if first:
+            self._waiting.put_back([(entry.caller, entry)])
+        else:
+            self._waiting.put(entry.caller, entry)
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
-        return await future
 
     async def _work(self) -> None:
-        while self._waiting:
-            taken = [(item, future) for item, future in self._waiting[:BATCH] if not future.cancelled()]
-            del self._waiting[:BATCH]
-            if taken:
-                await self._hop(taken)
-        self._worker = None
-
-    async def _hop(self, taken: list[tuple[Item, asyncio.Future[Result]]]) -> None:
-        items = [item for item, _ in taken]
         try:
-            results = await self.connection.run(lambda connection: self._run_batch(connection, items))
+            while self._waiting:
+                if batch := self._taken():
+                    await self._hop(batch)
+        finally:
+            self._worker = None
+
+    def _taken(self) -> list[Entry[Item, Result]]:
+        """The next batch, without what nobody waits for."""
+        batch: list[Entry[Item, Result]] = []
+        size = 0
+        while len(batch) < BATCH and size < BATCH_BYTES and (entry := self._waiting.take()) is not None:
+            if not entry.result.cancelled():
+                batch.append(entry)
+                size += self._size_of(entry.item)
+        return batch
+
+    def _size_of(self, item: Item) -> int:
+        """How many bytes an item writes."""
+        del item
+        return 0
+
+    @abstractmethod
+    async def _hop(self, batch: list[Entry[Item, Result]]) -> None:
+        """Run a batch on the connection's thread, and settle what was run; the rest waits on."""
+
+    async def _on_thread(self, run: Callable[[sqlite3.Connection], T], failed: Callable[[Exception], T]) -> T:
+        """What `run` gives; what `failed` makes of its failure, where it does not."""
+        try:
+            return await self.connection.run(run)
         except (sqlite3.Error, ValueError) as error:  # ValueError: aiosqlite's word for a closed connection
-            results = [failure(error)] * len(taken)
+            return failed(failure(error))
         except Exception as error:  # noqa: BLE001 - a fault in the batch is its callers' to see; the lane goes on
-            results = [error] * len(taken)
-        if self._landed is not None:
+            return failed(error)
+
+
+class BatchLane(Lane[Item, Result]):
+    """A lane whose batches are run as a whole, such as transactions in one commit.
+
+    Args:
+        connection: runs the batches.
+        run_batch: called on the connection's thread; gives a result or an exception for each item.
+        landed: called on the event loop with each batch's results, before any waiter sees its own.
+        size_of: how many bytes an item writes; a batch of BATCH_BYTES takes no more items.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        run_batch: Callable[[sqlite3.Connection, Sequence[Item]], Sequence[Result | Exception]],
+        landed: Callable[[Sequence[Result | Exception]], None] | None = None,
+        size_of: Callable[[Item], int] | None = None,
+    ) -> None:
+        super().__init__(connection)
+        self._run_batch = run_batch
+        self._landed = landed
+        self._weigh = size_of
+
+    def _size_of(self, item: Item) -> int:
+        return self._weigh(item) if self._weigh is not None else 0
+
+    async def _hop(self, batch: list[Entry[Item, Result]]) -> None:
+        items = [entry.item for entry in batch]
+        results = await self._on_thread(
+            lambda connection: self._run_batch(connection, items), lambda error: [error] * len(items)
+        )
+        self._land(results)
+        for entry, result in zip(batch, results, strict=True):
+            entry.settle(result)
+
+    def _land(self, results: Sequence[Result | Exception]) -> None:
+        if self._landed is None:
+            return
+        try:
             self._landed(results)
-        for (_, future), result in zip(taken, results, strict=True):
-            if future.done():
-                continue
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+        except Exception as error:  # what was committed is: its callers are told so, and the lane goes on
+            log.exception("What landed could not be told", error=repr(error))

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from stigmer.startup import StartupError
 from stigmer.store import statements as sql
-from stigmer.store.connection import connect
+from stigmer.store.connection import Raw, connect
 from stigmer.store.failures import is_damage
 from stigmer.store.files import FILE_NAME, Hold, Place, make_private, places
 from stigmer.store.inspection import inspect
 from stigmer.store.migration import check, migrate
+from stigmer.store.read_lane import READERS, Reader
 
 if TYPE_CHECKING:
     import threading
@@ -36,8 +37,7 @@ class Database:
     Attributes:
         hold: on its directory; release it when the connections are closed.
         writes: the connection that writes.
-        points: reads single rows.
-        pages: reads many.
+        readers: those that read.
         places: its files.
         revision: the last one that was given.
         root_key: of the secrets that the store gives out.
@@ -45,8 +45,7 @@ class Database:
 
     hold: Hold
     writes: sqlite3.Connection
-    points: sqlite3.Connection
-    pages: sqlite3.Connection
+    readers: tuple[Reader, ...]
     places: list[Place]
     revision: int
     root_key: bytes
@@ -59,7 +58,7 @@ class Database:
     def close(self) -> None:
         """Close all of it, on the calling thread."""
         try:
-            for connection in (self.pages, self.points, self.writes):
+            for connection in (*self.readers, self.writes):
                 connection.close()
         finally:
             self.hold.release()
@@ -103,25 +102,24 @@ def refuse_old_sqlite() -> None:
 
 
 def _connected(directory: Path, hold: Hold, unwanted: threading.Event, stack: ExitStack) -> Database:
-    def connection() -> sqlite3.Connection:
-        opened = connect(directory / FILE_NAME, timeout_s=BUSY_TIMEOUT_S)
+    def connection(kind: type[Raw]) -> Raw:
+        opened = connect(directory / FILE_NAME, timeout_s=BUSY_TIMEOUT_S, kind=kind)
         stack.enter_context(closing(opened))
         opened.set_progress_handler(unwanted.is_set, 10_000)
         return opened
 
-    writes = connection()
+    writes = connection(sqlite3.Connection)
     _prepare(writes)
-    found = writes.execute(sql.REVISION).fetchone()
-    revision = int(found[0]) if found is not None else 0
     root_key = bytes(writes.execute(sql.ROOT_KEY).fetchone()[0])
-    points, pages = connection(), connection()
-    for reader in (points, pages):
+    readers = tuple(connection(Reader) for _ in range(READERS))
+    for reader in readers:
         for pragma in (*sql.PRAGMAS, sql.READ_ONLY):
             reader.execute(pragma)
-        reader.execute(sql.PROBE).fetchone()
-    for each in (writes, points, pages):
-        each.set_progress_handler(None, 0)
-    return Database(hold, writes, points, pages, places(directory), revision, root_key)
+    revision = max(reader.head() for reader in readers)  # each is known to read
+    writes.set_progress_handler(None, 0)
+    for reader in readers:
+        reader.watch()
+    return Database(hold, writes, readers, places(directory), revision, root_key)
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

@@ -1,4 +1,4 @@
-"""SQLite reads, run on a reading connection's thread. `sqlite` calls these; `statements` holds the SQL."""
+"""SQLite reads, run on a connection's thread by a `read_lane`. `sqlite` calls these; `statements` has the SQL."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stigmer.store import statements as sql
-from stigmer.store.base import DamagedError, Page, Query, Row, StoreError, Window
+from stigmer.store.base import DamagedError, Page, Query, Row, Window
 from stigmer.store.checksum import checksum
 from stigmer.store.failures import failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
-Read: TypeAlias = "Callable[[sqlite3.Connection], Any]"
+    from stigmer.store.read_lane import Read, Reader
 
 Keys: TypeAlias = "tuple[tuple[str, str], ...]"
 """Keys that a row must have: the index is walked along the first, the others are looked up; none for a whole kind."""
@@ -26,20 +26,17 @@ MAX_JOINED = 100
 
 _NO_COLUMNS = (None,) * len(sql.COLUMNS.split(", "))
 """Of a row that an index leads to, and that is not there."""
+CHECKED = 32
+"""After so many rows it is asked whether the read may go on."""
 
 OLDEST, NEWEST = 0, 1 << 62
 """Creation sequences before and beyond every row's."""
 
 
-def run_reads(connection: sqlite3.Connection, reads: Sequence[Read]) -> list[Any]:
-    """Run each read; one that fails gives its exception and leaves the others alone."""
-    return [_attempt(connection, read) for read in reads]
-
-
 def one(statement: str, *parameters: str) -> Read:
     """The first row of a statement that selects COLUMNS, or None."""
 
-    def read(connection: sqlite3.Connection) -> Row | None:
+    def read(connection: Reader) -> Row | None:
         found = connection.execute(statement, parameters).fetchone()
         return row_of(found) if found is not None else None
 
@@ -60,7 +57,7 @@ def by_slug(kind: str, slug: str, namespace: str) -> Read:
 def several(statement: str, *parameters: str | int) -> Read:
     """All rows of a statement that selects COLUMNS."""
 
-    def read(connection: sqlite3.Connection) -> list[Row]:
+    def read(connection: Reader) -> list[Row]:
         return [row_of(found) for found in connection.execute(statement, parameters)]
 
     return read
@@ -69,13 +66,10 @@ def several(statement: str, *parameters: str | int) -> Read:
 def holders(kind: str, field: str, values: Iterable[str]) -> Read:
     """The ids of the rows of a kind whose field holds one of the values, read as of one commit."""
 
-    def read(connection: sqlite3.Connection) -> list[str]:
-        connection.execute(sql.BEGIN_READ)
-        try:
+    def read(connection: Reader) -> list[str]:
+        with connection.snapshot():
             found = (connection.execute(sql.DEPENDENTS, (kind, field, value)) for value in values)
             return list(dict.fromkeys(id_ for cursor in found for (id_,) in cursor))
-        finally:
-            connection.execute(sql.COMMIT)
 
     return read
 
@@ -83,14 +77,12 @@ def holders(kind: str, field: str, values: Iterable[str]) -> Read:
 def page(query: Query, window: Window) -> Read:
     """A page of a query, read as of one commit."""
 
-    def read(connection: sqlite3.Connection) -> Page:
-        connection.execute(sql.BEGIN_READ)
+    def read(connection: Reader) -> Page:
         try:
-            return _page(connection, query, window)
+            with connection.snapshot():
+                return _page(connection, query, window)
         except sqlite3.Error as error:
             raise failure(error, query.kind) from error
-        finally:
-            connection.execute(sql.COMMIT)
 
     return read
 
@@ -114,7 +106,7 @@ def row_of(columns: tuple[Any, ...]) -> Row:
 def _checked(read: Read, fits: Callable[[Row], bool], name: tuple[str, str]) -> Read:
     """A read whose row is the one that was asked for: a damaged index leads to others."""
 
-    def checked(connection: sqlite3.Connection) -> Row | None:
+    def checked(connection: Reader) -> Row | None:
         try:
             row: Row | None = read(connection)
         except sqlite3.Error as error:
@@ -126,16 +118,7 @@ def _checked(read: Read, fits: Callable[[Row], bool], name: tuple[str, str]) -> 
     return checked
 
 
-def _attempt(connection: sqlite3.Connection, read: Read) -> Any:  # noqa: ANN401 - each read has a result type of its own
-    try:
-        return read(connection)
-    except sqlite3.Error as error:
-        return failure(error)
-    except (StoreError, OverflowError, UnicodeEncodeError) as error:  # the latter: a parameter that SQLite cannot hold
-        return error
-
-
-def _page(connection: sqlite3.Connection, query: Query, window: Window) -> Page:
+def _page(connection: Reader, query: Query, window: Window) -> Page:
     before = NEWEST if window.before is None else window.before
     search = _Search(connection, query, before)
     if window.skip:  # in the index: the data of rows that are left out are not read
@@ -152,6 +135,8 @@ def _page(connection: sqlite3.Connection, query: Query, window: Window) -> Page:
             more = True
             break
         rows.append(row)
+        if len(rows) % CHECKED == 0:
+            connection.check()
     return Page(rows, more, search.total())
 
 
@@ -164,7 +149,7 @@ class _Search:
         before: no row of a later sequence is asked for.
     """
 
-    def __init__(self, connection: sqlite3.Connection, query: Query, before: int) -> None:
+    def __init__(self, connection: Reader, query: Query, before: int) -> None:
         self._connection = connection
         self._query = query
         keys, self._rest = query.keys[:MAX_JOINED], frozenset(query.keys[MAX_JOINED:])
@@ -221,9 +206,7 @@ class _Search:
         return self._rest <= set(self._connection.execute(sql.KEYS, (sequence,)))
 
 
-def _branches(
-    connection: sqlite3.Connection, query: Query, keys: Keys, before: int
-) -> dict[str, tuple[int, int | None]]:
+def _branches(connection: Reader, query: Query, keys: Keys, before: int) -> dict[str, tuple[int, int | None]]:
     """The values that the join's field holds: how many rows have each, and the newest of them before a sequence.
 
     Such a value is the id of a row that holds the join's key, or the join's own value.
@@ -237,11 +220,11 @@ def _branches(
     return {value: (count, head) for value, count, head in found if count}
 
 
-def _rarest_first(connection: sqlite3.Connection, kind: str, keys: Keys) -> Keys:
+def _rarest_first(connection: Reader, kind: str, keys: Keys) -> Keys:
     return tuple(sorted(keys, key=partial(_sample, connection, kind))) if len(keys) > 1 else keys
 
 
-def _sample(connection: sqlite3.Connection, kind: str, key: tuple[str, str]) -> int:
+def _sample(connection: Reader, kind: str, key: tuple[str, str]) -> int:
     """How common a key is, counted no further than 1000."""
     return int(connection.execute(sql.SAMPLE_OF_KEY, (kind, *key)).fetchone()[0])
 

@@ -1,4 +1,4 @@
-"""The SQLite backend: a writing lane that commits in groups, two reading lanes, a row cache.
+"""The SQLite backend: a writing lane that commits in groups, reading lanes, a row cache.
 
 `app` opens one. WAL and synchronous=FULL: an acknowledged write survives `kill -9` and power loss. SQL stands in
 `statements`, what runs on the connections' threads in `reading` and `writing`, the schema in `migrations/`.
@@ -20,8 +20,9 @@ from stigmer.store.cache import RowCache
 from stigmer.store.connection import Connection, end_all
 from stigmer.store.feed import ChangeFeed
 from stigmer.store.files import FILE_NAME
-from stigmer.store.lane import Lane
+from stigmer.store.lane import BatchLane, Lane
 from stigmer.store.opening import Database, open_database
+from stigmer.store.read_lane import Read, Reads
 from stigmer.store.writing import Outcome, Writer
 
 if TYPE_CHECKING:
@@ -105,11 +106,12 @@ class SqliteStore:
     def _run(self, database: Database) -> None:
         """Set threads to work on an open database."""
         self._hold, self._closed, self._root_key = database.hold, asyncio.Event(), database.root_key
-        writer = Writer(database.revision, database.check_files)
-        self._writes = Lane["Changes", "list[Change]"](Connection(database.writes), writer.run, self._publish)
-        self._points = Lane["reading.Read", Any](Connection(database.points), reading.run_reads)
-        self._pages = Lane["reading.Read", Any](Connection(database.pages), reading.run_reads)
-        self._lanes = (self._writes, self._points, self._pages)
+        self._writer = Writer(database.revision, database.check_files)
+        self._writes = BatchLane["Changes", "list[Change]"](
+            Connection(database.writes), self._writer.run, self._publish, _size_of
+        )
+        self._reads = Reads(database.readers, database.revision, lambda: self._writes.is_busy)
+        self._lanes = (self._writes, *self._reads.lanes)
         for lane in self._lanes:
             lane.open()
 
@@ -128,6 +130,7 @@ class SqliteStore:
         lanes, self._lanes = self._lanes, ()
         self._cache.clear()  # the next owner of the directory writes without telling us
         if lanes:
+            self._reads.publish(self._writer.revision)
             loop, hold, closed = asyncio.get_running_loop(), self._hold, self._closed
 
             def release() -> None:
@@ -137,9 +140,12 @@ class SqliteStore:
             end_all([lane.connection for lane in reversed(lanes)], release)
 
     def _publish(self, outcomes: Sequence[Outcome]) -> None:
-        for outcome in outcomes:
-            if not isinstance(outcome, Exception):
-                self._feed.publish(outcome)
+        try:
+            for outcome in outcomes:
+                if not isinstance(outcome, Exception):
+                    self._feed.publish(outcome)
+        finally:
+            self._reads.publish(self._writer.revision)
 
     def secret(self, name: str) -> bytes:
         """32 bytes of this database's own for the name."""
@@ -156,22 +162,22 @@ class SqliteStore:
 
     async def by_slug_anywhere(self, kind: str, slug: str, limit: int = 2) -> Sequence[Row]:
         """At most `limit` rows that hold the slug; the one in the empty namespace comes first."""
-        rows: list[Row] = await self._points.submit(reading.several(sql.BY_SLUG_ANYWHERE, kind, slug, limit))
+        rows: list[Row] = await self._reads.point(reading.several(sql.BY_SLUG_ANYWHERE, kind, slug, limit))
         return rows
 
     async def page(self, query: Query, window: Window) -> Page:
         """The query's rows within the window, read as of one commit."""
-        page: Page = await self._pages.submit(reading.page(query, window))
+        page: Page = await self._reads.list(reading.page(query, window))
         return page
 
     async def newest(self, kind: str, field: str, value: str) -> Row | None:
         """The newest row of the kind whose `field` holds the value."""
-        row: Row | None = await self._points.submit(reading.one(sql.NEWEST_OF_KEY, kind, field, value))
+        row: Row | None = await self._reads.point(reading.one(sql.NEWEST_OF_KEY, kind, field, value))
         return row
 
     async def holders(self, kind: str, field: str, values: Iterable[str]) -> Sequence[str]:
         """The ids of the kind's rows whose `field` holds one of the values."""
-        ids: list[str] = await self._pages.submit(reading.holders(kind, field, values))
+        ids: list[str] = await self._reads.list(reading.holders(kind, field, values))
         return ids
 
     async def commit(self, changes: Changes) -> Sequence[Change]:
@@ -179,13 +185,16 @@ class SqliteStore:
         return await self._writes.submit(changes)
 
     async def probe(self) -> None:
-        """Read one row on each reading lane, and open a transaction on the writing one."""
-        for lane in (self._points, self._pages):
-            await lane.submit(lambda connection: connection.execute(sql.PROBE).fetchone())
-        await self._writes.submit(_NOTHING)
+        """Read on a lane of its own, and open a transaction on the writing one before those that wait."""
+        await self._reads.probe()
+        await self._writes.submit(_NOTHING, first=True)
 
-    async def _filled(self, read: reading.Read) -> Row | None:
-        return await self._cache.fill(lambda: self._points.submit(read))
+    async def _filled(self, read: Read) -> Row | None:
+        return await self._cache.fill(lambda: self._reads.point(read))
 
 
 _NOTHING = Changes()
+
+
+def _size_of(changes: Changes) -> int:
+    return sum(len(put.row.data) for put in changes.puts)

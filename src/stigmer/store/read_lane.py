@@ -1,0 +1,197 @@
+"""Reading lanes: what nobody waits for stops, dear reads make way for cheap ones, no result is ahead of the feed.
+
+`sqlite` reads through `Reads`; `reading` has what runs here.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import contextmanager
+from functools import partial
+from math import inf
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from stigmer.store import statements as sql
+from stigmer.store.base import StoreError
+from stigmer.store.connection import Connection
+from stigmer.store.failures import failure
+from stigmer.store.lane import Entry, Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+Read: TypeAlias = "Callable[[Reader], Any]"
+Reading: TypeAlias = "Entry[Read, Any]"
+Done: TypeAlias = "list[tuple[Reading, Any]]"
+
+READERS = 4
+"""How many connections read."""
+STEPS = 20_000
+"""So many steps of SQLite's virtual machine, a millisecond or two, between two looks at whether a read may go on."""
+TURN_S = 0.002
+"""Once a hop's reads took so long, what they found is handed out, and the next turn begins."""
+BUDGET_S = 0.01
+"""CPU time of a read on an ordinary lane; one that takes more starts again on the lane for dear reads."""
+
+
+class StoppedError(Exception):
+    """A read was stopped: nobody waits for it, or its budget is used up."""
+
+
+class Reader(sqlite3.Connection):
+    """A reading connection, which runs one read at a time and stops it where it must not go on."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - sqlite3's own
+        super().__init__(*args, **kwargs)
+        self._stopped = False
+        self._free()
+
+    def watch(self) -> None:
+        """Look after the reads from now on."""
+        self.set_progress_handler(self._must_stop, STEPS)
+
+    def attempt(self, read: Read, is_gone: Callable[[], bool], budget_s: float) -> Any:  # noqa: ANN401 - each has its own
+        """What a read gives, or the exception that it ends with: StoppedError where it must not go on."""
+        self._is_gone, self._until_s, self._stopped = is_gone, time.thread_time() + budget_s, False
+        try:
+            return read(self)
+        except (StoppedError, StoreError, sqlite3.Error, OverflowError, UnicodeEncodeError) as error:
+            if self._stopped:  # whatever was made of the interrupt
+                return StoppedError()
+            return failure(error) if isinstance(error, sqlite3.Error) else error  # else a parameter that cannot be held
+        finally:
+            self._free()
+
+    def check(self) -> None:
+        """Raise StoppedError where the read must not go on; for loops over many short statements."""
+        if self._must_stop():
+            raise StoppedError
+
+    @contextmanager
+    def snapshot(self) -> Generator[None]:
+        """Read as of one commit."""
+        self.execute(sql.BEGIN_READ)
+        try:
+            yield
+        finally:
+            self._free()  # whatever is said of the read, the transaction is ended
+            self.execute(sql.COMMIT)
+
+    def head(self) -> int:
+        """The last revision committed."""
+        found = self.execute(sql.REVISION).fetchone()
+        return int(found[0]) if found is not None else 0
+
+    def _free(self) -> None:
+        self._is_gone, self._until_s = _never, inf
+
+    def _must_stop(self) -> bool:
+        must = self._is_gone() or time.thread_time() > self._until_s
+        self._stopped |= must
+        return must
+
+
+class ReadLane(Lane[Read, Any]):
+    """Runs reads one by one; what they found is handed out after TURN_S, and not before it is published.
+
+    Args:
+        connection: to a Reader.
+        is_ahead: whether a revision is one that the change feed has still to tell.
+        dearer: where a read goes that takes more than BUDGET_S; without, a read may take what it needs.
+    """
+
+    def __init__(self, connection: Connection, is_ahead: Callable[[int], bool], dearer: ReadLane | None = None) -> None:
+        super().__init__(connection)
+        self._is_ahead = is_ahead
+        self._dearer = dearer
+        self._held: list[Done] = []
+
+    def release(self) -> None:
+        """Hand out what was held: the feed has told all that is committed."""
+        held, self._held = self._held, []
+        for done in held:
+            self._settle(done)
+
+    async def _hop(self, batch: list[Reading]) -> None:
+        def fail(error: Exception) -> tuple[Done, int]:
+            return [(entry, error) for entry in batch], 0
+
+        done, head = await self._on_thread(partial(self._run, batch=batch), fail)
+        self._waiting.put_back((entry.caller, entry) for entry in batch[len(done) :])
+        if self._is_ahead(head):
+            self._held.append(done)
+        else:
+            self._settle(done)
+
+    def _run(self, connection: sqlite3.Connection, batch: list[Reading]) -> tuple[Done, int]:
+        """On the connection's thread: as many reads as fit into TURN_S, and the last commit that they may have seen."""
+        assert isinstance(connection, Reader)  # noqa: S101 - for the type checkers: `Reads` connects so
+        budget_s = BUDGET_S if self._dearer is not None else inf
+        done: Done = []
+        end = time.perf_counter() + TURN_S
+        for entry in batch:
+            is_gone = entry.result.cancelled
+            found = StoppedError() if is_gone() else connection.attempt(entry.item, is_gone, budget_s)
+            done.append((entry, found))
+            if time.perf_counter() > end:
+                break
+        return done, connection.head()
+
+    def _settle(self, done: Done) -> None:
+        for entry, found in done:
+            if not isinstance(found, StoppedError):
+                entry.settle(found)
+            elif self._dearer is not None and not entry.result.cancelled():
+                self._dearer.add(entry)
+
+
+class Reads:
+    """The reading lanes of a database: rows by a key, lists, health checks, and what takes long.
+
+    Args:
+        readers: READERS connections.
+        published: the last revision that the change feed has told, to begin with.
+        is_writing: whether a commit runs, or has still to be told.
+
+    Attributes:
+        lanes: in the order in which they are to be settled.
+    """
+
+    def __init__(self, readers: Sequence[Reader], published: int, is_writing: Callable[[], bool]) -> None:
+        self._published = published
+        self._is_writing = is_writing
+        points, lists, probes, dear = map(Connection, readers)
+        self._dear = ReadLane(dear, self._is_ahead)
+        self._points = ReadLane(points, self._is_ahead, self._dear)
+        self._lists = ReadLane(lists, self._is_ahead, self._dear)
+        self._probes = ReadLane(probes, self._is_ahead)
+        self.lanes = (self._points, self._lists, self._probes, self._dear)
+
+    def __repr__(self) -> str:
+        return f"<Reads {self.lanes}>"
+
+    async def point(self, read: Read) -> Any:  # noqa: ANN401 - each read has a result type of its own
+        """Read what is found by a key."""
+        return await self._points.submit(read)
+
+    async def list(self, read: Read) -> Any:  # noqa: ANN401 - as above
+        """Read what may be long."""
+        return await self._lists.submit(read)
+
+    async def probe(self) -> None:
+        """See that the database can be read, whatever is being read."""
+        await self._probes.submit(lambda connection: connection.execute(sql.PROBE).fetchone())
+
+    def publish(self, revision: int) -> None:
+        """The feed has told all up to a revision, the last one committed."""
+        self._published = revision
+        for lane in self.lanes:
+            lane.release()
+
+    def _is_ahead(self, revision: int) -> bool:
+        return revision > self._published and self._is_writing()
+
+
+def _never() -> bool:
+    return False
