@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from store_rows import creating, row
 
+from stigmer.store import reading
 from stigmer.store import statements as sql
 from stigmer.store.base import Query, Through, Window
 from stigmer.store.sqlite import SqliteStore
@@ -170,3 +171,34 @@ async def test_a_page_of_many_rows_costs_what_a_page_of_few_costs(store: SqliteS
     few = await steps()
     await store.commit(creating(*map(thing, range(100, 400))))
     assert await steps() < 2 * few  # 26 times as many rows; releases of SQLite differ by a few instructions
+
+
+async def test_a_list_by_many_keys_is_planned_from_its_rarest_wherever_that_stands(store: SqliteStore) -> None:
+    """Attack: of 150 tags that are on every row but one, the walk went along one that is on all."""
+    common = [("tag", f"t{n:03}") for n in range(150)]
+
+    async def steps(number: int, *keys: tuple[str, str]) -> int:
+        ran = itertools.count()
+        await store._reads._lists.connection.run(lambda one: one.set_progress_handler(lambda: next(ran) < 0, 1))
+        page = await store.page(Query("Thing", keys), Window(10))
+        assert page.total == number
+        await store._reads._lists.connection.run(lambda one: one.set_progress_handler(None, 1))
+        return next(ran)
+
+    await store.commit(creating(*(row(f"r{n}", *common) for n in range(200))))
+    await store.commit(creating(*(row(f"s{n}", *common, ("tag", "z")) for n in range(3))))
+    rare = await steps(3, *common, ("tag", "z"))
+    none = await steps(0, *common, ("tag", "nobody's"))
+    await store.commit(creating(*(row(f"u{n}", *common) for n in range(800))))
+    assert await steps(3, *common, ("tag", "z")) < 1.5 * rare
+    assert await steps(0, *common, ("tag", "nobody's")) < 1.5 * none
+
+
+async def test_of_keys_that_are_all_common_the_rarest_is_found(store: SqliteStore) -> None:
+    often, seldom = ("tag", "often"), ("tag", "seldom")
+    await store.commit(creating(*(row(f"r{n}", often, *([seldom] if n % 4 else [])) for n in range(1000))))
+
+    def planned(connection: Any) -> tuple[tuple[str, str], ...]:
+        return reading._rarest_first(connection, "Thing", (often, seldom))
+
+    assert await store._reads.list(planned) == (seldom, often)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -26,6 +25,8 @@ MAX_JOINED = 100
 
 _NO_COLUMNS = (None,) * len(sql.COLUMNS.split(", "))
 """Of a row that an index leads to, and that is not there."""
+FIRST_SAMPLE = 64
+"""How many rows of each key are counted at first, to find the rarest."""
 CHECKED = 32
 """After so many rows it is asked whether the read may go on."""
 
@@ -152,8 +153,8 @@ class _Search:
     def __init__(self, connection: Reader, query: Query, before: int) -> None:
         self._connection = connection
         self._query = query
-        keys, self._rest = query.keys[:MAX_JOINED], frozenset(query.keys[MAX_JOINED:])
-        self._keys = _rarest_first(connection, query.kind, keys) if query.through is None else keys
+        keys = _rarest_first(connection, query.kind, query.keys) if query.through is None else query.keys
+        self._keys, self._rest = keys[:MAX_JOINED], frozenset(keys[MAX_JOINED:])
         self._branches = _branches(connection, query, self._keys, before)
 
     def rows(self, before: int) -> Iterator[Row]:
@@ -176,7 +177,8 @@ class _Search:
     def total(self) -> int:
         """How many rows the query has in all."""
         if self._rest:
-            return sum(1 for _ in _Search(self._connection, self._query, NEWEST).sequences(NEWEST))
+            whole = self if self._query.through is None else _Search(self._connection, self._query, NEWEST)
+            return sum(1 for _ in whole.sequences(NEWEST))
         if self._query.through is not None:
             return sum(count for count, _ in self._branches.values())
         kind, keys = self._query.kind, self._keys
@@ -221,12 +223,28 @@ def _branches(connection: Reader, query: Query, keys: Keys, before: int) -> dict
 
 
 def _rarest_first(connection: Reader, kind: str, keys: Keys) -> Keys:
-    return tuple(sorted(keys, key=partial(_sample, connection, kind))) if len(keys) > 1 else keys
+    """The keys, the rarest first: they are counted only as far as it takes to tell it from the others.
+
+    That costs a few times as many index entries a key as the rarest has, so that no common key is counted through.
+    """
+    limit = FIRST_SAMPLE
+    while len(keys) > 1:
+        counts = _counted(connection, kind, keys, limit)
+        if min(counts.values()) < limit:
+            return tuple(sorted(keys, key=lambda key: counts.get(key, limit)))
+        limit *= 8
+    return keys
 
 
-def _sample(connection: Reader, kind: str, key: tuple[str, str]) -> int:
-    """How common a key is, counted no further than 1000."""
-    return int(connection.execute(sql.SAMPLE_OF_KEY, (kind, *key)).fetchone()[0])
+def _counted(connection: Reader, kind: str, keys: Keys, limit: int) -> dict[tuple[str, str], int]:
+    """How many rows have each key, up to the limit; ends at a key that none has: with it, none has all."""
+    counts: dict[tuple[str, str], int] = {}
+    for key in keys:
+        connection.check()
+        counts[key] = int(connection.execute(sql.SAMPLE_OF_KEY, (kind, *key, limit)).fetchone()[0])
+        if not counts[key]:
+            break
+    return counts
 
 
 def _of_keys(statement: str, kind: str, keys: Keys) -> tuple[str, tuple[str, ...]]:

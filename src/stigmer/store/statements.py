@@ -88,9 +88,7 @@ HAS_KEY = (
     " AND EXISTS"
     " (SELECT 1 FROM resource_keys WHERE kind = k.kind AND field = ? AND value = ? AND sequence = k.sequence)"
 )
-SAMPLE_OF_KEY = (
-    "SELECT count(*) FROM (SELECT 1 FROM resource_keys WHERE kind = ? AND field = ? AND value = ? LIMIT 1000)"
-)
+SAMPLE_OF_KEY = "SELECT count(*) FROM (SELECT 1 FROM resource_keys WHERE kind = ? AND field = ? AND value = ? LIMIT ?)"
 # The values of a joined field: for each, how many rows have it, and the newest before one. A value may come twice.
 OF_BRANCH = "FROM resource_keys AS k WHERE k.kind = ? AND k.field = ? AND k.value = branch.value{also}"
 BRANCHES = (
