@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from stigmer import slices
 from stigmer.slices import SLICE_S, Slices, at_once
 
 if TYPE_CHECKING:
@@ -16,11 +16,26 @@ if TYPE_CHECKING:
 STEP_S = SLICE_S / 5
 
 
+class Clock:
+    """The slices' own: it goes on with the work alone, however loaded the machine is."""
+
+    now_s = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now_s
+
+
+CLOCK = Clock()
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "time", CLOCK)
+
+
 def steps(number: int, log: list[str] | None = None, name: str = "") -> Iterator[int | None]:
     for index in range(number):
-        end = time.perf_counter() + STEP_S
-        while time.perf_counter() < end:
-            pass
+        CLOCK.now_s += STEP_S
         if log is not None:
             log.append(name)
         yield index if index % 2 else None
@@ -35,10 +50,10 @@ async def turns_during(work: asyncio.Task[list[int]]) -> int:
     return count
 
 
-async def busy(slices: Slices) -> None:
+async def busy(work: Slices) -> None:
     """Wait until long work is on."""
     for _ in range(1_000):
-        if "busy" in repr(slices):
+        if "busy" in repr(work):
             return
         await asyncio.sleep(0)
     raise AssertionError("never busy")
@@ -56,27 +71,27 @@ async def test_the_loop_has_its_turn_between_the_slices() -> None:
 
 
 async def test_short_work_waits_for_nobody_and_lets_nobody_in() -> None:
-    slices = Slices()
-    long = asyncio.create_task(slices.run(steps(200)))
-    await busy(slices)
-    short = asyncio.create_task(slices.run(steps(2)))
+    both = Slices()
+    long = asyncio.create_task(both.run(steps(200)))
+    await busy(both)
+    short = asyncio.create_task(both.run(steps(2)))
     await asyncio.sleep(0)
     assert short.done()
     assert not long.done()
     await long
-    assert "idle" in repr(slices)
+    assert "idle" in repr(both)
 
 
 async def test_of_two_long_ones_the_second_waits_after_its_first_slice() -> None:
     """So that a turn of the loop sees one slice, however many callers ask for long work at once."""
-    slices, log = Slices(), list[str]()
-    await asyncio.gather(slices.run(steps(60, log, "a")), slices.run(steps(60, log, "b")))
+    both, log = Slices(), list[str]()
+    await asyncio.gather(both.run(steps(60, log, "a")), both.run(steps(60, log, "b")))
     last_of_a = len(log) - 1 - log[::-1].index("a")
     assert log[last_of_a:].count("b") >= 40
 
 
 async def test_a_failure_and_a_cancellation_leave_the_turn_to_the_next() -> None:
-    slices = Slices()
+    all_work = Slices()
 
     def failing() -> Iterator[None]:
         for _ in steps(20):
@@ -84,10 +99,10 @@ async def test_a_failure_and_a_cancellation_leave_the_turn_to_the_next() -> None
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await slices.run(failing())
-    work = asyncio.create_task(slices.run(steps(10_000)))
-    await busy(slices)
+        await all_work.run(failing())
+    work = asyncio.create_task(all_work.run(steps(10_000)))
+    await busy(all_work)
     work.cancel()
     await asyncio.wait([work])
     assert work.cancelled()
-    assert await slices.run(steps(20)) == list(range(1, 20, 2))
+    assert await all_work.run(steps(20)) == list(range(1, 20, 2))

@@ -9,6 +9,7 @@ import asyncio
 import os
 import re
 import signal
+import statistics
 import sys
 import time
 from contextlib import asynccontextmanager
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 LINES_IN_THE_PIPE = 400
 """More than 64 KiB have room for; a call's line has some 300 bytes."""
-READS, CALLS_A_READ = 40, 25
+READS, CALLS_A_READ = 20, 25
 
 
 class Piped:
@@ -39,7 +40,7 @@ class Piped:
     async def stopped(self) -> int:
         """Its status after SIGTERM."""
         self.process.send_signal(signal.SIGTERM)
-        return await asyncio.wait_for(self.process.wait(), 20)
+        return await asyncio.wait_for(self.process.wait(), 60)
 
 
 @asynccontextmanager
@@ -78,12 +79,12 @@ async def called(stubs: Stubs, times: int) -> list[float]:
 async def test_a_slow_reader_costs_the_callers_nothing(tmp_path: Path) -> None:
     async with piped(tmp_path) as (server, stubs):
         await called(stubs, LINES_IN_THE_PIPE)
-        durations: list[float] = []
+        alone_s, beside_s = [], []
         for _ in range(READS):
+            alone_s.append(max(await called(stubs, CALLS_A_READ)))
             await server.read()
-            durations += await called(stubs, CALLS_A_READ)
-    held_up = [duration for duration in durations if duration > 0.045]
-    assert len(held_up) < READS / 4  # it was one for each read
+            beside_s.append(max(await called(stubs, CALLS_A_READ)))
+    assert statistics.median(beside_s) < statistics.median(alone_s) + 0.03  # one call waited 50 ms after each read
 
 
 async def test_a_reader_that_reads_no_more_keeps_no_server_from_stopping(tmp_path: Path) -> None:

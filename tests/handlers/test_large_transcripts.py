@@ -30,9 +30,10 @@ def transcript(number: int = MANY, content: str = "x" * 950) -> list[AgentMessag
 
 
 async def took_s(work: Any) -> float:
-    began = time.perf_counter()
+    """The processor's time: a loaded machine takes no more of it."""
+    began = time.process_time()
     await work
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 async def test_ten_thousand_messages_within_ten_mebibytes_are_taken_and_kept(plane: Plane) -> None:
