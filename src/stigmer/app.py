@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stigmer import codec, descriptors, reflection, validation
 from stigmer.downstream import AgentClient, AgentInstanceClient, SessionClient
@@ -14,11 +15,12 @@ from stigmer.handlers import HANDLERS
 from stigmer.health import NAME as HEALTH
 from stigmer.health import Monitor
 from stigmer.ids import IdSource
-from stigmer.lifetime import on_thread
+from stigmer.lifetime import Grace, on_thread, outlast
 from stigmer.logs import get_logger
 from stigmer.loopback import LoopbackChannel
 from stigmer.runtime import Downstream, Runtime, Sizes
 from stigmer.server import Server, stop_signals
+from stigmer.store.base import StoreUnavailableError
 from stigmer.store.sqlite import SqliteStore
 from stigmer.transport import tls
 from stigmer.transport.connection import printed
@@ -27,13 +29,20 @@ from stigmer.unit_of_work import UnitOfWork
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Coroutine, Sequence
 
     from grpclib._typing import IServable
 
     from stigmer.interceptors import Interceptor
     from stigmer.settings import Settings
     from stigmer.store.base import Store
+
+T = TypeVar("T")
+
+EXIT_S = 0.1
+"""Of the grace, or a twentieth of it where that is less: for the process to end."""
+STORE_S = 1.0
+"""Of the grace, or an eighth of it where that is less: for the store to close."""
 
 log = get_logger("stigmer.app")
 
@@ -69,33 +78,44 @@ def assemble(store: Store, interceptors: Sequence[Interceptor] = (), sizes: Size
 
 
 @asynccontextmanager
-async def running(settings: Settings, interceptors: Sequence[Interceptor] = ()) -> AsyncGenerator[App]:
+async def running(
+    settings: Settings, interceptors: Sequence[Interceptor] = (), *, grace: Grace | None = None
+) -> AsyncGenerator[App]:
     """A control plane on the settings' data directory.
+
+    Args:
+        settings: the directory and the limits; it may take `grace_s` to end, whatever the disk does.
+        interceptors: the host's own.
+        grace: in place of `grace_s`, where the end begins with something else.
 
     Raises:
         StartupError: the database cannot be opened.
+        StoreUnavailableError: at the end; see `SqliteStore`.
     """
-    store = SqliteStore(settings.data_dir, max_subscriptions=settings.max_subscriptions)
+    grace = grace or Grace(settings.grace_s)
+    store = SqliteStore(settings.data_dir, max_subscriptions=settings.max_subscriptions, grace=grace)
     async with store:
         app = assemble(store, interceptors, Sizes(settings.max_message_parts, settings.max_message_bytes))
         try:
             yield app
         finally:
-            await app.unit_of_work.settled()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(grace.left_s() / 2):  # the store is to close in the other half
+                    await app.unit_of_work.settled()
 
 
 @asynccontextmanager
 async def listening(
-    settings: Settings, interceptors: Sequence[Interceptor] = ()
+    settings: Settings, interceptors: Sequence[Interceptor] = (), *, grace: Grace | None = None
 ) -> AsyncGenerator[tuple[Server, Monitor]]:
-    """A control plane with its port: the kinds' services, health and reflection.
+    """A control plane with its port: the kinds' services, health and reflection; arguments and end as of `running`.
 
     Raises:
         StartupError: the database cannot be opened, a TLS file not read, or the address not bound.
     """
     async with AsyncExitStack() as stack:
         security = await on_thread(lambda _: _security(settings), undo=lambda _: None)
-        app = await stack.enter_async_context(running(settings, interceptors))
+        app = await stack.enter_async_context(running(settings, interceptors, grace=grace))
         _warm_up()
         names = sorted({method.service for method in descriptors.methods().values()})
         monitor = await stack.enter_async_context(Monitor(app.store.probe, names))
@@ -116,17 +136,55 @@ async def serve(settings: Settings) -> None:
 
     Raises:
         StartupError: see `listening`.
+        StoreUnavailableError: the grace is over and the disk does not answer.
     """
+    grace = Grace(settings.grace_s - min(EXIT_S, settings.grace_s / 20))
     with stop_signals() as stop:
         if not settings.is_local:
             log.warning("Listening beyond this machine with no authentication: whoever reaches it may do anything")
-        async with listening(settings) as (server, monitor):
-            gc.collect()
-            gc.freeze()  # what is there now stays: the collector need not look at it again
-            address, how = printed(server.address), settings.how_to_call(server.address[1])
-            log.info("stigmer serves", listen=address, data_dir=str(settings.data_dir), call=how)
-            left = await server.serve_until_signal(stop, settings.grace_s, draining=monitor.drain)
-            log.info("stigmer stops", cancelled_calls=left)
+        async with AsyncExitStack() as stack:
+            plane = await _started(stack.enter_async_context(listening(settings, grace=grace)), stop, grace)
+            if plane is not None:
+                await _serve(*plane, settings, stop, grace)
+
+
+async def _started(starting: Coroutine[Any, Any, T], stop: asyncio.Future[int], grace: Grace) -> T | None:
+    """What starts; after a signal it has half of the grace to come so far, then it is given up: None.
+
+    Raises:
+        StoreUnavailableError: it does not even end, because the disk does not answer.
+    """
+    start, over = asyncio.ensure_future(starting), asyncio.Event()
+    start.add_done_callback(lambda _: over.set())
+    try:
+        await asyncio.wait((start, stop), return_when=asyncio.FIRST_COMPLETED)
+        if not start.done():
+            await asyncio.wait((start,), timeout=grace.left_s() / 2)
+    finally:
+        if not start.done():
+            start.cancel()
+            await outlast(over, grace.left_s())
+    if not start.done():
+        raise StoreUnavailableError("the start was given up, and the disk does not answer")
+    if start.cancelled():
+        log.info("stigmer stops before it serves")
+        return None
+    return start.result()
+
+
+async def _serve(server: Server, monitor: Monitor, settings: Settings, stop: asyncio.Future[int], grace: Grace) -> None:
+    gc.collect()
+    gc.freeze()  # what is there now stays: the collector need not look at it again
+    address, how = printed(server.address), settings.how_to_call(server.address[1])
+    log.info("stigmer serves", listen=address, data_dir=str(settings.data_dir), call=how)
+
+    def draining() -> None:
+        grace.left_s()  # it begins
+        monitor.drain()
+
+    grace_s = grace.left_s() if stop.done() else grace.total_s
+    left = await server.serve_until_signal(stop, grace_s - min(STORE_S, grace_s / 8), draining=draining)
+    log.info("stigmer stops", cancelled_calls=left)
 
 
 def _standard(monitor: Monitor, names: list[str]) -> list[IServable]:

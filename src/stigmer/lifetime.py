@@ -30,17 +30,17 @@ class Grace:
     """
 
     def __init__(self, total_s: float) -> None:
-        self._total_s = total_s
+        self.total_s = total_s
         self._by: float | None = None
 
     def __repr__(self) -> str:
-        return f"<Grace of {self._total_s:g} s, {'not begun' if self._by is None else f'{self.left_s():.1f} s left'}>"
+        return f"<Grace of {self.total_s:g} s, {'not begun' if self._by is None else f'{self.left_s():.1f} s left'}>"
 
     def left_s(self) -> float:
         """What is left of it; asked for the first time, all of it."""
         now = time.monotonic()
         if self._by is None:
-            self._by = now + self._total_s
+            self._by = now + self.total_s
         return max(0.0, self._by - now)
 
 

@@ -7,15 +7,18 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 from store_rows import changed, created, creating, ids, row, stored, updating
 
+from stigmer.lifetime import Grace
+from stigmer.startup import StartupError
 from stigmer.store import opening
 from stigmer.store.base import ABSENT, Changes, ConflictError, Put, Query, StoreUnavailableError, Window
-from stigmer.store.files import FILE_NAME
+from stigmer.store.files import FILE_NAME, Place
 from stigmer.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -196,3 +199,32 @@ async def test_a_file_that_is_taken_away_stops_all_writes(tmp_path: Path, name: 
         aside.rename(file)
         await store.commit(Changes(puts=[Put(row("a"), ABSENT)]))
         await store.probe()
+
+
+async def test_a_store_whose_disk_does_not_answer_is_left_when_the_grace_is_over_and_closes_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A close waited for an fsync without end."""
+    begun, disk, hung = threading.Event(), threading.Event(), list[bool]()
+
+    def check(_: Place) -> None:
+        if hung:
+            begun.set()
+            disk.wait()
+
+    monkeypatch.setattr(Place, "check", check)
+
+    store = await SqliteStore(tmp_path, grace=Grace(0.3)).__aenter__()
+    (kept,) = await created(store, row("a"))
+    hung.append(True)
+    commit = asyncio.ensure_future(store.commit(creating(row("b"))))
+    await asyncio.to_thread(begun.wait)
+    with pytest.raises(StoreUnavailableError, match="does not close, because the disk does not answer"):
+        await store.__aexit__(None, None, None)
+    with pytest.raises(StartupError, match="another stigmer has the data directory"):
+        await SqliteStore(tmp_path).__aenter__()
+    disk.set()
+    await commit
+    await asyncio.to_thread(store._writes.connection._thread.join)
+    async with SqliteStore(tmp_path) as again:
+        assert await ids(again) == ["b", kept.id]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -62,16 +63,26 @@ class Served:
 
 
 @asynccontextmanager
-async def served(directory: Path, *flags: str, signalled: str = "") -> AsyncGenerator[Served]:
-    """A server that listens; with `signalled`, one that sends itself SIGTERM where it logs an event that begins so."""
+async def served(
+    directory: Path, *flags: str, signalled: str = "", env: dict[str, str] | None = None, until: str = "stigmer serves"
+) -> AsyncGenerator[Served]:
+    """A server that listens.
+
+    Args:
+        directory: its data directory.
+        flags: further ones of `stigmer serve`.
+        signalled: it sends itself SIGTERM where it logs an event that begins so.
+        env: added to the environment.
+        until: the event that is waited for; another one than this comes before it listens.
+    """
     program = ("-c", SIGNALLED.format(event=signalled)) if signalled else ("-m", "stigmer")
     settings = ("--listen", "127.0.0.1:0", "--data-dir", str(directory), "--log-format", "json", *flags)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *program, "serve", *settings, stderr=asyncio.subprocess.PIPE
+        sys.executable, *program, "serve", *settings, stderr=asyncio.subprocess.PIPE, env={**os.environ, **(env or {})}
     )
     server = Served(process)
     try:
-        host, _, port = (await server.logged("stigmer serves"))["listen"].rpartition(":")
+        host, _, port = (await server.logged(until))["listen"].rpartition(":")
         server.address = (host.strip("[]"), int(port))
         yield server
     finally:

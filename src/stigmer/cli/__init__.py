@@ -23,6 +23,7 @@ COMMANDS = {
 }
 """Each command with its line in `stigmer --help`, in the order shown."""
 
+FAILED = 1
 INTERRUPTED = 130
 
 _LAST_STANDARD_FD = 2
@@ -74,4 +75,4 @@ def _run() -> None:
         flush()
         if sys.stderr is not None:  # pyright: ignore[reportUnnecessaryComparison]  # None where python had none
             sys.stderr.writelines(f"stigmer: {printable(line)}\n" for line in str(error).split("\n"))
-        sys.exit(1)
+        sys.exit(FAILED)

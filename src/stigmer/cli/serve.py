@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 import resource
 import warnings
 from contextlib import suppress
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from stigmer.cli import INTERRUPTED, flags, interrupts_raise
+from stigmer.cli import FAILED, INTERRUPTED, flags, interrupts_raise
 from stigmer.settings import Settings
 from stigmer.startup import StartupError
 
@@ -38,8 +39,9 @@ def serve(**given: object) -> None:
 
 
 def _run(settings: Settings, doubts: list[str]) -> None:
-    from stigmer import app  # noqa: PLC0415  # the server, not wanted for the command's help
+    from stigmer import app, log_stream  # noqa: PLC0415  # the server, not wanted for the command's help
     from stigmer.logs import configure, get_logger  # noqa: PLC0415  # as above
+    from stigmer.store.base import StoreUnavailableError  # noqa: PLC0415  # as above
 
     configure(settings.log_level, settings.log_format)
     log = get_logger("stigmer.cli")
@@ -55,7 +57,12 @@ def _run(settings: Settings, doubts: list[str]) -> None:
     loop_factory = _loop_factory(settings)
     interrupts_raise()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(app.serve(settings))
+        try:
+            runner.run(app.serve(settings))
+        except StoreUnavailableError as error:
+            log.error("stigmer stops and leaves the disk behind", error=str(error))  # noqa: TRY400  # it says it all
+            log_stream.flush()
+            os._exit(FAILED)  # at once: the thread that waits for the disk would hold up any other way out
 
 
 def _open_files() -> int:

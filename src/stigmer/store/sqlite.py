@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from stigmer.store.base import Change, Page, Query, Row, Window
 
+CLOSE_S = 0.25
+"""Closing has so much time even when the grace is over: a disk that is well needs less."""
 CACHE_BYTES = 64 * 1024 * 1024
 
 
@@ -97,7 +99,8 @@ class SqliteStore:
                 await outlast(self._closed, PATIENCE_S)
             raise
         self._end()
-        if not await outlast(self._closed, self._left_s()):
+        left_s = self._left_s()
+        if not await outlast(self._closed, None if left_s is None else max(left_s, CLOSE_S)):
             raise StoreUnavailableError(
                 f"{self._path} does not close, because the disk does not answer: it stays locked until this process"
                 " ends; what was acknowledged is safe"
@@ -117,8 +120,9 @@ class SqliteStore:
 
     async def _settled(self) -> None:
         """Wait for what was asked for, as long as there is time for it."""
+        left_s = self._left_s()
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._left_s()):
+            async with asyncio.timeout(None if left_s is None else left_s - CLOSE_S):
                 for lane in self._lanes:
                     await lane.settled()
 

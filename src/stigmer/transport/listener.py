@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 READ_BYTES = 64 * 1024  # as much as is read of one client at once
 CANCEL_S = 2.0  # how long ended calls may take to clean up and to tell their callers
 CLOSE_S = 1.0  # how long a client may take to read the last bytes
-RESERVE_S = 2.0  # of the grace, or a quarter of it where that is less: for all that is to do when calls got theirs
+RESERVE_S = 1.0  # of the grace, or a seventh of it where that is less: for all that is to do when calls got theirs
 MOMENT_S = 0.05  # what each of these things gets where no time is left: enough for some turns of the loop
 
 
@@ -90,7 +90,7 @@ class Listener(server.Server):
             How many calls had to be cut.
         """
         by = self._loop.time() + grace_s
-        settled_by = by - min(RESERVE_S, grace_s / 4)
+        settled_by = by - min(RESERVE_S, grace_s / 7)
         self._stop_listening()
         try:
             for protocol_ in self._live:
