@@ -28,7 +28,6 @@ from stigmer.route import Exchange, Route, unary_chain
 from stigmer.transport.admission import Admission, deadline_of, send_reply
 from stigmer.transport.calls import Calls
 from stigmer.transport.connection import printed
-from stigmer.transport.http2 import CompressionUnsupported
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -93,7 +92,7 @@ class Edge:
             with _as_status(call), self.calls.run(call):
                 await serve(stream, route, call)
 
-        return Handler(*shape._replace(func=_with_encodings(func)))
+        return Handler(*shape._replace(func=func))
 
     def _served_raw(self, path: str, shape: Shape) -> Handler:
         _, service, name = path.split("/")
@@ -113,7 +112,7 @@ class Edge:
             with _as_status(call), self.calls.run(call):
                 await chain(call, None)
 
-        return Handler(*shape._replace(func=_with_encodings(func)))
+        return Handler(*shape._replace(func=func))
 
     def _call(self, stream: Stream[Any, Any], method: Method) -> Call:
         deadline = deadline_of(stream)
@@ -272,20 +271,3 @@ class _as_status:  # noqa: N801 - a context manager, used like a function
 
 def _status(error: StigmerError) -> GRPCError:
     return GRPCError(Status(int(error.code)), error.message, list(error.details) or None)
-
-
-def _with_encodings(
-    func: Callable[[Stream[Any, Any]], Awaitable[None]],
-) -> Callable[[Stream[Any, Any]], Awaitable[None]]:
-    """Tell a caller that compressed its request what is taken."""
-
-    async def serve(stream: Stream[Any, Any]) -> None:
-        try:
-            await func(stream)
-        except GRPCError as error:
-            if not isinstance(error.__cause__, CompressionUnsupported):
-                raise
-            accepted = {"grpc-accept-encoding": "identity"}
-            await stream.send_trailing_metadata(status=error.status, status_message=error.message, metadata=accepted)
-
-    return serve

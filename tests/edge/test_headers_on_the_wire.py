@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from edge_rig import Seen
 from edge_sockets import listening
-from h2.events import ResponseReceived
 from served_process import served
 from transport_wire import connect, message
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from transport_wire import Wire
 
 LIST = "/ai.stigmer.agentic.session.v1.SessionQueryController/list"
 
@@ -39,18 +36,12 @@ REFUSED: dict[str, tuple[dict[str, str | None], str, str]] = {
 CODES = {"3": "INVALID_ARGUMENT", "12": "UNIMPLEMENTED"}
 
 
-def http_status(wire: Wire, stream_id: int) -> str:
-    (event,) = [e for e in wire.events if isinstance(e, ResponseReceived) and e.stream_id == stream_id]
-    headers: dict[Any, Any] = dict(event.headers)
-    return str(headers[":status"])
-
-
 async def test_a_refused_call_has_its_http_status_its_code_and_its_line(tmp_path: Path) -> None:
     async with served(tmp_path) as server, connect(server) as wire:
         for name, (headers, http, code) in REFUSED.items():
             refused = wire.request(message(b""), path=LIST, headers=headers)
             assert CODES[(await wire.status(refused)).split()[0]] == code, name
-            assert http_status(wire, refused) == http, name
+            assert wire.headers(refused)[":status"] == http, name
             assert (await server.logged("call"))["code"] == code, name
             assert await wire.status(wire.request(message(b""), path=LIST)) == "0", name
             assert (await server.logged("call"))["code"] == "OK", name

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from h2.config import H2Configuration
 from h2.connection import ConnectionState, H2Connection
-from h2.events import DataReceived, Event, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
+from h2.events import DataReceived, Event, ResponseReceived, StreamEnded, StreamReset, TrailersReceived, WindowUpdated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -25,9 +25,9 @@ HEADERS = {
 }
 
 
-def message(body: bytes, *, size: int | None = None) -> bytes:
+def message(body: bytes, *, size: int | None = None, compressed: bool = False) -> bytes:
     """A gRPC message; a `size` other than the body's own tells a lie."""
-    return b"\0" + (len(body) if size is None else size).to_bytes(4, "big") + body
+    return bytes([compressed]) + (len(body) if size is None else size).to_bytes(4, "big") + body
 
 
 class Patient(H2Connection):
@@ -37,6 +37,10 @@ class Patient(H2Connection):
         taken = super()._receive_goaway_frame(frame)
         self.state_machine.state = ConnectionState.CLIENT_OPEN
         return taken
+
+
+def _is_window(event: Event) -> bool:
+    return isinstance(event, WindowUpdated)
 
 
 class Wire:
@@ -76,6 +80,25 @@ class Wire:
             self.flush()
         return stream_id
 
+    async def large_request(self, body: bytes, *, path: str = "/t.T/Echo", headers: Mapping[str, str | None]) -> int:
+        """Open a stream and send as the windows let it, to the end or until it is answered."""
+        stream_id = self.request(path=path, headers=headers, end=False)
+        for at in range(0, len(body), self.h2.max_outbound_frame_size):
+            part = body[at : at + self.h2.max_outbound_frame_size]
+            while not self._answered(stream_id) and self.h2.local_flow_control_window(stream_id) < len(part):
+                assert await self.read(), "the connection ended"
+            if self._answered(stream_id):
+                return stream_id
+            self.h2.send_data(stream_id, part)
+            self.flush()
+            await self.writer.drain()
+        self.h2.end_stream(stream_id)
+        self.flush()
+        return stream_id
+
+    def _answered(self, stream_id: int) -> bool:
+        return any(getattr(event, "stream_id", None) == stream_id for event in self.events if not _is_window(event))
+
     async def read(self) -> bool:
         """Take in what comes next; false at the end of the connection."""
         data = await asyncio.wait_for(self.reader.read(65536), 60)
@@ -97,6 +120,16 @@ class Wire:
                 if isinstance(event, (StreamReset, StreamEnded)):
                     return f"ended {getattr(event, 'error_code', '')!s}"
             assert await self.read(), "the connection ended"
+
+    def data(self, stream_id: int) -> bytes:
+        """What has come of a call's messages."""
+        return b"".join(e.data for e in self.events if isinstance(e, DataReceived) and e.stream_id == stream_id)
+
+    def headers(self, stream_id: int) -> dict[str, str]:
+        """What came before them."""
+        (headers,) = [e.headers for e in self.events if isinstance(e, ResponseReceived) and e.stream_id == stream_id]
+        answer: dict[Any, Any] = dict(headers)
+        return answer
 
     def trailers(self, stream_id: int) -> dict[str, str]:
         """What came with the status of a call that is over."""

@@ -59,14 +59,17 @@ async def send_reply(stream: ServerStream[Any, Any], reply: object) -> None:
         return
     # What grpclib's send_message does, but for gathering prefix and message in one piece.
     body = stream._codec.encode(reply, stream._send_type)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public way
-    ours.replying(len(body))
+    size = len(body)
+    ours.replying(size)
     try:
+        if not stream._cardinality.server_streaming:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]  # no public way
+            body = await ours.packed(body)
         if not stream._send_initial_metadata_done:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public way
             await stream.send_initial_metadata()
         if not ours.send_message_now(body):
             await ours.send_message(body)
     finally:
-        ours.replied(len(body))
+        ours.replied(size)
     stream._send_message_done = True  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # it would take the reply for missing
 
 

@@ -12,6 +12,7 @@ from grpclib import protocol
 from h2.errors import ErrorCodes
 
 from stigmer import errors
+from stigmer.transport import compression
 from stigmer.transport.inbound import Inbound
 from stigmer.transport.outbound import CallerGone, Message
 
@@ -25,13 +26,8 @@ if TYPE_CHECKING:
 Headers = list[tuple[str, str]]
 PREFIX_BYTES = 5  # of a message: whether it is compressed, and how long it is
 HEADERS_BYTES = 256  # what a block of reply headers comes to, roughly
-
-
-class CompressionUnsupported(errors.Unimplemented):
-    """The request message is compressed. The edge answers with `grpc-accept-encoding: identity`."""
-
-    def __init__(self) -> None:
-        super().__init__("compressed messages are not supported: send them with the encoding 'identity' (not gzip)")
+_PLAIN = [("grpc-accept-encoding", compression.ACCEPTED)]
+_PACKED = [*_PLAIN, ("grpc-encoding", "gzip")]
 
 
 class Stream(protocol.Stream):
@@ -41,7 +37,11 @@ class Stream(protocol.Stream):
     buffer: Inbound  # type: ignore[assignment]  # grpclib's has the same part of it that grpclib uses
     _h2_connection: TunedConnection
     deadline: Deadline | None = None
+    encoding = ""  # of the request's messages, where they are flagged as compressed
+    accepted = ""  # encodings that the caller takes
     query = False
+    _inflated: bytes | None = None
+    _packed = False
     _in_message = False
     _expected = 0
 
@@ -55,13 +55,18 @@ class Stream(protocol.Stream):
     async def recv_data(self, size: int) -> bytes:
         """Read the prefix or the body of a message, by turns, as grpclib's recv_message asks for them.
 
+        A compressed message is read and inflated at its prefix, which is given as if it had come as it is.
+
         Raises:
-            CompressionUnsupported: the prefix says that the body is compressed.
-            errors.ResourceExhausted: the prefix announces more than the limit, or more than there is room for; the body
-                is not read.
-            errors.InvalidArgument: the caller ended the stream within the message.
+            errors.ResourceExhausted: the prefix announces more than the limit, or more than there is room for, and the
+                body is not read; or it inflates to more.
+            errors.InvalidArgument: the caller ended the stream within the message, or it cannot be inflated.
             errors.DeadlineExceeded: the caller sent nothing for too long.
+            errors.Unimplemented, errors.Relayed: see `compression.checked`.
         """
+        if self._inflated is not None:
+            data, self._inflated = self._inflated, None
+            return data
         within = self._in_message
         data = await self.buffer.read(size, within=within) if size else b""
         if len(data) < size and (within or data):
@@ -69,9 +74,23 @@ class Stream(protocol.Stream):
         self._in_message = bool(data) and not within
         if within:
             self.buffer.next()
+        elif data and data[0]:
+            return await self._inflate(data)
         elif data:
             await self.buffer.expect(_checked_size(data, self.connection.limits.max_message_bytes))
         return data
+
+    async def _inflate(self, prefix: bytes) -> bytes:
+        limit = self.connection.limits.max_message_bytes
+        encoding, size = compression.checked(self.encoding), _checked_size(prefix, limit)
+        await self.buffer.expect(size, compression.most(size, limit))
+        data = await self.buffer.read(size, within=True) if size else b""
+        if len(data) < size:
+            raise _truncated()
+        self.buffer.next()
+        self._inflated = await compression.inflated(data, encoding, limit, self.buffer)
+        self._in_message = False
+        return _prefix(len(self._inflated))
 
     async def start(self, *, query: bool) -> None:
         """Wait until the call, whose request is there, may be worked on; see `budget.Share`.
@@ -105,6 +124,8 @@ class Stream(protocol.Stream):
             CallerGone: the stream is closed.
         """
         await self.connection.writable()
+        if headers[0][0] == ":status":
+            headers += _PACKED if self._packed else _PLAIN
         self._h2_connection.send_headers(self._open().stream_id, headers, end_stream=end_stream)
         self.connection.flush_soon(HEADERS_BYTES)
 
@@ -116,13 +137,22 @@ class Stream(protocol.Stream):
         """
         await self._send(b"", data)
 
+    async def packed(self, body: bytes) -> bytes:
+        """The only message of a reply as it goes out, compressed where the caller takes that and it pays."""
+        if compression.wanted(self.accepted, len(body)):
+            packed = await compression.packed(body)
+            if packed is not None:
+                self._packed = True
+                return packed
+        return body
+
     def send_message_now(self, body: bytes) -> bool:
         """Send one message where it can go at once, in one frame; whether it did."""
         if self.connection.write_ready.is_set() and not self.connection.outbound.waits:
             stream = self._h2_connection.streams.get(self.number)
             size = PREFIX_BYTES + len(body)
             if stream is not None and not stream.closed and size <= self._h2_connection.room(stream):
-                self.write(_prefix(body) + body)
+                self.write(self._head(body) + body)
                 return True
         return False
 
@@ -133,7 +163,10 @@ class Stream(protocol.Stream):
             CallerGone: the stream is closed, or the caller takes no byte for too long.
             errors.ResourceExhausted: the server holds too much, most of it for this connection.
         """
-        await self._send(_prefix(body), body)
+        await self._send(self._head(body), body)
+
+    def _head(self, body: bytes) -> bytes:
+        return _prefix(len(body), compressed=self._packed)
 
     async def _send(self, head: bytes, body: bytes) -> None:
         self._open()
@@ -189,13 +222,11 @@ class Stream(protocol.Stream):
         return stream
 
 
-def _prefix(body: bytes) -> bytes:
-    return b"\0" + len(body).to_bytes(4, "big")
+def _prefix(size: int, *, compressed: bool = False) -> bytes:
+    return (b"\1" if compressed else b"\0") + size.to_bytes(4, "big")
 
 
 def _checked_size(prefix: bytes, limit: int) -> int:
-    if prefix[0]:
-        raise CompressionUnsupported
     size = int.from_bytes(prefix[1:], "big")
     if size > limit:
         raise errors.ResourceExhausted(

@@ -106,20 +106,34 @@ class Inbound:
             self._data = bytearray()
         return data
 
-    async def expect(self, size: int) -> None:
-        """Let a message of `size` bytes come, once there is room for it.
+    async def expect(self, size: int, room: int = 0) -> None:
+        """Let a message of `size` bytes come, once there is room for it, or for `room` bytes where that is more.
 
         Raises:
             ResourceExhausted: there was none for too long.
         """
         self.release()
         if size > SMALL_BYTES:
-            await self._connection.share.reserve(size)
-            self._reserved = size
+            await self.grow(max(size, room))
             self._connection.share.release(self._counted)
             self._counted = 0
             self._heard_at = self._connection.now()
         self._open(size - len(self._data))
+
+    async def grow(self, size: int) -> None:
+        """Wait for room for what a message may come to, in place of what was reserved before.
+
+        Raises:
+            ResourceExhausted: there was none for too long.
+        """
+        await self._connection.share.reserve(size)
+        self._reserved = size
+
+    def settle(self, size: int) -> None:
+        """It came to `size` bytes."""
+        if self._reserved > size:
+            self._connection.share.give_back(self._reserved - size)
+            self._reserved = size
 
     def next(self) -> None:
         """A message was read: the next one may begin, with a window like the first's."""

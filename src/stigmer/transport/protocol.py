@@ -44,7 +44,7 @@ class Handler(server.Handler):
         ours = cast("Stream", stream)
         verdict = stopping() if self.closing else admitted(headers, self.mapping)
         if isinstance(verdict, Admitted):
-            ours.deadline = verdict.deadline
+            ours.deadline, ours.encoding, ours.accepted = verdict.deadline, verdict.encoding, verdict.accepted
             super().accept(stream, verdict.headers, release_stream)
         else:
             note(headers, verdict, ours.connection.peer)

@@ -37,10 +37,14 @@ class Admitted(NamedTuple):
     Attributes:
         headers: as grpclib reads them, each piece of metadata one that it takes.
         deadline: when the caller gives up; None is never. It is not among the headers: ours is the only clock.
+        encoding: how compressed messages of the request are compressed; empty where the caller says nothing.
+        accepted: the encodings that the caller takes, as it names them.
     """
 
     headers: Headers
     deadline: Deadline | None
+    encoding: str
+    accepted: str
 
 
 class Refusal(NamedTuple):
@@ -71,7 +75,8 @@ def admitted(headers: Headers, paths: Container[str]) -> Admitted | Refusal:
         return refusal
     try:
         metadata = [field for name, value in headers for field in _metadata(name, value)]
-        return Admitted(metadata, _deadline(headers))
+        encoding, accepted = fields.get("grpc-encoding", ""), fields.get("grpc-accept-encoding", "")
+        return Admitted(metadata, _deadline(headers), encoding, accepted)
     except InvalidArgument as error:
         return _refusal(error)
 
