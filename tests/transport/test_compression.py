@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import random
+import threading
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -97,22 +98,35 @@ async def test_what_is_broken_is_an_invalid_argument(encoding: str, broken: str,
         await inflated(BROKEN[broken](PACK[encoding](NOISE[:size])), encoding)
 
 
-async def test_the_loop_goes_on_meanwhile() -> None:
-    turns = 0
+async def test_only_small_pieces_are_worked_on_in_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_the_loop: list[int] = []
+    some, gzip_ = compression._some, compression._gzip
 
-    async def turn() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
+    def note(size: int) -> None:
+        if threading.current_thread() is threading.main_thread():
+            in_the_loop.append(size)
 
-    other = asyncio.create_task(turn())
-    await inflated(gzip.compress(NOISE[:LIMIT]))
-    inflating = turns
-    await compression.packed(thin(LIMIT))
-    other.cancel()
-    assert inflating > 10
-    assert turns - inflating > 10
+    def noted_some(decompress: Any, data: bytes, size: int) -> bytes:
+        note(size)
+        return some(decompress, data, size)
+
+    def noted_gzip(body: bytes) -> bytes:
+        note(len(body))
+        return gzip_(body)
+
+    monkeypatch.setattr(compression, "_some", noted_some)
+    monkeypatch.setattr(compression, "_gzip", noted_gzip)
+    for size in (1000, 50_000, 100_000, LIMIT):
+        assert await inflated(gzip.compress(thin(size))) == thin(size)
+        assert await compression.packed(thin(size)) is not None
+    assert len(in_the_loop) >= 6
+    assert max(in_the_loop) <= SMALL_BYTES
+
+
+async def test_replies_wait_for_no_thread() -> None:
+    """One at a time is packed: others go out as they are."""
+    both = await asyncio.gather(compression.packed(thin(LIMIT)), compression.packed(thin(LIMIT)))
+    assert [packed is None for packed in both] == [False, True]
 
 
 async def test_what_does_not_shrink_by_a_quarter_goes_out_as_it_is() -> None:

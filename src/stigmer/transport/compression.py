@@ -1,11 +1,12 @@
 """Compressed messages: requests inflated within bounds, large replies packed where that pays.
 
-`http2.Stream` calls it. What takes more than a moment is done on a thread, for few calls at once: zlib lets go of
-Python's lock meanwhile.
+`http2.Stream` calls it. What takes more than a moment is done on a thread, for one request and one reply at once: zlib
+lets go of Python's lock meanwhile.
 """
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from typing import TYPE_CHECKING
 
@@ -29,10 +30,10 @@ RATIO = 200
 
 _LEAST_BYTES = 16 * 1024  # replies smaller than this go out as they are
 _INLINE_BYTES = 64 * 1024  # larger ones are packed on a thread, at some 70 MB/s
-_THREADS = 2  # at once, of the whole server; for replies one of them, and none where requests need it
 
 _WBITS = {"gzip": 31, "deflate": 15}  # gRPC's deflate is zlib's format
-_limiters = RunVar[CapacityLimiter]("stigmer.transport.compression")
+_inflating = RunVar[CapacityLimiter]("stigmer_inflating")  # one request at once; the others wait
+_packing = asyncio.Lock()  # one reply at once; nobody ever waits for it
 
 
 def checked(encoding: str) -> str:
@@ -96,13 +97,13 @@ def wanted(accepted: str, size: int) -> bool:
 
 
 async def packed(body: bytes) -> bytes | None:
-    """The reply as gzip; None where that saves less than a quarter, or a large one would have to wait for a thread."""
+    """The reply as gzip; None where that saves less than a quarter, or another large one is being packed."""
     if len(body) <= _INLINE_BYTES:
         return _if_less(_gzip(body), len(body))
-    limiter = _limiter()
-    if limiter.borrowed_tokens or _if_less(_gzip(body[:_LEAST_BYTES]), _LEAST_BYTES) is None:
+    if _packing.locked() or _if_less(_gzip(body[:_LEAST_BYTES]), _LEAST_BYTES) is None:
         return None
-    return _if_less(await to_thread.run_sync(_gzip, body, limiter=limiter), len(body))
+    async with _packing:
+        return _if_less(await to_thread.run_sync(_gzip, body), len(body))
 
 
 def _gzip(body: bytes) -> bytes:
@@ -116,8 +117,8 @@ def _if_less(made: bytes, size: int) -> bytes | None:
 
 def _limiter() -> CapacityLimiter:
     try:
-        return _limiters.get()
+        return _inflating.get()
     except LookupError:
-        limiter = CapacityLimiter(_THREADS)
-        _limiters.set(limiter)
+        limiter = CapacityLimiter(1)
+        _inflating.set(limiter)
         return limiter
