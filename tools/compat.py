@@ -27,24 +27,14 @@ def main(names: list[str]) -> int:
     install_uv()
     results = {name: outcome(name) for name in names or NAMES}
     print("", *(f"{name}: {result}" for name, result in results.items()), sep="\n")
-    return "failed" in results.values()
+    return any(result.startswith("failed") for result in results.values())
 
 
 def install_uv() -> None:
     """Put uv into a virtual environment of its own, in the version of constraints.txt."""
     venv.create(PLACE / "uv", with_pip=True)
-    python = PLACE / "uv" / "bin" / "python"
-    run(
-        python,
-        "-m",
-        "pip",
-        "--quiet",
-        "--disable-pip-version-check",
-        "install",
-        "--constraint",
-        "constraints.txt",
-        "uv",
-    )
+    pip = ("-m", "pip", "--quiet", "--disable-pip-version-check")
+    run(PLACE / "uv" / "bin" / "python", *pip, "install", "--constraint", "constraints.txt", "uv")
 
 
 def outcome(name: str) -> str:
@@ -54,12 +44,20 @@ def outcome(name: str) -> str:
     if interpreter is None:
         return f"not run: no Python {version} here"
     print(f"\n{name}: {interpreter}", flush=True)
-    python = PLACE / name / "bin" / "python"
-    run(UV, "venv", "--quiet", "--clear", "--python", interpreter, PLACE / name)
-    bounds = ["--constraint", str(lowest(name, interpreter))] if which == "lowest" else []
-    run(UV, "pip", "install", "--quiet", "--python", python, *bounds, "--group", "dev", "--editable", ".[uvloop]")
+    try:
+        python = installed(name, interpreter, ["--constraint", lowest(name, interpreter)] if which == "lowest" else [])
+    except subprocess.CalledProcessError:
+        return "failed: the versions cannot be installed together"
     tests = subprocess.run([python, "-m", "pytest", "-q", "--maxfail=20"], cwd=ROOT, check=False)
     return "failed" if tests.returncode else "passed"
+
+
+def installed(name: str, interpreter: str, bounds: list[str | Path]) -> Path:
+    """Make the environment afresh; its interpreter. Raises CalledProcessError."""
+    python = PLACE / name / "bin" / "python"
+    run(UV, "venv", "--quiet", "--clear", "--python", interpreter, PLACE / name)
+    run(UV, "pip", "install", "--quiet", "--python", python, *bounds, "--group", "dev", "--editable", ".[uvloop]")
+    return python
 
 
 def find(version: str) -> str | None:
