@@ -104,7 +104,7 @@ async def test_list_by_number_counts_all(bench: Bench, info: PageInfo | None, co
 
 async def test_stream_updates_gives_the_current_state_and_each_later_one(bench: Bench) -> None:
     row = await bench.keep(samples.agent_execution("ses-1"), phase=ExecutionPhase.EXECUTION_PENDING)
-    ctx = bench.context("AgentExecution", "subscribe", AgentExecutionId(value=row.id), resource_id=row.id)
+    ctx = bench.context("AgentExecution", "subscribe", AgentExecutionId(value=row.id), resource_id=row.id, row=row)
     states = StreamUpdates().stream(ctx)
     assert _data(await anext(states)) == row.data
     following = asyncio.create_task(_rest(states))
@@ -126,13 +126,13 @@ async def test_stream_updates_ends_at_once_where_the_phase_is_terminal(tmp_path:
     async with SqliteStore(tmp_path / "other", cache_bytes=cache_bytes) as store:
         bench = Bench(store)
         row = await bench.keep(samples.agent_execution("ses-1"), phase=ExecutionPhase.EXECUTION_FAILED)
-        ctx = bench.context("AgentExecution", "subscribe", AgentExecutionId(value=row.id), resource_id=row.id)
+        ctx = bench.context("AgentExecution", "subscribe", AgentExecutionId(value=row.id), resource_id=row.id, row=row)
         assert await _rest(StreamUpdates().stream(ctx)) == [row.data]
 
 
 async def test_stream_updates_refuses_what_is_or_will_be_gone(bench: Bench) -> None:
     row = await bench.keep(samples.agent_execution("ses-1"))
-    ctx = bench.context("AgentExecution", "subscribe", AgentExecutionId(value=row.id), resource_id=row.id)
+    ctx = bench.context("AgentExecution", "subscribe", AgentExecutionId(value=row.id), resource_id=row.id, row=row)
     states = StreamUpdates().stream(ctx)
     await anext(states)
     await bench.store.commit(Changes(removes=[Remove("AgentExecution", row.id, None)]))

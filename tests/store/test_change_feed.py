@@ -9,7 +9,7 @@ import pytest
 from store_rows import bare, changed, created, ids, row, updating
 
 from stigmer.store.base import Change
-from stigmer.store.feed import BACKLOG, ChangeFeed, TooManySubscriptionsError
+from stigmer.store.feed import BACKLOG, BACKLOG_BYTES, ChangeFeed, TooManySubscriptionsError
 from stigmer.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -156,3 +156,33 @@ async def test_a_cache_that_cannot_take_a_change_in_keeps_nothing_that_may_be_ol
 
 def fail_to_drop(_: object) -> None:
     raise MemoryError
+
+
+def state(revision: int, size: int) -> Change:
+    return Change("Thing", "a", revision, row("a", data=bytes(size)))
+
+
+async def test_a_backlog_is_bounded_by_bytes_and_the_newest_is_kept_however_long_it_is() -> None:
+    """Attack: 16 states of 10 MB for each reader that does not read."""
+    feed = ChangeFeed()
+    with feed.subscribe("Thing", "a") as subscription:
+        feed.publish([state(number, BACKLOG_BYTES // 4) for number in range(1, 11)])
+        assert [one.revision for one in subscription._pending] == [7, 8, 9, 10]
+        feed.publish([state(11, 10 * BACKLOG_BYTES)])
+        assert [one.revision for one in subscription._pending] == [11]
+        assert (await subscription.next()).revision == 11
+        feed.publish([state(number, 1) for number in range(12, 40)])
+        assert [(await subscription.next()).revision for _ in range(BACKLOG)] == list(range(24, 40))
+        assert subscription._bytes == 0
+
+
+@pytest.mark.parametrize("last", [state(3, BACKLOG_BYTES), Change("Thing", "a", 3, None)])
+async def test_after_a_change_that_ends_it_a_subscription_takes_none(last: Change) -> None:
+    """Attack: deleted, made again with the same id and changed 16 times while the reader did not read."""
+    feed = ChangeFeed()
+    with feed.subscribe("Thing", "a", lambda row: row.revision == 3 or len(row.data) == BACKLOG_BYTES) as subscription:
+        feed.publish([state(1, 1), state(2, 1), last])
+        feed.publish([Change("Thing", "a", 4, None), *(state(number, 1) for number in range(5, 40))])
+        assert [one.revision for one in subscription._pending][-1] == 3
+        assert feed._followers == {}
+    assert feed._open == 0

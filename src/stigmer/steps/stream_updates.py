@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from stigmer.codec import Encoded
 from stigmer.errors import NotFound
-from stigmer.kinds import key_value
+from stigmer.kinds import key_value, present
 from stigmer.steps.build_new_state_with_status import TERMINAL
 
 if TYPE_CHECKING:
@@ -24,18 +25,20 @@ ENDED = frozenset(("status.phase", key_value(phase)) for phase in TERMINAL)
 class StreamUpdates:
     """Give the current state, then every later one in commit order; end after the terminal one.
 
-    Reads `resource_id`. Refuses a resource that is, or will be, deleted. The subscription is opened before the state is
-    read, and what the feed then tells of older revisions is left out, so that nothing is lost or told twice.
+    Reads `row`. Refuses a resource that is, or will be, deleted, also where another one with its id comes after it. The
+    subscription is opened before the state is read, and what the feed then tells of older revisions is left out, so
+    that nothing is lost or told twice.
     """
 
     async def stream(self, ctx: Context) -> AsyncGenerator[Reply, None]:
         """The states, as their stored bytes."""
         store, kind = ctx.runtime.store, ctx.kind
-        with store.feed.subscribe(kind.name, ctx.resource_id) as subscription:
+        sequence, ends = present(ctx.row).sequence, partial(_has_ended, ctx)
+        with store.feed.subscribe(kind.name, ctx.resource_id, ends) as subscription:
             row = await store.get(kind.name, ctx.resource_id)
             revision = 0
             while True:
-                if row is None:
+                if row is None or row.sequence != sequence:
                     raise NotFound(kind.name, ctx.resource_id)
                 yield Encoded(kind.message, row.data)
                 if _has_ended(ctx, row):

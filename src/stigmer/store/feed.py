@@ -13,14 +13,15 @@ from stigmer.logs import get_logger
 from stigmer.store.base import StoreError, StoreUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from stigmer.store.base import Change
+    from stigmer.store.base import Change, Row
 
 BACKLOG = 16
 """How many states a slow reader may fall behind before the older ones are merged into the newest."""
-
+BACKLOG_BYTES = 256 * 1024
+"""How long these states may be together; the newest is kept however long it is."""
 
 log = get_logger("stigmer.store.feed")
 
@@ -37,17 +38,21 @@ class Listener(Protocol):
 
 
 class Subscription:
-    """The changes of one resource from its opening on. A context manager; one task reads it.
+    """The changes of one resource from its opening on, to its end. A context manager; one task reads it.
 
-    A reader that falls behind by more than BACKLOG changes misses the oldest of them, never the newest.
+    A reader that falls behind by more than BACKLOG changes, or by BACKLOG_BYTES, misses the oldest of them, never the
+    newest. After a change that ends it, such as the deletion, none is taken: the reader never sees what comes later
+    under the same id.
     """
 
-    __slots__ = ("_ended", "_feed", "_key", "_pending", "_wakeup")
+    __slots__ = ("_bytes", "_ended", "_ends", "_feed", "_key", "_pending", "_wakeup")
 
-    def __init__(self, feed: ChangeFeed, key: tuple[str, str]) -> None:
+    def __init__(self, feed: ChangeFeed, key: tuple[str, str], ends: Callable[[Row], bool]) -> None:
         self._feed = feed
         self._key = key
-        self._pending: deque[Change] = deque(maxlen=BACKLOG)
+        self._ends = ends
+        self._pending: deque[Change] = deque()
+        self._bytes = 0
         self._wakeup: asyncio.Future[None] | None = None
         self._ended = False
 
@@ -63,10 +68,14 @@ class Subscription:
     ) -> None:
         self._feed.close(self, self._key)
 
-    def push(self, change: Change) -> None:
-        """Take one change; the reader gets it when it next asks."""
+    def push(self, change: Change) -> bool:
+        """Take one change; the reader gets it when it next asks. Whether more of them may follow."""
         self._pending.append(change)
+        self._bytes += _size(change)
+        while len(self._pending) > 1 and (len(self._pending) > BACKLOG or self._bytes > BACKLOG_BYTES):
+            self._bytes -= _size(self._pending.popleft())
         self._wake()
+        return change.row is not None and not self._ends(change.row)
 
     def end(self) -> None:
         """No change follows; the reader is told once it has those that are pending."""
@@ -84,7 +93,9 @@ class Subscription:
                 raise StoreUnavailableError("the store is closed")
             self._wakeup = asyncio.get_running_loop().create_future()
             await self._wakeup
-        return self._pending.popleft()
+        change = self._pending.popleft()
+        self._bytes -= _size(change)
+        return change
 
     def _wake(self) -> None:
         if self._wakeup is not None and not self._wakeup.done():
@@ -112,13 +123,18 @@ class ChangeFeed:
         """Tell `listener` of every change from now on, before any subscriber."""
         self._listeners.append(listener)
 
-    def subscribe(self, kind: str, id_: str) -> Subscription:
+    def subscribe(self, kind: str, id_: str, ends: Callable[[Row], bool] = lambda _: False) -> Subscription:
         """A subscription to one resource; it counts from `with` to the end of the block.
+
+        Args:
+            kind: the resource's kind.
+            id_: the resource's id.
+            ends: whether nobody wants a later state than this one.
 
         Raises (on entering):
             TooManySubscriptionsError: the limit is reached.
         """
-        return Subscription(self, (kind, id_))
+        return Subscription(self, (kind, id_), ends)
 
     def open(self, subscription: Subscription, key: tuple[str, str]) -> None:
         """Count a subscription in; called by its `with`."""
@@ -131,11 +147,16 @@ class ChangeFeed:
 
     def close(self, subscription: Subscription, key: tuple[str, str]) -> None:
         """Count a subscription out; called at the end of its `with`."""
-        followers = self._followers[key]
-        followers.discard(subscription)
-        if not followers:
-            del self._followers[key]
+        self._unfollow(subscription, key)
         self._open -= 1
+
+    def _unfollow(self, subscription: Subscription, key: tuple[str, str]) -> None:
+        """It takes no more changes."""
+        followers = self._followers.get(key)
+        if followers is not None:
+            followers.discard(subscription)
+            if not followers:
+                del self._followers[key]
 
     def shut(self) -> None:
         """End every subscription, those to come as well: a store calls it before it closes."""
@@ -153,8 +174,13 @@ class ChangeFeed:
         for change in changes:
             for listener in self._listeners:
                 _tell(listener, change)
-            for follower in self._followers.get((change.kind, change.id), ()):
-                follower.push(change)
+            key = (change.kind, change.id)
+            for done in [one for one in self._followers.get(key, ()) if not one.push(change)]:
+                self._unfollow(done, key)
+
+
+def _size(change: Change) -> int:
+    return len(change.row.data) if change.row is not None else 0
 
 
 def _tell(listener: Listener, change: Change) -> None:
