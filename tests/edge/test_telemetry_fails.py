@@ -16,6 +16,7 @@ from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from opentelemetry.trace import NoOpTracer
+from transport_wire import connect, message
 
 from stigmer import logs, pipeline, spans
 from stigmer.ids import IdSource
@@ -173,6 +174,14 @@ async def test_a_reply_stays_what_it_is(tmp_path: Path, broken: str) -> None:
         assert caught.value.status.name == "NOT_FOUND"
         assert [id_of(state) for state in (first, *rest)] == [id_of(execution)] * 2
         assert id_of(await stubs.find_agents.get(agents.AgentId(value=id_of(agent)))) == id_of(agent)
+
+
+async def test_the_transport_s_own_lines_end_no_connection(tmp_path: Path) -> None:
+    """A frame of an unknown type is logged and ignored."""
+    async with listening(tmp_path) as (server, _), connect(server) as wire:
+        with BROKEN["a log handler"]():
+            wire.writer.write(b"\0\0\1\xee\0\0\0\0\0?")
+            assert await wire.status(wire.request(message(b""), path="/grpc.health.v1.Health/Check")) == "0"
 
 
 async def test_tracing_that_fails_is_told_of_once_a_minute(

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Any, cast
 
 from grpclib import protocol
@@ -16,6 +15,7 @@ from h2.errors import ErrorCodes
 from h2.exceptions import DenialOfServiceError
 from hyperframe.frame import GoAwayFrame
 
+from stigmer.logs import get_logger
 from stigmer.transport.http2 import Stream
 from stigmer.transport.outbound import Outbound
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from stigmer.transport.budget import Budget
     from stigmer.transport.h2tuning import TunedConnection
 
-log = logging.getLogger(__name__)
+log = get_logger("stigmer.transport.connection")
 
 _NO_KEEPALIVE = Configuration(_keepalive_time=None).__for_server__()  # grpclib pings on schedule, we after silence
 
@@ -105,7 +105,7 @@ class Connection(protocol.Connection):
         if left < unread:
             self._watch_socket(left)
         else:
-            log.debug("peer %s does not read: dropped", self._socket.get_extra_info("peername"))
+            log.debug("Dropped: the peer does not read", peer=self.peer)
             self.abort()
 
     def received(self, size: int) -> None:
@@ -155,7 +155,7 @@ class Connection(protocol.Connection):
             self._heard_at = self._loop.time()  # it could not be heard
         silence_s = self._loop.time() - self._heard_at
         if self._asked_at is not None and self._heard_at < self._asked_at:
-            log.debug("peer %s gave no sign of life: dropped", self._socket.get_extra_info("peername"))
+            log.debug("Dropped: the peer gave no sign of life", peer=self.peer)
             self.abort()
         elif silence_s < self.limits.keepalive_s:
             self._asked_at = None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, cast
 
 from grpclib import protocol
 from h2.exceptions import DenialOfServiceError
 from h2.settings import SettingCodes
+
+from stigmer.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from stigmer.transport.connection import Connection
     from stigmer.transport.http2 import Stream
 
-log = logging.getLogger(__name__)
+log = get_logger("stigmer.transport.events")
 
 RESETS_PER_STREAM = 4  # a peer may cancel so many times `max_streams` calls within RESET_WINDOW_S
 RESET_WINDOW_S = 10.0
@@ -39,7 +40,7 @@ class EventsProcessor(protocol.EventsProcessor):
         try:
             super().process(event)
         except NotImplementedError:
-            log.debug("ignored: %r", event)
+            log.debug("Ignored", frame=event)
 
     def register(self, stream: protocol.Stream) -> Callable[[], None]:
         """Note a running call; what is returned ends it, once, however often it is called."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +14,7 @@ from grpclib import protocol, server
 from grpclib.metadata import encode_bin_value, encode_grpc_message
 
 from stigmer.errors import Cancelled
+from stigmer.logs import get_logger
 from stigmer.transport.connection import Connection
 from stigmer.transport.events import EventsProcessor
 from stigmer.transport.framing import Frames
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from stigmer.transport.http2 import Headers, Stream
     from stigmer.transport.listener import Listener
 
-log = logging.getLogger(__name__)
+log = get_logger("stigmer.transport.protocol")
 
 SHARE_BYTES = 32 * 1024  # of what a client sent, acted on at once
 SHARE_FRAMES = 32  # the same: a frame can be nine bytes
@@ -150,7 +150,7 @@ class Protocol(protocol.H2Protocol, asyncio.BufferedProtocol):
                 self.processor.process(event)
             more = self._frames.whole()
         except Exception as error:  # h2, hpack and hyperframe let more out than their own errors
-            log.debug("connection ended: %r", error, exc_info=True)
+            log.debug("A connection ended", error=repr(error), exc_info=True)
             connection.blame(error)
             self.processor.close("Protocol error")
             return False
