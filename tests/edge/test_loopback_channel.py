@@ -111,12 +111,12 @@ async def test_metadata_arrives_as_over_a_network(wire: Callable[..., Rig]) -> N
 async def test_of_timeout_and_deadline_the_sooner_counts(wire: Callable[..., Rig]) -> None:
     seen = Seen()
     rig = wire(seen)
-    for timeout, deadline in ((5.0, 60.0), (60.0, 5.0), (None, 5.0), (5.0, None)):
+    for timeout, deadline in ((50.0, 600.0), (600.0, 50.0), (None, 50.0), (50.0, None)):
         given = Deadline.from_timeout(deadline) if deadline is not None else None
         await rig.sessions.create(samples.session(), timeout=timeout, deadline=given)
     await rig.sessions.create(samples.session())
     *limited, unlimited = [call.deadline_s for call in seen.calls]
-    assert all(one is not None and 0 < one - time.monotonic() <= 5 for one in limited)
+    assert all(one is not None and 0 < one - time.monotonic() <= 50 for one in limited)
     assert unlimited is None
 
 

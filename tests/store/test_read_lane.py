@@ -60,7 +60,7 @@ async def started(*reads: Any) -> list[asyncio.Task[Any]]:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         for _ in iter(holds, True):
             await asyncio.sleep(0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import os
 import sys
@@ -48,6 +49,12 @@ class Served:
         while await self._line() is not None:
             pass
         return await asyncio.wait_for(self.process.wait(), 60)
+
+    def took_s(self) -> float:
+        """How long it took from the signal to its last line, by its own clock; the test may be kept waiting."""
+        first = next(line for line in self.lines if line["event"].startswith("Draining"))
+        last = dt.datetime.fromisoformat(self.lines[-1]["timestamp"])
+        return (last - dt.datetime.fromisoformat(first["timestamp"])).total_seconds()
 
     def calls(self) -> list[tuple[str, str]]:
         """Method and code of the calls logged."""

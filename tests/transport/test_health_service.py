@@ -31,7 +31,7 @@ class Probe:
 
 @contextlib.asynccontextmanager
 async def monitored(probe: Probe) -> AsyncIterator[health.Monitor]:
-    async with health.Monitor(probe, ["t.T"], interval_s=0.01, timeout_s=0.05) as monitor:
+    async with health.Monitor(probe, ["t.T"], interval_s=0.01, timeout_s=0.5) as monitor:
         yield monitor
 
 

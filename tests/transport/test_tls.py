@@ -44,7 +44,7 @@ async def test_a_handshake_that_never_comes_does_not_hold_up_the_drain(serve: Se
     async with serve(ssl=server_context(pems / "server.pem", pems / "server.key")) as server:
         _, writer = await asyncio.open_connection(*server.address)
         await asyncio.sleep(0)
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(30):
             await server.drain(0)
         writer.close()
 
