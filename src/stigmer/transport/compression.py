@@ -27,6 +27,8 @@ ACCEPTED = "identity,deflate,gzip"
 PLENTY_BYTES = 2**20
 RATIO = 200
 """A message may inflate to PLENTY_BYTES, or to so many times what it came as."""
+USUAL_RATIO = 10
+"""So many times what it came as is what it gets room for at first."""
 
 _LEAST_BYTES = 16 * 1024  # replies smaller than this go out as they are
 _INLINE_BYTES = 64 * 1024  # larger ones are packed on a thread, at some 70 MB/s
@@ -55,6 +57,11 @@ def most(size: int, limit: int) -> int:
     return min(limit, max(PLENTY_BYTES, RATIO * size))
 
 
+def usual(size: int, limit: int) -> int:
+    """What it gets room for at first."""
+    return min(most(size, limit), USUAL_RATIO * size)
+
+
 async def inflated(data: bytes, encoding: str, limit: int, buffer: Inbound) -> bytes:
     """The message in `data`, as long as `most` at most; larger ones wait for room in the budget first.
 
@@ -62,14 +69,16 @@ async def inflated(data: bytes, encoding: str, limit: int, buffer: Inbound) -> b
         InvalidArgument: it cannot be inflated, ends early, or goes on behind its end.
         ResourceExhausted: it is too long, or there was no room for too long.
     """
-    work, whole, bound = zlib.decompressobj(_WBITS[checked(encoding)]), b"", most(len(data), limit)
-    if len(data) <= SMALL_BYTES:
-        whole = _some(work.decompress, data, SMALL_BYTES)
-        data = work.unconsumed_tail
-        if not work.eof:
-            await buffer.grow(bound)
-    if not work.eof:
-        whole += await to_thread.run_sync(_some, work.decompress, data, bound + 1 - len(whole), limiter=_limiter())
+    work, size, whole = zlib.decompressobj(_WBITS[checked(encoding)]), len(data), b""
+    bound = most(size, limit)
+    if size <= SMALL_BYTES:
+        whole, data = _some(work.decompress, data, SMALL_BYTES + 1), work.unconsumed_tail
+    for room in (usual(size, limit), bound):
+        if not work.eof and len(whole) <= room:
+            await buffer.grow(room)
+            more = room + 1 - len(whole)
+            whole += await to_thread.run_sync(_some, work.decompress, data, more, limiter=_limiter())
+            data = work.unconsumed_tail
     if len(whole) > bound:
         raise errors.ResourceExhausted(
             f"the compressed message inflates to more than {bound} bytes: send less, or send it uncompressed"

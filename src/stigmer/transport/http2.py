@@ -83,7 +83,7 @@ class Stream(protocol.Stream):
     async def _inflate(self, prefix: bytes) -> bytes:
         limit = self.connection.limits.max_message_bytes
         encoding, size = compression.checked(self.encoding), _checked_size(prefix, limit)
-        await self.buffer.expect(size, compression.most(size, limit))
+        await self.buffer.expect(size, compression.usual(size, limit))
         data = await self.buffer.read(size, within=True) if size else b""
         if len(data) < size:
             raise _truncated()

@@ -121,13 +121,14 @@ class Inbound:
         self._open(size - len(self._data))
 
     async def grow(self, size: int) -> None:
-        """Wait for room for what a message may come to, in place of what was reserved before.
+        """Wait for room for `size` bytes in all, which a message may come to.
 
         Raises:
             ResourceExhausted: there was none for too long.
         """
-        await self._connection.share.reserve(size)
-        self._reserved = size
+        if size > self._reserved:
+            await self._connection.share.reserve(size - self._reserved)
+            self._reserved = size
 
     def settle(self, size: int) -> None:
         """It came to `size` bytes."""
