@@ -16,7 +16,7 @@ from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata
 from stigmer.errors import ResourceExhausted, Violation
 from stigmer.message_types import full_name_of
 from stigmer.slices import at_once
-from stigmer.wire_scan import MAX_FIELDS, MAX_UNKNOWN_BYTES, has_more_parts, scan
+from stigmer.wire_scan import MAX_FIELDS, MAX_UNKNOWN_BYTES, MAX_UNKNOWN_FIELDS, has_more_parts, scan
 
 if TYPE_CHECKING:
     import betterproto2
@@ -118,11 +118,16 @@ def test_more_fields_than_anybody_needs_are_refused() -> None:
         list(scan(LIST, PAGE_SIZE * (MAX_FIELDS + 1), 100))
 
 
-def test_more_bytes_of_unknown_fields_than_wanted_are_refused() -> None:
-    most = MAX_UNKNOWN_BYTES // len(UNKNOWN)
-    assert list(scan(AGENT, UNKNOWN * most, 100_000))
-    with pytest.raises(ResourceExhausted, match="unknown here"):
-        list(scan(AGENT, UNKNOWN * (most + 1), 100_000))
+def test_more_unknown_fields_than_wanted_are_refused() -> None:
+    assert list(scan(AGENT, UNKNOWN * MAX_UNKNOWN_FIELDS, 100_000))
+    assert not list(scan(AGENT, long_unknown(MAX_UNKNOWN_BYTES - 6), 100_000))
+    for data in (UNKNOWN * (MAX_UNKNOWN_FIELDS + 1), long_unknown(MAX_UNKNOWN_BYTES)):
+        with pytest.raises(ResourceExhausted, match="unknown here"):
+            list(scan(AGENT, data, 100_000))
+
+
+def long_unknown(size: int) -> bytes:
+    return b"\xfa\x3f" + _varint(size) + b"x" * size
 
 
 def test_it_lets_go_now_and_then() -> None:

@@ -21,7 +21,7 @@ from stigmer.errors import At, Violation, path_of
 from stigmer.message_types import is_recursive, object_class, python_names, python_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
@@ -171,8 +171,13 @@ def _in_wire(wire: Message, at: At, depth: int) -> Iterator[Violation | None]:
     else:
         deeper = depth + 1 if is_recursive(kind) else 0
         for field in _fallible_fields(kind):
-            for entry, inner in _messages(field, wire):
-                yield from _in_wire(inner, (at, field.name, entry), deeper)
+            if not field.is_repeated:
+                if wire.HasField(field.name):
+                    yield from _in_wire(getattr(wire, field.name), (at, field.name, None), deeper)
+                continue
+            value: Any = getattr(wire, field.name)
+            for key in value if is_map(field) else range(len(value)):
+                yield from _in_wire(value[key], (at, field.name, key), deeper)
 
 
 @cache
@@ -190,14 +195,6 @@ def _value_types(field: FieldDescriptor) -> list[Descriptor]:
     """The type of the messages in a field; none for scalars."""
     kind = map_parts(field)[1].message_type if is_map(field) else field.message_type
     return [kind] if kind is not None else []
-
-
-def _messages(field: FieldDescriptor, wire: Message) -> Iterable[tuple[object, Message]]:
-    """The messages in a field, each with its index or key."""
-    if not field.is_repeated:
-        return ((None, getattr(wire, field.name)),) if wire.HasField(field.name) else ()
-    value: Any = getattr(wire, field.name)
-    return ((key, value[key]) for key in (value if is_map(field) else range(len(value))))
 
 
 def _not_a(wanted: type, value: object, path: str) -> Violation:

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from protovalidate import Validator
 
-from stigmer.bounds import TRANSCRIPT
+from stigmer.bounds import TRANSCRIPT, holds_transcript
 from stigmer.descriptors import is_map, map_parts, message_class
 from stigmer.errors import Violation
 from stigmer.wire_scan import has_more_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
     from google.protobuf.message import Message
@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from protovalidate import Violation as BrokenRule
 
 _VALIDATOR = Validator()
+_List: TypeAlias = "tuple[str, FieldDescriptor, Message]"  # the path of what holds it, its field, and that holder
 
 MAX_PARTS = 500
 """Of messages with more submessages, list elements and map entries, one broken field is told: each costs 20 us."""
 MAX_VIOLATIONS = 1_000
 """When so many fields of a transcript are broken, the rest is not looked at."""
-PIECE_BYTES = 65_536
+PIECE_BYTES = 16_384
 """How much of a transcript is checked at once; messages up to this size are checked whole."""
 PIECE_ENTRIES = 500
 
@@ -47,66 +48,62 @@ def violations(wire: Message) -> Iterator[Violation | None]:
     if wire.ByteSize() <= PIECE_BYTES:
         yield from _told(wire)
         return
-    rest = type(wire)()
-    rest.CopyFrom(wire)
-    lists = list(_transcript(wire))
-    for names, field, _ in lists:
-        _at(rest, names).ClearField(field.name)
+    rest, lists = type(wire)(), list[_List]()
+    _split(wire, rest, "", lists)
     yield from _told(rest)
     count = 0
-    for names, field, holder in lists:
-        for violation in _in_pieces(holder, field, ".".join((*names, ""))):
+    for prefix, field, holder in lists:
+        for violation in _in_pieces(holder, field, prefix):
             yield violation
             count += violation is not None
             if count > MAX_VIOLATIONS:
                 return
 
 
-def _transcript(wire: Message) -> Iterator[tuple[tuple[str, ...], FieldDescriptor, Message]]:
-    """The transcript's lists in a message or in a message right in it: the names that lead there, field and holder."""
+def _split(wire: Message, rest: Message, prefix: str, lists: list[_List]) -> None:
+    """Copy all but what a transcript is made of, which is added to `lists`; it stands in the root or right in it."""
     for field, value in wire.ListFields():
         if field.full_name in TRANSCRIPT:
-            yield (), field, wire
-        elif field.message_type is not None and not field.is_repeated:
-            inner = (one for one, _ in value.ListFields() if one.full_name in TRANSCRIPT)
-            yield from (((field.name,), one, value) for one in inner)
-
-
-def _at(wire: Message, names: Iterable[str]) -> Message:
-    for name in names:
-        wire = getattr(wire, name)
-    return wire
+            lists.append((prefix, field, wire))
+        elif field.is_repeated:
+            getattr(rest, field.name).MergeFrom(value)
+        elif field.message_type is None:
+            setattr(rest, field.name, value)
+        elif holds_transcript(field.message_type.full_name):
+            getattr(rest, field.name).SetInParent()
+            _split(value, getattr(rest, field.name), f"{prefix}{field.name}.", lists)
+        else:
+            getattr(rest, field.name).CopyFrom(value)
 
 
 def _in_pieces(holder: Message, field: FieldDescriptor, prefix: str) -> Iterator[Violation | None]:
     """What is broken in a transcript's list, whose own field has no rule; a map of it has none at all."""
     if is_map(field) or not _has_rules(cast("Descriptor", field.message_type)):
         return
-    elements: list[Any] = getattr(holder, field.name)[:]
+    whole: Sequence[Message] = getattr(holder, field.name)
     start = 0
-    while start < len(elements):
+    while start < len(whole):
         yield None
         piece = type(holder)()
-        end = _end_of_piece(elements, start)
-        getattr(piece, field.name).extend(elements[start:end])
-        if end == start + 1:
+        elements = _piece(whole, start)
+        getattr(piece, field.name).extend(elements)
+        if len(elements) == 1:
             _prune(getattr(piece, field.name)[0])
         for found in _found(piece):
             violation = _violation(found.proto, cast("Descriptor", holder.DESCRIPTOR), start)
             if violation.field.startswith(field.name):
                 yield Violation(prefix + violation.field, violation.description)
-        start = end
+        start += len(elements)
 
 
-def _end_of_piece(elements: list[Message], start: int) -> int:
-    """Where a piece ends that has at least one element, and else no more than a piece may have."""
-    size, end = 0, start
-    while end < len(elements) and end < start + PIECE_ENTRIES:
-        size += elements[end].ByteSize()
-        if size > PIECE_BYTES and end > start:
-            break
-        end += 1
-    return end
+def _piece(whole: Sequence[Message], start: int) -> Sequence[Message]:
+    """At least one of the elements from there on, and else no more than a piece may have."""
+    elements, size = whole[start : start + PIECE_ENTRIES], 0
+    for number, element in enumerate(elements):
+        size += element.ByteSize()
+        if size > PIECE_BYTES and number:
+            return elements[:number]
+    return elements
 
 
 def _prune(wire: Message) -> None:

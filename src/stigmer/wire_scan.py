@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
 
 MAX_UNKNOWN_BYTES = 1024 * 1024
+MAX_UNKNOWN_FIELDS = 10_000
 MAX_FIELDS = 1_000_000
 """So many fields, of numbers and texts too, are looked at: half a second's work. Nobody needs a message with more."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_OPENS = {3: 1, 4: -1}  # the wire types that begin and end a group
+_MAX_GROUPS = 100  # within each other: more than any parser takes
 _MAX_VARINT = 10
 _MAX_BYTE = 0x7F
 _FIELDS_A_STEP = 500
@@ -52,8 +55,8 @@ def scan(full_name: str, data: bytes, max_parts: int) -> Iterator[None]:
     parser to refuse.
 
     Raises:
-        ResourceExhausted: there are more than `max_parts`, more than MAX_FIELDS fields, or more than MAX_UNKNOWN_BYTES
-            of fields that the protos do not know.
+        ResourceExhausted: there are more than `max_parts`, more than MAX_FIELDS fields, or of fields that the protos
+            do not know more than MAX_UNKNOWN_FIELDS or MAX_UNKNOWN_BYTES.
     """
     count = _Count(full_name.rpartition(".")[2], max_parts)
     try:
@@ -77,13 +80,17 @@ class _Count:
 
     def __init__(self, name: str, max_parts: int) -> None:
         self.name, self.max_parts = name, max_parts
-        self.parts = self.fields = self.unknown_bytes = 0
+        self.parts = self.fields = self.unknown = self.unknown_bytes = self.groups = 0
 
-    def add(self, known: _Known | None, body: int, size: int) -> None:
+    def add(self, known: _Known | None, tag: int, body: int, size: int) -> None:
         """Count a field: what stands in it is `body` bytes, and with its tag and length it is `size`."""
         self.fields += 1
         if known is None:
+            self.unknown += 1
             self.unknown_bytes += size
+            self.groups += _OPENS.get(tag & 7, 0)
+            if self.groups > _MAX_GROUPS:
+                raise ValueError("nested too deep")
         else:
             self.parts += known.parts if known.parts >= 0 else body
 
@@ -92,8 +99,10 @@ class _Count:
             raise ResourceExhausted(f"{self.name} has more than {self.max_parts} parts in it")
         if self.fields > MAX_FIELDS:
             raise ResourceExhausted(f"{self.name} has more than {MAX_FIELDS} fields in it")
-        if self.unknown_bytes > MAX_UNKNOWN_BYTES:
-            raise ResourceExhausted(f"{self.name} has more than {MAX_UNKNOWN_BYTES} bytes of fields unknown here")
+        if self.unknown > MAX_UNKNOWN_FIELDS or self.unknown_bytes > MAX_UNKNOWN_BYTES:
+            raise ResourceExhausted(
+                f"{self.name} has more than {MAX_UNKNOWN_FIELDS} fields, or {MAX_UNKNOWN_BYTES} bytes, unknown here"
+            )
 
 
 def _scan(data: bytes, plan: _Plan, count: _Count) -> Iterator[None]:
@@ -110,7 +119,7 @@ def _scan(data: bytes, plan: _Plan, count: _Count) -> Iterator[None]:
         if after > end:
             raise ValueError("longer than what it stands in")
         known = plan.get(tag)
-        count.add(known, after - body, after - position)
+        count.add(known, tag, after - body, after - position)
         if known is not None and known.inner is not None and after > body:
             outer.append((end, plan))
             position, end, plan = body, after, known.inner
@@ -143,7 +152,7 @@ def _after_number(data: bytes, position: int, wire_type: int) -> int:
         return position + 8
     if wire_type == _FIXED32:
         return position + 4
-    if wire_type in (3, 4):  # the ends of a group, which the protos do not have: its fields are looked at as others
+    if wire_type in _OPENS:  # the ends of a group, which the protos do not have: its fields are looked at as others
         return position
     raise ValueError("no such wire type")
 

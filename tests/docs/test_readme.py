@@ -206,5 +206,5 @@ def test_the_table_of_limits_has_the_numbers_that_are_checked() -> None:
     assert [[int(number) for number in numbers] for numbers in told.values()] == [list(one) for one in checked]
     exhausted = [row["At most"] for row in table(README, "What")]
     assert exhausted[1] == str(bounds.MAX_PARTS)
-    assert exhausted[3] == f"{wire_scan.MAX_FIELDS}; {wire_scan.MAX_UNKNOWN_BYTES}"
+    assert exhausted[3] == f"{wire_scan.MAX_FIELDS}; {wire_scan.MAX_UNKNOWN_FIELDS}, {wire_scan.MAX_UNKNOWN_BYTES}"
     assert f"of up to {validation.MAX_PARTS} parts" in README

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from stigmer import codec
 from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import ExecutionPhase
+from stigmer.descriptors import is_map
 from stigmer.errors import FailedPrecondition, ResourceExhausted
 from stigmer.kinds import present
 from stigmer.message_types import full_name_of
@@ -14,7 +15,8 @@ from stigmer.steps import audit
 from stigmer.wire_scan import scan
 
 if TYPE_CHECKING:
-    import betterproto2
+    from collections.abc import Iterator
+
     from google.protobuf.descriptor import FieldDescriptor
     from google.protobuf.message import Message
 
@@ -38,27 +40,50 @@ MERGED = (
     "callback_token",
 )
 """Fields that replace what is stored where the report sets them; all else stays."""
+ENTRIES_A_STEP = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class BuildNewStateWithStatus:
     """Merge the reported status into the stored one; in the C runtime, since a transcript may be large.
 
-    Reads `wire`, `existing` and `row`; writes `new_state`. Refuses to leave a terminal phase, and a report that makes
+    Reads `wire` and `row`; writes `new_state`. Refuses to leave a terminal phase, and a report that makes
     the row larger than the limits allow.
     """
 
     async def __call__(self, ctx: Context) -> None:
-        state: Any = codec.to_wire(cast("betterproto2.Message", present(ctx.existing)))
-        reported: Any = cast("Any", ctx.wire).status
-        _check_phase(ctx.resource_id, state.status.phase, reported.phase)
-        for field, value in reported.ListFields():
-            if field.name in MERGED:
-                _replace(state.status, field, value)
-        audit.stamp_update(state.status.audit.status_audit, ctx.call.caller)
-        data = codec.serialized(state)
+        (data,) = await ctx.runtime.slices.run(_merged(ctx))
         await _check_growth(ctx, data)
         ctx.new_state = cast("Resource", codec.lazily(ctx.kind.message, data))
+
+
+def _merged(ctx: Context) -> Iterator[bytes | None]:
+    """The new state as bytes; None where the work could be left."""
+    state: Any = ctx.kind.wire_of(present(ctx.row))
+    reported: Any = cast("Any", ctx.wire).status
+    _check_phase(ctx.resource_id, state.status.phase, reported.phase)
+    for field, value in reported.ListFields():
+        if field.name in MERGED:
+            state.status.ClearField(field.name)
+            yield None
+            yield from _set(state.status, field, value)
+    audit.stamp_update(state.status.audit.status_audit, ctx.call.caller)
+    yield None
+    yield codec.serialized(state)
+
+
+def _set(status: Message, field: FieldDescriptor, value: Any) -> Iterator[None]:  # noqa: ANN401 - any field's value
+    if not field.is_repeated:
+        setattr(status, field.name, value)
+    elif is_map(field):
+        for number, key in enumerate(value):
+            getattr(status, field.name)[key].CopyFrom(value[key])
+            if not number % ENTRIES_A_STEP:
+                yield
+    else:
+        for start in range(0, len(value), ENTRIES_A_STEP):
+            getattr(status, field.name).extend(value[start : start + ENTRIES_A_STEP])
+            yield
 
 
 async def _check_growth(ctx: Context, data: bytes) -> None:
@@ -69,14 +94,6 @@ async def _check_growth(ctx: Context, data: bytes) -> None:
     lists = any(field.is_repeated for field, _ in cast("Any", ctx.wire).status.ListFields())
     if lists and len(data) > 2 * sizes.max_message_parts:
         await ctx.runtime.slices.run(scan(full_name_of(ctx.kind.message), data, sizes.max_message_parts))
-
-
-def _replace(status: Message, field: FieldDescriptor, value: Any) -> None:  # noqa: ANN401 - any field's value
-    status.ClearField(field.name)
-    if field.is_repeated:
-        getattr(status, field.name).MergeFrom(value)
-    else:
-        setattr(status, field.name, value)
 
 
 def _check_phase(id_: str, before: int, reported: int) -> None:
