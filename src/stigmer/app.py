@@ -95,7 +95,8 @@ async def running(
     grace = grace or Grace(settings.grace_s)
     store = SqliteStore(settings.data_dir, max_subscriptions=settings.max_subscriptions, grace=grace)
     async with store:
-        app = assemble(store, interceptors, Sizes(settings.max_message_parts, settings.max_message_bytes))
+        sizes = Sizes(settings.max_message_parts, settings.max_message_bytes, settings.max_resource_bytes)
+        app = assemble(store, interceptors, sizes)
         try:
             yield app
         finally:

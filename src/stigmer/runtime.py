@@ -23,10 +23,17 @@ class Sizes:
     Attributes:
         max_message_parts: submessages, list elements and map entries of a request with a transcript, or of a row.
         max_row_bytes: how long a row may get by reports.
+        max_resource_bytes: how long metadata and spec of a resource may be.
     """
 
     max_message_parts: int = 100_000
     max_row_bytes: int = 10 * 2**20
+    max_resource_bytes: int = 3 * 2**20
+
+    @property
+    def max_written_bytes(self) -> int:
+        """How long a resource may be that create, update or apply answer: 4 MiB by default, as clients take."""
+        return self.max_resource_bytes + 2**20
 
 
 @dataclass(frozen=True)

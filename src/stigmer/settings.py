@@ -127,6 +127,9 @@ class Settings(BaseModel):
     max_message_parts: _Count = Field(
         default=100_000, description="Largest number of submessages, list and map entries in a request or a row."
     )
+    max_resource_bytes: _Count = Field(
+        default=3 * 2**20, description="Largest metadata and spec of a resource together, in bytes."
+    )
     max_streams: _Count = Field(default=1000, description="Calls open at once on one connection.")
     max_subscriptions: _Count = Field(default=10_000, description="Subscriptions open at once on the whole server.")
     keepalive_s: _Seconds = Field(default=30.0, gt=0, description="Seconds of silence before a connection is pinged.")

@@ -65,6 +65,23 @@ def scan(full_name: str, data: bytes, max_parts: int) -> Iterator[None]:
         return
 
 
+class Field(NamedTuple):
+    """Where a field of a message stands: from its tag on, from what it holds on, to its end."""
+
+    number: int
+    start: int
+    body: int
+    end: int
+
+
+def fields(data: bytes, position: int, end: int) -> Iterator[Field]:
+    """The fields of the message in a stretch of bytes, which the C runtime has written."""
+    while position < end:
+        tag, body, after = _field(data, position)
+        yield Field(tag >> 3, position, body, after)
+        position = after
+
+
 def has_more_parts(full_name: str, data: bytes, limit: int) -> bool:
     """Whether there are more parts than that; the work is bounded by the limit, not by the message."""
     try:

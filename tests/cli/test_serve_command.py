@@ -64,6 +64,7 @@ def test_every_setting_has_a_flag(app: App, tmp_path: Path) -> None:
     values: dict[str, Any] = {
         "config": pem, "listen": "h:1", "data_dir": tmp_path, "log_level": "error", "log_format": "json",
         "tls_cert": pem, "tls_key": pem, "tls_client_ca": pem, "max_message_bytes": 1, "max_message_parts": 9,
+        "max_resource_bytes": 8,
         "max_streams": 2, "max_subscriptions": 3, "keepalive_s": 4.0, "keepalive_timeout_s": 5.0, "grace_s": 6.0,
     }  # fmt: skip
     assert set(values) | {"uvloop"} == set(Settings.model_fields)

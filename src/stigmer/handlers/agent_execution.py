@@ -49,7 +49,7 @@ HANDLER = Handler(
             ValidateProto(),
             LoadExisting(id_field="execution_id"),
             BuildNewStateWithStatus(),
-            Persist(),
+            Persist(grows=True),
         ),
         "delete": standard.DELETE,
         "get": standard.GET,

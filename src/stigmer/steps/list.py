@@ -11,6 +11,7 @@ from stigmer.errors import Violation
 from stigmer.kinds import key_value
 from stigmer.message_types import full_name_of
 from stigmer.steps import page_token
+from stigmer.steps.fitting import without_longest
 from stigmer.steps.validate_proto import refuse
 from stigmer.store.base import Query, Through, Window
 from stigmer.wire_values import varint
@@ -29,6 +30,9 @@ HEAD_BYTES = 64
 """A reply's scalar fields take no more."""
 ENTRY_BYTES = 8
 """A row takes no more in a reply beside its data: a tag and a length."""
+
+MAX_ROW_BYTES = 4 * 1024 * 1024 - HEAD_BYTES - ENTRY_BYTES
+"""A longer row would make a reply that clients refuse, and so end their walk: it goes without parts of its status."""
 
 _NO_TOKEN = "is not a token that this method gave for these filters: start again without one"  # noqa: S105 - a text
 
@@ -125,38 +129,47 @@ class List:
     async def _by_token(self, ctx: Context, query: Query) -> Encoded[Any]:
         size, scope = _size(ctx.request.page_size), self._scope(ctx)
         before = page_token.position(ctx.request.page_token, scope, _key(ctx))
-        budget = MAX_PAGE_BYTES - HEAD_BYTES
-        page = await ctx.tx.page(query, Window(size, before, budget_bytes=budget, overhead_bytes=ENTRY_BYTES))
+        page = await ctx.tx.page(query, _window(size, before=before))
         token = page_token.token(page.rows[-1].sequence, scope, _key(ctx)) if page.more else ""
         head: Any = self._reply()
         head.total_pages, head.next_page_token = -(-page.total // size), token
-        return self._encoded(page, head)
+        return await self._encoded(ctx, page, head)
 
     async def _by_number(self, ctx: Context, query: Query) -> Encoded[Any]:
         info = ctx.request.page_info
-        if info is None:
-            window = Window(limit=None)
-        else:
-            size = _size(info.size)
-            window = Window(size, skip=(max(info.num, 1) - 1) * size)
-        page = await ctx.tx.page(query, window)
+        size = _size(info.size) if info is not None else None
+        skip = (max(info.num, 1) - 1) * (size or 0) if info is not None else 0
+        page = await ctx.tx.page(query, _window(size, skip=skip))
         head: Any = self._reply()
         head.total_count = page.total
-        return self._encoded(page, head)
+        return await self._encoded(ctx, page, head)
 
-    def _encoded(self, page: Page, head: betterproto2.Message) -> Encoded[Any]:
-        """The reply: its scalar fields, then each row's bytes as they are stored."""
+    async def _encoded(self, ctx: Context, page: Page, head: betterproto2.Message) -> Encoded[Any]:
+        """The reply: its scalar fields, then each row's bytes as they are stored, or what fits of them."""
         parts = [codec.encode(head)]
         tag = varint(self._entries << 3 | 2)
         for row in page.rows:
-            parts += (tag, varint(len(row.data)), row.data)
+            data = row.data if len(row.data) <= MAX_ROW_BYTES else await _fitting(ctx, row.data)
+            parts += (tag, varint(len(data)), data)
         return Encoded(self._reply, b"".join(parts))
+
+
+async def _fitting(ctx: Context, data: bytes) -> bytes:
+    """A row that is alone on its page, and still too long for one."""
+    status = descriptors.descriptor(full_name_of(ctx.kind.message)).fields_by_name["status"].number
+    (fitting,) = await ctx.runtime.slices.run(without_longest(data, status, MAX_ROW_BYTES))
+    return fitting
 
 
 def _entries_number(reply: str) -> int:
     """The number of the reply's one repeated field."""
     fields = descriptors.descriptor(reply).fields
     return int(next(field.number for field in fields if field.is_repeated))
+
+
+def _window(limit: int | None, *, before: int | None = None, skip: int = 0) -> Window:
+    budget = MAX_PAGE_BYTES - HEAD_BYTES
+    return Window(limit, before, skip, budget_bytes=budget, overhead_bytes=ENTRY_BYTES)
 
 
 def _size(wanted: int) -> int:

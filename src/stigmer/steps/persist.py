@@ -6,23 +6,40 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer.codec import Encoded
+from stigmer.errors import ResourceExhausted
 from stigmer.kinds import present
 
 if TYPE_CHECKING:
     from stigmer.pipeline import Context
+    from stigmer.store.base import Row
 
 
 @dataclass(frozen=True, slots=True)
 class Persist:
     """Stage `new_state`: as a new row, or in place of the row that was loaded.
 
-    Reads `new_state` and `row`; writes `reply`. The transaction's commit makes it durable, and decides races.
+    Reads `new_state` and `row`; writes `reply`. The transaction's commit makes it durable, and decides races. Refuses a
+    resource that is too long to be answered: its writer would see an error, and write again. With `grows`, it may get
+    longer than that, up to what the step before allows: who reports a long transcript takes long answers.
     """
+
+    grows: bool = False
 
     async def __call__(self, ctx: Context) -> None:
         row = ctx.kind.row_of(present(ctx.new_state), based_on=ctx.row, created_by=ctx.call.caller)
+        if not self.grows:
+            _refuse_unanswerable(ctx, row)
         if ctx.row is None:
             ctx.tx.create(row)
         else:
             ctx.tx.update(row)
         ctx.reply = Encoded(ctx.kind.message, row.data)
+
+
+def _refuse_unanswerable(ctx: Context, row: Row) -> None:
+    limit = ctx.runtime.sizes.max_written_bytes
+    if len(row.data) > limit:
+        raise ResourceExhausted(
+            f"{row.kind} {row.id} would have {len(row.data)} bytes with its status, and an answer at most {limit}:"
+            " clients take no more unless told to. Raise the server's --max-resource-bytes, and your client's limit"
+        )

@@ -6,20 +6,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer import bounds, validation
-from stigmer.errors import InvalidArgument
+from stigmer.errors import InvalidArgument, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from google.protobuf.message import Message
 
-    from stigmer.errors import Violation
     from stigmer.pipeline import Context
 
 
 @dataclass(frozen=True, slots=True)
 class ValidateProto:
-    """Refuse a request that breaks a rule of the protos or is beyond `bounds`; every broken field is named.
+    """Refuse a request that breaks a rule of the protos, is beyond `bounds` or brings more of a resource than is kept.
+
+    Every broken field is named.
 
     What later steps would refuse for the request's sake alone (their `violations`) is named with it, unless a bound is
     broken. Reads `wire`, the request and `rules`; writes nothing. With `keeps_fixed`, a field that is fixed after
@@ -30,7 +31,7 @@ class ValidateProto:
 
     async def __call__(self, ctx: Context) -> None:
         run = ctx.runtime.slices.run
-        breaches = await run(bounds.breaches(ctx.wire))
+        breaches = [*_too_long(ctx), *await run(bounds.breaches(ctx.wire))]
         if breaches and ctx.wire.ByteSize() > validation.PIECE_BYTES:
             refuse(breaches)
         violations = await run(validation.violations(ctx.wire))
@@ -47,6 +48,18 @@ def refuse(violations: Sequence[Violation]) -> None:
     """Raise InvalidArgument where there is anything to refuse."""
     if violations:
         raise InvalidArgument(*violations)
+
+
+def _too_long(ctx: Context) -> list[Violation]:
+    """What a caller writes of a resource must leave room in the answer, of which clients take 4 MiB by default."""
+    wire, limit = ctx.wire, ctx.runtime.sizes.max_resource_bytes
+    if "spec" not in wire.DESCRIPTOR.fields_by_name or wire.ByteSize() <= limit:
+        return []
+    sizes: dict[str, int] = {name: getattr(wire, name).ByteSize() for name in ("metadata", "spec")}
+    if sum(sizes.values()) <= limit:
+        return []
+    text = f"metadata and spec have {sum(sizes.values())} bytes; at most {limit} are kept: leave some out"
+    return [Violation(max(sizes, key=sizes.__getitem__), text)]
 
 
 def _is_empty(message: Message, path: str) -> bool:
