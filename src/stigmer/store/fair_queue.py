@@ -20,6 +20,9 @@ class FairQueue(Generic[T]):
     def __len__(self) -> int:
         return sum(map(len, self._callers.values()))
 
+    def __bool__(self) -> bool:
+        return bool(self._callers)
+
     def __repr__(self) -> str:
         return f"<FairQueue {len(self)} items of {len(self._callers)} callers>"
 

@@ -45,6 +45,7 @@ class Reader(sqlite3.Connection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - sqlite3's own
         super().__init__(*args, **kwargs)
         self._stopped = False
+        self._until_s: float | None = inf
         self._free()
 
     def watch(self) -> None:
@@ -53,7 +54,7 @@ class Reader(sqlite3.Connection):
 
     def attempt(self, read: Read, is_gone: Callable[[], bool], budget_s: float) -> Any:  # noqa: ANN401 - each has its own
         """What a read gives, or the exception that it ends with: StoppedError where it must not go on."""
-        self._is_gone, self._until_s, self._stopped = is_gone, time.thread_time() + budget_s, False
+        self._is_gone, self._budget_s, self._until_s, self._stopped = is_gone, budget_s, None, False
         try:
             return read(self)
         except (StoppedError, StoreError, sqlite3.Error, OverflowError, UnicodeEncodeError) as error:
@@ -84,9 +85,11 @@ class Reader(sqlite3.Connection):
         return int(found[0]) if found is not None else 0
 
     def _free(self) -> None:
-        self._is_gone, self._until_s = _never, inf
+        self._is_gone, self._budget_s, self._until_s = _never, inf, inf
 
     def _must_stop(self) -> bool:
+        if self._until_s is None:  # the first look; most reads are done before it
+            self._until_s = time.thread_time() + self._budget_s
         must = self._is_gone() or time.thread_time() > self._until_s
         self._stopped |= must
         return must
@@ -98,12 +101,20 @@ class ReadLane(Lane[Read, Any]):
     Args:
         connection: to a Reader.
         is_ahead: whether a revision is one that the change feed has still to tell.
+        is_writing: whether a commit runs, or has still to be told.
         dearer: where a read goes that takes more than BUDGET_S; without, a read may take what it needs.
     """
 
-    def __init__(self, connection: Connection, is_ahead: Callable[[int], bool], dearer: ReadLane | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        is_ahead: Callable[[int], bool],
+        is_writing: Callable[[], bool],
+        dearer: ReadLane | None = None,
+    ) -> None:
         super().__init__(connection)
         self._is_ahead = is_ahead
+        self._is_writing = is_writing
         self._dearer = dearer
         self._held: list[Done] = []
 
@@ -118,14 +129,18 @@ class ReadLane(Lane[Read, Any]):
             return [(entry, error) for entry in batch], 0
 
         done, head = await self._on_thread(partial(self._run, batch=batch), fail)
-        self._waiting.put_back((entry.caller, entry) for entry in batch[len(done) :])
+        if len(done) < len(batch):
+            self._waiting.put_back((entry.caller, entry) for entry in batch[len(done) :])
         if self._is_ahead(head):
             self._held.append(done)
         else:
             self._settle(done)
 
     def _run(self, connection: sqlite3.Connection, batch: list[Reading]) -> tuple[Done, int]:
-        """On the connection's thread: as many reads as fit into TURN_S, and the last commit that they may have seen."""
+        """On the connection's thread: as many reads as fit into TURN_S, and the last commit that they may have seen.
+
+        While nothing is being written, the feed has told whatever they saw.
+        """
         assert isinstance(connection, Reader)  # noqa: S101 - for the type checkers: `Reads` connects so
         budget_s = BUDGET_S if self._dearer is not None else inf
         done: Done = []
@@ -136,7 +151,7 @@ class ReadLane(Lane[Read, Any]):
             done.append((entry, found))
             if time.perf_counter() > end:
                 break
-        return done, connection.head()
+        return done, connection.head() if self._is_writing() else 0
 
     def _settle(self, done: Done) -> None:
         for entry, found in done:
@@ -162,10 +177,10 @@ class Reads:
         self._published = published
         self._is_writing = is_writing
         points, lists, probes, dear = map(Connection, readers)
-        self._dear = ReadLane(dear, self._is_ahead)
-        self._points = ReadLane(points, self._is_ahead, self._dear)
-        self._lists = ReadLane(lists, self._is_ahead, self._dear)
-        self._probes = ReadLane(probes, self._is_ahead)
+        self._dear = ReadLane(dear, self._is_ahead, is_writing)
+        self._points = ReadLane(points, self._is_ahead, is_writing, self._dear)
+        self._lists = ReadLane(lists, self._is_ahead, is_writing, self._dear)
+        self._probes = ReadLane(probes, self._is_ahead, is_writing)
         self.lanes = (self._points, self._lists, self._probes, self._dear)
 
     def __repr__(self) -> str:
