@@ -88,12 +88,16 @@ def make_private(directory: Path) -> None:
 class Place:
     """A file of the running store: it must not be taken, or cut short, from under it.
 
-    Attributes:
+    Four of them take 16 us before a commit, which takes some 250.
+
+    Args:
         path: where it stands.
+        remedy: what to do between stop and start where it was taken; nothing where the store still holds what it held.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, remedy: str = "") -> None:
         self.path = str(path)
+        self._remedy = remedy
         self._file, self._size = self._standing()
 
     def __repr__(self) -> str:
@@ -104,11 +108,11 @@ class Place:
         file, size = self._standing()
         if file != self._file:
             raise StoreUnavailableError(
-                f"{self.path} was deleted or replaced while the server runs: stop it, put the file back, start again"
+                f"{self.path} was deleted or replaced while the server runs: stop it, {self._remedy}start it again"
             )
         if size < self._size:
             raise StoreUnavailableError(
-                f"{self.path} was cut short while the server runs: stop it, restore a backup, start again"
+                f"{self.path} was cut short while the server runs: stop it, restore a backup, start it again"
             )
         self._size = size
 
@@ -122,7 +126,8 @@ class Place:
 
 def places(directory: Path) -> list[Place]:
     """The files of an open store."""
-    return [Place(directory / name) for name in (LOCK_NAME, FILE_NAME, LOG_NAME, INDEX_NAME)]
+    own = [Place(directory / name, "put the file back, ") for name in (LOCK_NAME, FILE_NAME)]
+    return [*own, *(Place(directory / name) for name in (LOG_NAME, INDEX_NAME))]
 
 
 def _opened(path: Path) -> int:

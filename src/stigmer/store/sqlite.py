@@ -189,9 +189,9 @@ class SqliteStore:
         return await self._writes.submit(changes)
 
     async def probe(self) -> None:
-        """Read on a lane of its own, and open a transaction on the writing one before those that wait."""
+        """Open a transaction on the writing lane before those that wait, and read on a lane of its own."""
+        await self._writes.submit(_NOTHING, first=True)  # first: it knows best what is wrong with a file
         await self._reads.probe()
-        await self._writes.submit(_NOTHING, first=True)
 
     async def _filled(self, read: Read) -> Row | None:
         return await self._cache.fill(lambda: self._reads.point(read))
