@@ -16,8 +16,8 @@ from store_rows import changed, created, creating, ids, row, stored, updating
 
 from stigmer.lifetime import Grace
 from stigmer.startup import StartupError
-from stigmer.store import opening
-from stigmer.store.base import ABSENT, Changes, ConflictError, Put, Query, StoreUnavailableError, Window
+from stigmer.store import inspection, opening
+from stigmer.store.base import ABSENT, Changes, ConflictError, DamagedError, Put, Query, StoreUnavailableError, Window
 from stigmer.store.files import FILE_NAME, Place
 from stigmer.store.sqlite import SqliteStore
 
@@ -228,3 +228,50 @@ async def test_a_store_whose_disk_does_not_answer_is_left_when_the_grace_is_over
     await asyncio.to_thread(store._writes.connection._thread.join)
     async with SqliteStore(tmp_path) as again:
         assert await ids(again) == ["b", kept.id]
+
+
+async def overwritten(directory: Path, table: str) -> None:
+    """Fill the root page of a table or index with rubbish."""
+    with closing(sqlite3.connect(directory / FILE_NAME)) as database:
+        (page,) = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+        (bytes_,) = database.execute("PRAGMA page_size").fetchone()
+    with await asyncio.to_thread((directory / FILE_NAME).open, "r+b") as file:
+        file.seek((page - 1) * bytes_)
+        file.write(b"\xa5" * bytes_)
+
+
+@pytest.mark.parametrize("table", ["resources", "resource_keys", "resources_by_id"])
+async def test_what_sqlite_calls_malformed_is_damage_and_the_probe_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    """A malformed database was 'try again', and the health SERVING."""
+    async with SqliteStore(tmp_path) as store:
+        await created(store, *(row(f"r{n}", ("tag", "t"), data=bytes(3000)) for n in range(20)))
+    await overwritten(tmp_path, table)
+    monkeypatch.setattr(inspection, "WHOLE_BYTES", 0)  # as of a large file, which is not checked as a whole
+    async with SqliteStore(tmp_path) as store:
+        with pytest.raises(DamagedError):
+            await store.probe()
+        if table != "resource_keys":
+            with pytest.raises(DamagedError) as caught:
+                await store.get("Thing", "r3")
+            assert (caught.value.kind, caught.value.id) == ("Thing", "r3")
+        with pytest.raises(DamagedError) as caught:
+            await store.commit(creating(row("b", ("tag", "t"))))
+        assert (caught.value.kind, caught.value.id) == ("Thing", "b")
+
+
+async def test_who_does_not_meet_the_damage_does_not_suffer_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with SqliteStore(tmp_path) as store:
+        await created(store, row("a", kind="Other"))
+        await created(store, row("a"))
+    await overwritten(tmp_path, "resource_keys")
+    monkeypatch.setattr(inspection, "WHOLE_BYTES", 0)
+    async with SqliteStore(tmp_path) as store:
+        commits = [store.commit(creating(row("b", ("tag", "t")))), store.commit(creating(row("c")))]
+        hurt, well = await asyncio.gather(*commits, return_exceptions=True)
+        assert isinstance(hurt, DamagedError)
+        assert stored(well).id == "c"  # type: ignore[arg-type]  # no exception
+        assert await ids(store) == ["c", "a"]

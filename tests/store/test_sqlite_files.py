@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ from store_rows import created, ids, row
 
 from stigmer.startup import StartupError
 from stigmer.store import migration
+from stigmer.store.base import Query, Window
 from stigmer.store.files import FILE_NAME
 from stigmer.store.sqlite import SqliteStore
 
@@ -225,3 +227,31 @@ async def test_a_store_that_nobody_closed_does_not_hold_up_the_exit(tmp_path: Pa
     assert (ended.returncode, ended.stdout) == (0, "over\n")
     async with SqliteStore(tmp_path) as store:
         assert await ids(store) == ["a"]
+
+
+OLD = (
+    "INSERT INTO resources (kind, id, namespace, slug, created_by, revision, data)"
+    " VALUES ('Thing', 'r' || :n, 'acme', iif(:n % 2, 's' || :n, NULL), 'tester', :n, zeroblob(:n))"
+)
+
+
+def of_the_first_version(directory: Path) -> None:
+    """A database of 250 rows, as it was before there were checksums; some rows were deleted since."""
+    with closing(sqlite3.connect(directory / FILE_NAME, isolation_level=None)) as database:
+        with pytest.MonkeyPatch.context() as patch:
+            first = migration.scripts()[:1]
+            patch.setattr(migration, "scripts", lambda: first)
+            migration.migrate(database)
+        database.executemany(OLD, [{"n": n} for n in range(1, 251)])
+        database.execute("DELETE FROM resources WHERE id IN ('r1', 'r100', 'r101')")
+        database.execute("INSERT INTO counters VALUES ('', 250), ('Thing', 247)")
+
+
+async def test_rows_of_a_version_without_checksums_get_them_and_keep_what_they_held(tmp_path: Path) -> None:
+    await asyncio.to_thread(of_the_first_version, tmp_path)
+    async with SqliteStore(tmp_path) as store:
+        page = await store.page(Query("Thing"), Window(None))
+    found = [(one.id, one.namespace, one.slug, one.created_by, one.revision, one.data) for one in page.rows]
+    numbers = [n for n in range(250, 0, -1) if n not in {1, 100, 101}]
+    assert found == [(f"r{n}", "acme", f"s{n}" if n % 2 else None, "tester", n, bytes(n)) for n in numbers]
+    assert page.total == len(numbers)

@@ -1,7 +1,7 @@
 """What is looked at each time a database is opened; `opening` calls it after the migrations.
 
-A small file is checked as a whole, which takes 0.1 s for WHOLE_BYTES; of a larger one what all else rests on, schema
-and counters. Rows are checked against their checksums whenever they are read.
+A small file is checked as a whole, which takes 0.2 s for WHOLE_BYTES; of a larger one what all else rests on: its
+schema and its counters. Rows are checked against their checksums whenever they are read.
 """
 
 from __future__ import annotations

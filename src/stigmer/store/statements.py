@@ -25,10 +25,12 @@ BY_SLUG = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND slug = ? AND name
 BY_SLUG_ANYWHERE = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND slug = ? ORDER BY namespace LIMIT ?"  # noqa: S608 - of constants
 BY_SEQUENCE = f"SELECT {COLUMNS} FROM resources WHERE sequence = ?"  # noqa: S608 - of constants
 REVISION = "SELECT value FROM counters WHERE name = ''"
-# The root of each table, too: where one cannot be read, the store is of no use.
+# The root of each table and index, too: where one cannot be read, the store is of no use.
 PROBE = (
     "SELECT (SELECT value FROM counters WHERE name = ''), (SELECT max(sequence) FROM resources),"
-    " (SELECT max(kind) FROM resource_keys), (SELECT max(kind) FROM resources)"
+    " (SELECT max(kind) FROM resource_keys), (SELECT max(kind) FROM resources),"
+    " EXISTS (SELECT 1 FROM resources WHERE kind = '' AND id = ''),"
+    " EXISTS (SELECT 1 FROM resources WHERE kind = '' AND slug = '' AND namespace = '')"
 )
 
 ROOT_KEY = "SELECT value FROM secrets WHERE name = 'root'"
