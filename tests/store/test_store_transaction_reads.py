@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import TYPE_CHECKING
 
-from store_rows import bare, changed, child, created, row
+import pytest
+from store_rows import bare, changed, child, created, creating, row, updating
 
-from stigmer.store.base import Query, Through, Window
+from stigmer.store.base import ConflictError, Query, Through, Window
+from stigmer.store.sqlite import SqliteStore
 from stigmer.store.transaction import Transaction
 
 if TYPE_CHECKING:
-    from stigmer.store.base import Page, Store
+    from pathlib import Path
+
+    from stigmer.store.base import Page, Row, Store
 
 
 async def ids(
@@ -168,3 +173,39 @@ async def test_it_tells_its_state(store: Store) -> None:
     nested = Transaction(store, tx)
     nested.seal()
     assert repr(nested) == "<Transaction nested, sealed, 0 rows staged>"
+
+
+async def test_a_page_over_staged_rows_holds_no_more_data_than_its_window(tmp_path: Path) -> None:
+    """Attack: a list inside a call that had staged one row read every row that there was at once."""
+    size = 100_000
+    async with SqliteStore(tmp_path, cache_bytes=0) as store:
+        for start in range(0, 300, 50):
+            await store.commit(creating(*(row(f"r{n}", data=bytes(size)) for n in range(start, start + 50))))
+        tx = Transaction(store)
+        tx.create(row("new"))
+        tracemalloc.start()
+        try:
+            page = await tx.page(Query("Thing"), Window(3))
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert ([one.id for one in page.rows], page.more, page.total) == (["new", "r299", "r298"], True, 301)
+        assert len(page.rows[1].data) == size
+        assert peak < 120 * size  # two pieces of 3 MiB at most, where all is 300
+
+
+async def test_a_row_that_changes_while_a_page_is_laid_over_is_a_conflict(store: Store) -> None:
+    tx = Transaction(store)
+    (one,) = await created(store, row("a"))
+    tx.create(row("new"))
+    real, other = tx._whole, iter(["b"])
+
+    async def overtaken(match: Row) -> Row:
+        for data in other:
+            await store.commit(updating(changed(one, data.encode())))
+        return await real(match)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Transaction, "_whole", lambda _, match: overtaken(match))
+        with pytest.raises(ConflictError):
+            await tx.page(Query("Thing"), Window(3))

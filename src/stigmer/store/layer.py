@@ -5,16 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from stigmer.store.base import ABSENT, Cascade, Changes, Page, Put, Remove, Require
+from stigmer.store.base import ABSENT, Cascade, Changes, Put, Remove, Require, Window
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
-    from stigmer.store.base import Row, Window
+    from stigmer.store.base import Row
 
 Key: TypeAlias = tuple[str, str]
 """A row's kind and id."""
+
+
+PIECE = Window(1000, budget_bytes=3 * 2**20)
+"""How much of the committed rows is looked at in one go."""
+LEFT_OUT = bytes(bytearray(8))
+"""In place of a committed row's data; known by what it is, not by what is in it."""
 
 
 @dataclass(slots=True)
@@ -79,14 +85,19 @@ def newest_first(row: Row) -> int:
     return -row.sequence
 
 
-def cut(rows: Sequence[Row], window: Window) -> Page:
-    """The window of rows that are all at hand."""
-    older = [row for row in rows if window.before is None or row.sequence < window.before][window.skip :]
-    taken: list[Row] = []
-    size = 0
-    for row in older[: window.limit]:
-        size += len(row.data) + window.overhead_bytes
-        if taken and window.budget_bytes is not None and size > window.budget_bytes:
-            break
-        taken.append(row)
-    return Page(taken, more=len(taken) < len(older), total=len(rows))
+class Taken:
+    """The rows of a window, taken one after another."""
+
+    def __init__(self, window: Window) -> None:
+        self._window = window
+        self._size = 0
+        self.rows: list[Row] = []
+
+    def take(self, row: Row) -> bool:
+        """Take a row, where the budget has room for it; one always is."""
+        budget = self._window.budget_bytes
+        self._size += len(row.data) + self._window.overhead_bytes
+        if self.rows and budget is not None and self._size > budget:
+            return False
+        self.rows.append(row)
+        return True

@@ -25,7 +25,7 @@ from stigmer.store.base import (
     StoreError,
     Window,
 )
-from stigmer.store.layer import Key, Layer, cut, newest_first
+from stigmer.store.layer import LEFT_OUT, PIECE, Key, Layer, Taken, newest_first
 from stigmer.store.seen import Seen
 
 if TYPE_CHECKING:
@@ -94,17 +94,24 @@ class Transaction:
     async def page(self, query: Query, window: Window) -> Page:
         """The query's rows within the window.
 
-        Where the transaction has staged rows of the kinds concerned, all matches are read and laid over.
+        Where rows of the kinds concerned are staged, all matches are looked at, without their data.
         """
         kinds = {query.kind, query.through.kind} if query.through else {query.kind}
         if not any(key[0] in kinds for key in self._staged_keys()):
             return await self._page(query, window)
-        return cut(await self._matches(query), window)
+        matches = await self._matches(query)
+        older = [row for row in matches if window.before is None or row.sequence < window.before][window.skip :]
+        taken = Taken(window)
+        for match in older[: window.limit]:
+            if not taken.take(await self._whole(match)):
+                break
+        return Page(taken.rows, more=len(taken.rows) < len(older), total=len(matches))
 
     async def newest(self, kind: str, field_: str, value: str) -> Row | None:
         """The newest row of the kind that has the key."""
         if any(key[0] == kind for key in self._staged_keys()):
-            return next(iter(await self._matches(Query(kind, ((field_, value),)))), None)
+            matches = await self._matches(Query(kind, ((field_, value),)))
+            return await self._whole(matches[0]) if matches else None
         row = await self._store.newest(kind, field_, value)
         if row is not None:
             self.reads.row(row)
@@ -254,17 +261,29 @@ class Transaction:
         return page
 
     async def _matches(self, query: Query) -> list[Row]:
-        """Every row that matches, staged ones first seen, newest first."""
+        """Every row that matches, staged ones first seen, newest first; committed ones without their data."""
         through = query.through
         if through is not None:
             holders = await self._matches(Query(through.kind, (through.key,)))
             values = {through.value, *(holder.id for holder in holders)}
             parts = [await self._matches(Query(query.kind, (*query.keys, (through.field, v)))) for v in values]
             return sorted((row for part in parts for row in part), key=newest_first)
-        committed = (await self._page(query, Window(limit=None))).rows
         wanted = set(query.keys)
-        staged = [row for row in self._staged_rows(query.kind) if wanted <= set(row.keys or ())]
-        return sorted((*staged, *(row for row in committed if self._unless_staged(row))), key=newest_first)
+        found = [row for row in self._staged_rows(query.kind) if wanted <= set(row.keys or ())]
+        piece: Window | None = PIECE
+        while piece is not None:
+            page = await self._page(query, piece)
+            found += [replace(row, data=LEFT_OUT) for row in page.rows if self._unless_staged(row)]
+            piece = replace(PIECE, before=page.rows[-1].sequence) if page.more else None
+        return sorted(found, key=newest_first)
+
+    async def _whole(self, match: Row) -> Row:
+        """A match with its data; raises ConflictError where it was changed since it was found."""
+        if match.data is not LEFT_OUT:
+            return match
+        self.reads.row(match)
+        row = await self._store.get(match.kind, match.id)
+        return self.reads.one((match.kind, match.id), row) or match  # None would have been a conflict
 
     async def _forget(self, dependent: Dependent, ids: AbstractSet[str]) -> None:
         """Stage the deletion of one level of dependents, then of the next: one read each, of ids alone."""
