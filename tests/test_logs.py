@@ -393,6 +393,24 @@ def test_a_full_pipe_is_not_waited_for_and_the_loss_is_told() -> None:
     assert back == "reader is back"
 
 
+def test_long_lines_that_nobody_reads_take_no_memory_without_end() -> None:
+    """And where nobody logs again, the flush at the end tells of the loss."""
+    received = bytearray()
+    with piped() as (handler, source):
+        for _ in range(100):
+            handler.emit(line_of("x" * 2**20))
+        lost = handler.lost
+        drain = threading.Thread(target=lambda: received.extend(source.readall() or b""))
+        drain.start()
+        while handler.lost:
+            handler.flush()
+        handler.flush()
+        handler._writer._stream.close()
+        drain.join()
+    assert 80 < lost < 100
+    assert received.decode().splitlines()[-1] == f"{lost} log lines were lost: nobody read them in time"
+
+
 def test_a_line_longer_than_the_pipe_takes_arrives_whole_where_it_is_read() -> None:
     with piped() as (handler, source):
         handler.emit(line_of("ü" * 100_000))

@@ -16,10 +16,12 @@ from typing import Any, TextIO
 
 LINES = 4096
 """How many lines may wait for a slow reader."""
+CHARACTERS = 8 * 2**20
+"""How long they may be together; one line may be longer."""
 FLUSH_S = 1.0
 """How long the end of the process may wait for a reader that does not read."""
 
-_SHARE_BYTES = 64 * 1024  # lines joined into one write
+_SHARE = 64 * 1024  # characters of lines joined into one write
 
 
 def printable(text: str) -> str:
@@ -47,6 +49,7 @@ class LogStream(QueueHandler):
         super().__init__(self._lines)
         self._writer = _Writer(self._lines, stream)
         self._writer.start()
+        self._queued = 0
         self.lost = 0
 
     def __repr__(self) -> str:
@@ -65,10 +68,13 @@ class LogStream(QueueHandler):
             self.lost += 1
 
     def _put(self, line: str) -> bool:
+        if self._queued - self._writer.written > CHARACTERS:
+            return False
         try:
             self._lines.put_nowait(line)
         except queue.Full:
             return False
+        self._queued += len(line)
         return True
 
     def _tell_lost(self) -> bool:
@@ -94,7 +100,11 @@ class LogStream(QueueHandler):
 
 
 class _Writer(QueueListener):
-    """Writes lines to a stream, through its file descriptor where it has one; what it cannot write is gone."""
+    """Writes lines to a stream, through its file descriptor where it has one; what it cannot write is gone.
+
+    Attributes:
+        written: how many characters so far, of lines without their ends.
+    """
 
     def __init__(self, lines: queue.Queue[str | None], stream: TextIO) -> None:
         super().__init__(lines)
@@ -102,17 +112,18 @@ class _Writer(QueueListener):
         self._stream = stream
         self._fd = _descriptor(stream)
         self._joined: list[str] = []
-        self._bytes = 0
+        self._length = 0
+        self.written = 0
 
     def handle(self, record: Any) -> None:  # noqa: ANN401  # a line, where the base has records
         """Write one line, with those that follow it."""
         self._joined.append(record)
-        self._bytes += len(record)
-        if self._lines.empty() or self._bytes > _SHARE_BYTES:
-            text = "\n".join([*self._joined, ""])
-            self._joined, self._bytes = [], 0
+        self._length += len(record)
+        if self._lines.empty() or self._length > _SHARE:
             with suppress(OSError, ValueError):  # the pipe is gone, or the stream is closed
-                self._write(text)
+                self._write("\n".join([*self._joined, ""]))
+            self.written += self._length
+            self._joined, self._length = [], 0
 
     def _write(self, text: str) -> None:
         if self._fd is None:

@@ -149,6 +149,7 @@ async def test_a_task_that_outlives_a_failing_joined_call_is_kept_with_the_rest(
         told.clear()
         await (fails(rig.outer(lambda: inside(fail=True))) if fail else rig.outer(lambda: inside(fail=False)))
     go.set()
+    await rig.unit_of_work.settled()
 
     assert await rig.ids("Session") == {await task for task in background}
     assert await rig.ids("Agent") == set()
