@@ -24,9 +24,9 @@ HEAD = """\
 
 Attacks by every means that a client has (`benchmarks/abuse/attacks.py`), beside well-behaved clients that make a call
 each on time: get every 10 ms; getByReference, list, create and updateStatus every 50 ms, each on a connection of its
-own. Their latency counts from the moment at which a call was due. Attackers run at the lowest priority, because client
-and server share two cores here. Memory is the server's resident set: its peak during the attack, and what is left
-up to 5 seconds after it.
+own. Their latency counts from the moment at which a call was due. Attackers take what is left of the processors
+(SCHED_IDLE), because client and server share two cores here. Memory is the server's resident set: its peak during the
+attack, and what is left up to 5 seconds after it.
 
 {verdict}
 

@@ -14,8 +14,9 @@ import time
 from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from benchmarks.abuse.attacks import ATTACKS, Target
 from benchmarks.abuse.bystanders import Latencies, watch
@@ -120,32 +121,48 @@ def watched(pool: ProcessPoolExecutor, one: Served, data: Data, seconds: float) 
 @contextmanager
 def under(names: Sequence[str], one: Served, data: Data, seconds: float) -> Iterator[dict[str, Counter[str]]]:
     """Attacks that run, each in a process of its own; how their calls ended, once the block is left."""
-    outcomes: dict[str, Counter[str]] = {}
-    context = multiprocessing.get_context("spawn")
+    outcomes: dict[str, Counter[str]] = {name: Counter({"did not end": 1}) for name in names}
+    ours, theirs = multiprocessing.Pipe()
+    crowd = multiprocessing.get_context("spawn").Process(target=_crowd, args=(names, theirs))
+    crowd.start()
+    theirs.close()
+    ours.recv()
     target = Target(one.running.address, data, time.monotonic() + seconds)
-    attackers = []
-    for name in names:
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=_attack, args=(name, target, theirs), daemon=True)
-        process.start()
-        theirs.close()
-        attackers.append((name, process, ours))
+    ours.send(target)
     try:
         yield outcomes
     finally:
-        by = target.end_s + LINGER_S
-        for name, process, ours in attackers:
-            outcomes[name] = Counter({"did not end": 1})
+        with suppress(EOFError):
+            while ours.poll(max(0.1, target.end_s + LINGER_S - time.monotonic())):
+                name, counted = ours.recv()
+                outcomes[name] = counted
+        crowd.terminate()
+        crowd.join()
+
+
+def _crowd(names: Sequence[str], rig: Connection) -> None:
+    """Says that it is there, is told the target, and forks an attacker for each name, which tells its outcomes.
+
+    All of them take what is left of the processors: they stand in for other machines.
+    """
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    rig.send("ready")
+    target: Target = rig.recv()
+    answers: dict[Connection, multiprocessing.process.BaseProcess] = {}
+    for name in names:
+        ours, theirs = multiprocessing.Pipe(duplex=False)
+        process = multiprocessing.get_context("fork").Process(target=_attack, args=(name, target, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        answers[ours] = process
+    while answers:
+        for answer in wait(list(answers)):
             with suppress(EOFError):
-                if ours.poll(max(0.1, by - time.monotonic())):
-                    outcomes[name] = ours.recv()
-            process.kill()
-            process.join()
+                rig.send(cast("Connection", answer).recv())
+            answers.pop(cast("Connection", answer)).join()
 
 
 def _attack(name: str, target: Target, answer: Connection) -> None:
-    os.nice(19)  # the attackers have other machines; ours must not take the server's processor
-    with suppress(ValueError, OSError):
-        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    answer.send(ATTACKS[name](target))
+    answer.send((name, ATTACKS[name](target)))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 RESULTS = Path(__file__).parent.with_name("ABUSE.md")
 ALL = "all at once"
 SETTLE_S = 5.0
-HEAD_START_S = 1.0  # an attacker's process has to start
+HEAD_START_S = 0.5  # the attackers begin before they are watched
 FEW_DESCRIPTORS = 200
 SLOW_LOG = "failing_calls, log read slowly"
 DESCRIPTORS = f"idle_connections, {FEW_DESCRIPTORS} descriptors"
