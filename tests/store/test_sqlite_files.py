@@ -18,7 +18,7 @@ import pytest
 from store_rows import created, ids, row
 
 from stigmer.startup import StartupError
-from stigmer.store import migration
+from stigmer.store import inspection, migration
 from stigmer.store.base import Query, Window
 from stigmer.store.files import FILE_NAME
 from stigmer.store.sqlite import SqliteStore
@@ -44,7 +44,7 @@ print("over", flush=True)
 
 DIE = """
 import os, pathlib, signal, sqlite3, sys
-from stigmer.store import migration
+from stigmer.store import inspection, migration
 
 connection = sqlite3.connect(pathlib.Path(sys.argv[1]) / "stigmer.db", isolation_level=None)
 connection.create_function("die", 0, lambda: os.kill(os.getpid(), signal.SIGKILL))
@@ -255,3 +255,39 @@ async def test_rows_of_a_version_without_checksums_get_them_and_keep_what_they_h
     numbers = [n for n in range(250, 0, -1) if n not in {1, 100, 101}]
     assert found == [(f"r{n}", "acme", f"s{n}" if n % 2 else None, "tester", n, bytes(n)) for n in numbers]
     assert page.total == len(numbers)
+
+
+def changed_by_hand(directory: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(directory / FILE_NAME, isolation_level=None)) as database:
+        for statement in statements:
+            database.execute(statement)
+
+
+async def test_a_row_that_was_deleted_by_hand_is_counted_no_more(directory: Path) -> None:
+    async with SqliteStore(directory) as store:
+        await created(store, row("b", ("tag", "t")))
+    delete = "DELETE FROM resources WHERE kind = 'Thing' AND id = 'b'"  # as the README says
+    await asyncio.to_thread(changed_by_hand, directory, "PRAGMA foreign_keys = ON", delete)
+    async with SqliteStore(directory) as store:
+        assert (await store.page(Query("Thing"), Window(1))).total == 1
+        assert await ids(store, ("tag", "t")) == []
+
+
+@pytest.mark.parametrize("damage", ["UPDATE counters SET value = 0", "DELETE FROM counters"])
+async def test_no_revision_is_given_twice_where_the_counters_are_damaged(directory: Path, damage: str) -> None:
+    async with SqliteStore(directory) as store:
+        (last,) = await created(store, row("b"))
+    await asyncio.to_thread(changed_by_hand, directory, damage)
+    async with SqliteStore(directory) as store:
+        (after,) = await created(store, row("c"))
+        assert after.revision > last.revision
+        assert (await store.page(Query("Thing"), Window(1))).total == 3
+
+
+async def test_a_large_database_whose_last_revision_is_missing_is_refused(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspection, "WHOLE_BYTES", 0)
+    await asyncio.to_thread(changed_by_hand, directory, "DELETE FROM counters")
+    with pytest.raises(StartupError, match="its last revision is missing"):
+        await SqliteStore(directory).__aenter__()

@@ -1,6 +1,6 @@
 """What is looked at each time a database is opened; `opening` calls it after the migrations.
 
-A small file is checked as a whole, which takes 0.2 s for WHOLE_BYTES; of a larger one what all else rests on: its
+A small file is checked as a whole, which takes 0.4 s for WHOLE_BYTES; of a larger one what all else rests on: its
 schema and its counters. Rows are checked against their checksums whenever they are read.
 """
 
@@ -13,7 +13,7 @@ from stigmer.logs import get_logger
 from stigmer.store import statements as sql
 from stigmer.store.migration import migrate
 
-WHOLE_BYTES = 64 * 2**20
+WHOLE_BYTES = 128 * 2**20
 """Files up to this size are checked as a whole."""
 MOST_TOLD = 100
 """So many damaged rows are named in the log."""
@@ -31,8 +31,7 @@ def inspect(connection: sqlite3.Connection) -> None:
         sqlite3.DatabaseError: it is damaged beyond single rows.
     """
     _check_schema(connection)
-    if _size(connection) <= WHOLE_BYTES:
-        _check_whole(connection)
+    _set_revision(connection, _check_whole(connection) if _size(connection) <= WHOLE_BYTES else None)
     _count_again(connection)
 
 
@@ -57,10 +56,14 @@ def _size(connection: sqlite3.Connection) -> int:
     return int(pages) * int(bytes_)
 
 
-def _check_whole(connection: sqlite3.Connection) -> None:
-    """Every page and index, the last revision; single rows that are damaged are told, and no reason not to start."""
-    damaged = connection.execute(sql.DAMAGED, (MOST_TOLD,)).fetchall()
-    for name in damaged:
+def _check_whole(connection: sqlite3.Connection) -> int:
+    """Every page, index and row; single rows that are damaged are told, and no reason not to start.
+
+    Returns:
+        the last revision that a whole row has.
+    """
+    damaged, last = connection.execute(sql.SUMMED).fetchone()
+    for name in connection.execute(sql.DAMAGED, (MOST_TOLD,)) if damaged else ():
         kind, id_ = ((part or b"").decode(errors="replace") for part in name)
         log.error("Stored data is damaged", kind=kind, id=id_, remedy="restore it from a backup")
     findings = _findings(connection)
@@ -70,16 +73,23 @@ def _check_whole(connection: sqlite3.Connection) -> None:
         findings = _findings(connection)
     if not all(damaged and _OF_ROWS in text for text in findings):  # an index may differ from rows that are damaged
         raise sqlite3.DatabaseError(findings[0])
-    (last,) = connection.execute(sql.LAST_REVISION).fetchone()
-    (counted,) = connection.execute(sql.REVISION).fetchone() or (0,)
-    if (last or 0) > counted:
-        raise sqlite3.DatabaseError(f"its last revision is {counted}, and a row has {last}")
+    return int(last)
 
 
 def _findings(connection: sqlite3.Connection) -> list[str]:
     """What SQLite finds wrong, each on one line."""
     found = [str(text).replace("\n", " ") for (text,) in connection.execute("PRAGMA integrity_check")]
     return [] if found == ["ok"] else found
+
+
+def _set_revision(connection: sqlite3.Connection, last: int | None) -> None:
+    """See that no revision is given twice: `last` is one that a row has, None where the rows were not looked at."""
+    (counted,) = connection.execute(sql.REVISION).fetchone() or (None,)
+    if counted is None and last is None and connection.execute(sql.COUNT_ROWS).fetchone() is not None:
+        raise sqlite3.DatabaseError("its last revision is missing")
+    if last is not None and last > int(counted or 0):
+        log.warning("The last revision was not right: it is that of the rows", kept=counted, found=last)
+        connection.execute(sql.SET_COUNT, ("", last))
 
 
 def _count_again(connection: sqlite3.Connection) -> None:

@@ -50,6 +50,11 @@ ROW_CHECKSUM = (
 )
 DAMAGED = f"SELECT CAST(kind AS BLOB), CAST(id AS BLOB) FROM resources WHERE checksum IS NOT {ROW_CHECKSUM} LIMIT ?"  # noqa: S608 - of constants
 
+SUMMED = (
+    "SELECT coalesce(sum(NOT fits), 0), coalesce(max(revision * fits), 0) FROM"  # noqa: S608 - of constants
+    f" (SELECT revision, checksum IS {ROW_CHECKSUM} AS fits FROM resources LIMIT -1)"
+)
+
 KEYS = "SELECT field, value FROM resource_keys WHERE sequence = ?"
 ADD_KEY = "INSERT OR IGNORE INTO resource_keys (kind, field, value, sequence) VALUES (?, ?, ?, ?)"
 DROP_KEY = "DELETE FROM resource_keys WHERE kind = ? AND field = ? AND value = ? AND sequence = ?"
@@ -66,7 +71,6 @@ COUNT = "SELECT value FROM counters WHERE name = ?"
 COUNTS = "SELECT name, value FROM counters WHERE name != '' AND value != 0"
 COUNT_ROWS = "SELECT kind, count(*) FROM resources GROUP BY kind"
 DROP_COUNTS = "DELETE FROM counters WHERE name != ''"
-LAST_REVISION = "SELECT max(revision) FROM resources"
 SET_COUNT = "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
 OF_KIND = "SELECT {columns} FROM resources WHERE kind = ? AND sequence < ? ORDER BY sequence DESC"
