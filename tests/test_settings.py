@@ -295,6 +295,13 @@ def test_a_missing_certificate_file_is_refused(tmp_path: Path) -> None:
     assert line.endswith("no.pem: no such file; give the path of a PEM file")
 
 
+def test_the_budgets_hold_the_largest_messages() -> None:
+    what = "max_connection_memory_bytes must be 67108864 or more for this max_message_bytes"
+    assert refusal(max_message_bytes=2**26) == [f"--max-message-bytes: {what}; raise it, or lower the other"]
+    what = "max_memory_bytes must be 67108864 or more for this max_connection_memory_bytes"
+    assert refusal(max_memory_bytes=2**25) == [f"--max-memory-bytes: {what}; raise it, or lower the other"]
+
+
 @pytest.mark.parametrize("flags", [{"max_streams": 0}, {"keepalive_s": 0}, {"grace_s": -1}, {"grace_s": float("inf")}])
 def test_numbers_out_of_range_are_refused(flags: dict[str, float]) -> None:
     assert len(refusal(**flags)) == 1

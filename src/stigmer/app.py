@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stigmer import codec, descriptors, reflection, validation
@@ -200,12 +200,7 @@ def _security(settings: Settings) -> ssl.SSLContext | None:
 
 
 def _limits(settings: Settings) -> Limits:
-    return Limits(
-        max_message_bytes=settings.max_message_bytes,
-        max_streams=settings.max_streams,
-        keepalive_s=settings.keepalive_s,
-        keepalive_timeout_s=settings.keepalive_timeout_s,
-    )
+    return Limits(**settings.model_dump(include={field.name for field in fields(Limits)}))
 
 
 def _warm_up() -> None:

@@ -31,9 +31,13 @@ from stigmer.startup import StartupError
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["console", "json"]
 
-SECTIONS = {"tls_cert": "TLS", "max_message_bytes": "Limits", "keepalive_s": "Time limits"}
+SECTIONS = {"tls_cert": "TLS", "max_message_bytes": "Limits", "memory_wait_s": "Time limits"}
 """The heading of the settings from this one on, in the help and in the example file."""
 
+_NESTED = (  # of which settings how many times the one must fit into the other
+    ("max_message_bytes", "max_connection_memory_bytes", 1),
+    ("max_connection_memory_bytes", "max_memory_bytes", 2),
+)
 _MAX_INT32 = 2**31 - 1
 _WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # compared with, not bound to
 
@@ -131,7 +135,30 @@ class Settings(BaseModel):
         default=3 * 2**20, description="Largest metadata and spec of a resource together, in bytes."
     )
     max_streams: _Count = Field(default=1000, description="Calls open at once on one connection.")
+    max_connections: _Count = Field(default=10_000, description="Connections open at once.")
+    max_idle_connections: _Count = Field(
+        default=1000, description="Those of them without a first call; the oldest are closed for new ones."
+    )
+    max_connection_memory_bytes: _Count = Field(
+        default=32 * 2**20, description="Bytes of requests and replies held for one connection."
+    )
+    max_memory_bytes: _Count = Field(
+        default=256 * 2**20, description="Bytes of requests and replies held for all connections."
+    )
     max_subscriptions: _Count = Field(default=10_000, description="Subscriptions open at once on the whole server.")
+    memory_wait_s: _Seconds = Field(
+        default=30.0, gt=0, description="Seconds that a call waits for room in them before it is refused."
+    )
+    request_timeout_s: _Seconds = Field(
+        default=30.0, gt=0, description="Seconds without a byte of an unfinished request before it is ended."
+    )
+    reply_timeout_s: _Seconds = Field(
+        default=60.0, gt=0, description="Seconds that a reply may stay unread before its call is ended."
+    )
+    handshake_timeout_s: _Seconds = Field(default=10.0, gt=0, description="Seconds that a TLS handshake may take.")
+    idle_connection_s: _Seconds = Field(
+        default=30.0, gt=0, description="Seconds that a connection may stay without a first call."
+    )
     keepalive_s: _Seconds = Field(default=30.0, gt=0, description="Seconds of silence before a connection is pinged.")
     keepalive_timeout_s: _Seconds = Field(
         default=10.0, gt=0, description="Seconds without an answer before it is closed."
@@ -155,6 +182,15 @@ class Settings(BaseModel):
             raise _incomplete("tls_cert", "tls_key")
         if self.tls_client_ca and not self.tls_cert:
             raise _incomplete("tls_client_ca", "tls_cert")
+        return self
+
+    @model_validator(mode="after")
+    def _messages_fit(self) -> Self:
+        for small, large, times in _NESTED:
+            least = times * getattr(self, small)
+            if least > getattr(self, large):
+                name = small if small in self.model_fields_set else large
+                raise _too_small(name, large, least, small)
         return self
 
     @classmethod
@@ -220,3 +256,8 @@ class _Sources(Settings, BaseSettings):
 def _incomplete(name: str, needs: str) -> PydanticCustomError:
     message = "{name} needs {needs}; give both or neither"
     return PydanticCustomError("incomplete", message, {"name": name, "needs": needs})
+
+
+def _too_small(name: str, large: str, least: int, small: str) -> PydanticCustomError:
+    message = "{large} must be {least} or more for this {small}; raise it, or lower the other"
+    return PydanticCustomError("too_small", message, {"name": name, "large": large, "least": least, "small": small})

@@ -65,7 +65,11 @@ def test_every_setting_has_a_flag(app: App, tmp_path: Path) -> None:
         "config": pem, "listen": "h:1", "data_dir": tmp_path, "log_level": "error", "log_format": "json",
         "tls_cert": pem, "tls_key": pem, "tls_client_ca": pem, "max_message_bytes": 1, "max_message_parts": 9,
         "max_resource_bytes": 8,
-        "max_streams": 2, "max_subscriptions": 3, "keepalive_s": 4.0, "keepalive_timeout_s": 5.0, "grace_s": 6.0,
+        "max_streams": 2, "max_connections": 21, "max_idle_connections": 22, "max_connection_memory_bytes": 23,
+        "max_memory_bytes": 46,
+        "memory_wait_s": 24.0, "request_timeout_s": 25.0, "reply_timeout_s": 26.0, "handshake_timeout_s": 27.0,
+        "idle_connection_s": 28.0, "max_subscriptions": 3, "keepalive_s": 4.0, "keepalive_timeout_s": 5.0,
+        "grace_s": 6.0,
     }  # fmt: skip
     assert set(values) | {"uvloop"} == set(Settings.model_fields)
     flags = [part for name, value in values.items() for part in (f"--{name.replace('_', '-')}", str(value))]
