@@ -16,7 +16,6 @@ from grpclib.encoding.proto import ProtoCodec, ProtoStatusDetailsCodec
 
 from stigmer import log_stream
 from stigmer.errors import InvalidArgument
-from stigmer.lifetime import outlast
 from stigmer.logs import get_logger
 from stigmer.startup import StartupError
 from stigmer.transport.listener import Listener
@@ -119,19 +118,10 @@ class Server:
         Raises:
             StartupError: the address cannot be bound.
         """
-        if not 0 <= self._port < 65536:  # uvloop would bind another one
+        if not 0 <= self._port < 65536:
             raise StartupError(f"cannot listen on port {self._port}: choose one between 0 and 65535")
-        starting = asyncio.ensure_future(self._listener.start(self._host, self._port, ssl=self._ssl, backlog=BACKLOG))
-        started = asyncio.Event()
-        starting.add_done_callback(lambda _: started.set())
         try:
-            await outlast(started)
-        except asyncio.CancelledError:  # asyncio itself would forget a socket that listens already
-            starting.cancel()
-            self._listener.abort()
-            raise
-        try:
-            starting.result()
+            await self._listener.start(self._host, self._port, ssl=self._ssl, backlog=BACKLOG)
         except (OSError, UnicodeError) as error:
             raise StartupError(f"cannot listen on {self._host}:{self._port}: {_remedy(error)}") from error
         return self

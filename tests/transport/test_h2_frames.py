@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from transport_twins import REQUEST, Twins, configuration
 from transport_wire import connect, message
 
-from stigmer.transport.h2tuning import TunedConnection, new_connection
+from stigmer.transport.h2tuning import CONFIGURATION, TunedConnection, new_connection
 from stigmer.transport.limits import Limits
-from stigmer.transport.listener import Listener
 
 if TYPE_CHECKING:
     from transport_rig import Serve
@@ -72,9 +71,8 @@ def test_a_usual_reply_is_written_without_h2_and_a_client_reads_it(left_to_h2: l
 
 
 def test_h2_is_asked_neither_to_check_headers_nor_to_change_them() -> None:
-    config = Listener([])._h2_config
-    assert not config.validate_outbound_headers
-    assert not config.normalize_outbound_headers
+    assert not CONFIGURATION.validate_outbound_headers
+    assert not CONFIGURATION.normalize_outbound_headers
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from functools import lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from h2.config import H2Configuration
 from h2.connection import ConnectionInputs, H2Connection
 from h2.settings import SettingCodes, Settings
 from h2.stream import StreamInputs, StreamState
@@ -20,7 +21,6 @@ from hpack.hpack import encode_integer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from h2.config import H2Configuration
     from h2.events import Event
     from h2.stream import H2Stream
     from hyperframe.frame import AltSvcFrame, Frame
@@ -33,6 +33,14 @@ DATA, HEADERS = 0x0, 0x1  # a frame's type (RFC 9113, 6)
 END_STREAM, END_HEADERS = 0x1, 0x4  # a frame's flags
 FRAME_HEADER = Struct(">HBBBL")  # length in three bytes, type, flags, stream
 OK = (":status", "200")
+CONFIGURATION = H2Configuration(
+    client_side=False,
+    header_encoding="latin-1",  # a byte that is not ASCII is one call's mistake: see `refusal`
+    validate_inbound_headers=False,
+    validate_outbound_headers=False,
+    normalize_inbound_headers=False,
+    normalize_outbound_headers=False,
+)
 EARNED_AT_LEAST, EARNED_AT_MOST = 20, 200  # by a peer with each frame that it gets: see `framing`
 
 

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from grpclib import server
+from grpclib.events import _DispatchServerEvents  # pyright: ignore[reportPrivateUsage]  # grpclib's handler asks for one
 
+from stigmer.transport.acceptor import Acceptor, Guest
 from stigmer.transport.budget import Budget
 from stigmer.transport.limits import Limits
 from stigmer.transport.protocol import Handler, Protocol
 from stigmer.transport.turns import Turns
 
 if TYPE_CHECKING:
+    import socket
+    import ssl
     from collections.abc import Awaitable, Collection
 
     from grpclib._typing import IServable
@@ -31,32 +34,41 @@ RESERVE_S = 1.0  # of the grace, or a seventh of it where that is less: for all 
 MOMENT_S = 0.05  # what each of these things gets where no time is left: enough for some turns of the loop
 
 
-class Listener(server.Server):
-    """grpclib's server with limits, and with an end: see `drain`."""
+class Listener:
+    """Serves gRPC within limits, and with an end: see `drain`."""
 
     def __init__(
         self,
         handlers: Collection[IServable],
         *,
-        codec: CodecBase | None = None,
-        status_details_codec: StatusDetailsCodecBase | None = None,
+        codec: CodecBase,
+        status_details_codec: StatusDetailsCodecBase,
         limits: Limits | None = None,
     ) -> None:
-        super().__init__(handlers, codec=codec, status_details_codec=status_details_codec)
         self.limits = limits or Limits()
+        self._loop = asyncio.get_running_loop()
+        self._mapping = {path: one for handler in handlers for path, one in handler.__mapping__().items()}
+        self._codec, self._status_details_codec = codec, status_details_codec
+        self._dispatch = _DispatchServerEvents()  # which grpclib's handler asks, and nobody listens to
+        self._acceptor = Acceptor(self._serve, self.limits)
         self.budget = Budget(self.limits)
         self.turns = Turns()
         self.read_into = memoryview(bytearray(READ_BYTES))  # by all clients: each takes its bytes out at once
-        self._h2_config.header_encoding = "latin-1"  # a byte that is not ASCII is one call's mistake: see Handler
         self._live: set[Protocol] = set()
         self._empty = asyncio.Event()
         self._empty.set()
 
-    def _protocol_factory(self) -> Protocol:
-        self.__gc_step__()
-        handler = Handler(self._mapping, self._codec, self._status_details_codec, self.__dispatch__)
-        self._handlers.add(handler)
-        return Protocol(handler, self, self._config, self._h2_config)
+    async def start(self, host: str, port: int, *, backlog: int, ssl: ssl.SSLContext | None = None) -> None:
+        """Listen.
+
+        Raises:
+            OSError: the address cannot be bound.
+        """
+        await self._acceptor.listen(host, port, backlog=backlog, ssl=ssl)
+
+    def _serve(self, guest: Guest) -> Protocol:
+        handler = Handler(self._mapping, self._codec, self._status_details_codec, self._dispatch, guest)
+        return Protocol(handler, self, guest)
 
     def joined(self, protocol_: Protocol) -> None:
         """Note a connection; one that comes while the server drains ends at once (it was in its TLS handshake)."""
@@ -72,9 +84,9 @@ class Listener(server.Server):
             self._empty.set()
 
     @property
-    def sockets(self) -> tuple[Any, ...]:
+    def sockets(self) -> tuple[socket.socket, ...]:
         """The listening sockets; none before the start and once the drain has begun."""
-        return tuple(cast("asyncio.Server", self._server).sockets) if self._server else ()
+        return self._acceptor.sockets
 
     async def drain(self, grace_s: float, calls: Calls | None = None) -> int:
         """Take no new connections or calls, let the running calls end, cut what is left, close every connection.
@@ -91,7 +103,7 @@ class Listener(server.Server):
         """
         by = self._loop.time() + grace_s
         settled_by = by - min(RESERVE_S, grace_s / 7)
-        self._stop_listening()
+        self._acceptor.stop()
         try:
             for protocol_ in self._live:
                 protocol_.connection.go_away()
@@ -113,15 +125,11 @@ class Listener(server.Server):
 
     def abort(self) -> None:
         """End every call and connection at once, with no word to anybody."""
-        self._stop_listening()
+        self._acceptor.stop()
         for protocol_ in list(self._live):
             protocol_.handler.close()
             protocol_.connection.abort()
-        self._abort_handshakes()
-
-    def _stop_listening(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        self._acceptor.abort_handshakes()
 
     def _part(self, part: float, by: float, most_s: float) -> float:
         """The time at which a part of what is left until `by` is over, `most_s` at most, MOMENT_S at least."""
@@ -147,14 +155,8 @@ class Listener(server.Server):
         for protocol_ in list(self._live):
             protocol_.connection.abort()
         await self._until(self._part(1 / 3, by, CLOSE_S), self._empty.wait())
-        if self._server is not None:
-            self._abort_handshakes()
-            await self._until(self._part(1 / 2, by, CLOSE_S), self._server.wait_closed())
-
-    def _abort_handshakes(self) -> None:
-        abort_clients = getattr(self._server, "abort_clients", None)  # Python 3.13
-        if abort_clients is not None:
-            abort_clients()
+        if handshakes := self._acceptor.abort_handshakes():
+            await self._until(self._part(1 / 2, by, CLOSE_S), asyncio.wait(handshakes))
 
     async def _until(self, by: float, awaitable: Awaitable[object]) -> None:
         with contextlib.suppress(TimeoutError):

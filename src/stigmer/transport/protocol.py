@@ -18,15 +18,17 @@ from stigmer.logs import get_logger
 from stigmer.transport.connection import Connection
 from stigmer.transport.events import EventsProcessor
 from stigmer.transport.framing import Frames
-from stigmer.transport.h2tuning import new_connection
+from stigmer.transport.h2tuning import CONFIGURATION, new_connection
 from stigmer.transport.refusal import Admitted, Refusal, admitted, note, stopping
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from grpclib.config import Configuration
-    from h2.config import H2Configuration
+    from grpclib import const
+    from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
+    from grpclib.events import _DispatchServerEvents  # pyright: ignore[reportPrivateUsage]  # grpclib's handler asks it
 
+    from stigmer.transport.acceptor import Guest
     from stigmer.transport.http2 import Headers, Stream
     from stigmer.transport.listener import Listener
 
@@ -39,12 +41,24 @@ SHARE_FRAMES = 32  # the same: a frame can be nine bytes
 class Handler(server.Handler):
     """Admits the calls of one connection; grpclib's request handler runs them."""
 
+    def __init__(
+        self,
+        mapping: dict[str, const.Handler],
+        codec: CodecBase,
+        status_details_codec: StatusDetailsCodecBase,
+        dispatch: _DispatchServerEvents,
+        guest: Guest,
+    ) -> None:
+        super().__init__(mapping, codec, status_details_codec, dispatch)
+        self._guest = guest
+
     def accept(self, stream: protocol.Stream, headers: Headers, release_stream: Callable[[], Any]) -> None:
         """Start the call's task."""
         ours = cast("Stream", stream)
         verdict = stopping() if self.closing else admitted(headers, self.mapping)
         if isinstance(verdict, Admitted):
             ours.deadline, ours.encoding, ours.accepted = verdict.deadline, verdict.encoding, verdict.accepted
+            self._guest.called()
             super().accept(stream, verdict.headers, release_stream)
         else:
             note(headers, verdict, ours.connection.peer)
@@ -95,16 +109,16 @@ class Handler(server.Handler):
         return [task for task in {*self._tasks.values(), *self._cancelled} if not task.done()]
 
 
-class Protocol(protocol.H2Protocol, asyncio.BufferedProtocol):
+class Protocol(asyncio.BufferedProtocol):
     """One client's connection, from its first byte to its end."""
 
     connection: Connection
     processor: EventsProcessor
-    handler: Handler
 
-    def __init__(self, handler: Handler, listener: Listener, config: Configuration, h2_config: H2Configuration) -> None:
-        super().__init__(handler, config, h2_config)
+    def __init__(self, handler: Handler, listener: Listener, guest: Guest) -> None:
+        self.handler = handler
         self._listener = listener
+        self._guest = guest
         self._listening = True
         self._waits = False
         self._counted = 0  # bytes that wait for their turn, as they are counted in the budget
@@ -112,10 +126,9 @@ class Protocol(protocol.H2Protocol, asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send our settings."""
         self._socket = cast("asyncio.Transport", transport)
-        h2_connection = new_connection(self.h2_config, self._listener.limits)
-        # grpclib declares its own classes for these two and sets them nowhere else.
-        self.connection = Connection(h2_connection, self._socket, self._listener.budget, self._read)  # pyright: ignore[reportIncompatibleVariableOverride]
-        self.processor = EventsProcessor(self.handler, self.connection)  # pyright: ignore[reportIncompatibleVariableOverride]
+        h2_connection = new_connection(CONFIGURATION, self._listener.limits)
+        self.connection = Connection(h2_connection, self._socket, self._listener.budget, self._read)
+        self.processor = EventsProcessor(self.handler, self.connection)
         self._frames = Frames(h2_connection, self.connection.now())
         self._listener.joined(self)
         self.connection.flush()
@@ -185,8 +198,17 @@ class Protocol(protocol.H2Protocol, asyncio.BufferedProtocol):
         else:
             self._socket.pause_reading()
 
-    def connection_lost(self, exc: BaseException | None) -> None:
+    def pause_writing(self) -> None:
+        """The socket is full."""
+        self.connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The socket takes bytes again."""
+        self.connection.resume_writing()
+
+    def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002  # asyncio's signature
         """Cancel the calls of a client that is gone."""
         self.connection.lost()
-        super().connection_lost(exc)
+        self.processor.close("Connection lost")
         self._listener.left(self)
+        self._guest.left()
