@@ -8,11 +8,11 @@ import json
 import os
 import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-    from pathlib import Path
 
 SIGNALLED = """
 import logging, os, signal, sys
@@ -60,6 +60,16 @@ class Served:
         """Method and code of the calls logged."""
         return [(line["method"], line["code"]) for line in self.lines if line["event"] == "call"]
 
+    def memory_bytes(self, what: str = "VmRSS") -> int:
+        """What the process has in memory; with VmHWM, the most that it had since `forget_peak`."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith(what)).split()[1]) * 1024
+
+    def forget_peak(self) -> int:
+        """Count the peak of memory from now on; what is in memory now."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+        return self.memory_bytes()
+
     async def _line(self) -> dict[str, Any] | None:
         assert self.process.stderr is not None
         text = await asyncio.wait_for(self.process.stderr.readline(), 60)
@@ -70,8 +80,14 @@ class Served:
 
 
 @asynccontextmanager
-async def served(
-    directory: Path, *flags: str, signalled: str = "", env: dict[str, str] | None = None, until: str = "stigmer serves"
+async def served(  # each is named
+    directory: Path,
+    *flags: str,
+    signalled: str = "",
+    env: dict[str, str] | None = None,
+    until: str = "stigmer serves",
+    program: str = "",
+    descriptors: int | None = None,
 ) -> AsyncGenerator[Served]:
     """A server that listens.
 
@@ -81,11 +97,16 @@ async def served(
         signalled: it sends itself SIGTERM where it logs an event that begins so.
         env: added to the environment.
         until: the event that is waited for; another one than this comes before it listens.
+        program: what is run in place of the module.
+        descriptors: how many it may have open.
     """
-    program = ("-c", SIGNALLED.format(event=signalled)) if signalled else ("-m", "stigmer")
+    code = SIGNALLED.format(event=signalled) if signalled else program
+    command = [sys.executable, *(("-c", code) if code else ("-m", "stigmer"))]
+    if descriptors is not None:
+        command = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
     settings = ("--listen", "127.0.0.1:0", "--data-dir", str(directory), "--log-format", "json", *flags)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *program, "serve", *settings, stderr=asyncio.subprocess.PIPE, env={**os.environ, **(env or {})}
+        *command, "serve", *settings, stderr=asyncio.subprocess.PIPE, env={**os.environ, **(env or {})}
     )
     server = Served(process)
     try:

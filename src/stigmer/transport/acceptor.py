@@ -11,7 +11,7 @@ import errno
 import os
 import resource
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from stigmer.logs import get_logger
@@ -40,14 +40,16 @@ class Guest:
         since_s: when, on the loop's clock.
         protocol: what serves it; None until its TLS handshake is done.
         task: opens it; done when it is open, or could not be.
+        sent_away: whether it is to be closed; as soon as it is open, where it is not yet.
     """
 
-    __slots__ = ("_acceptor", "protocol", "since_s", "task")
+    __slots__ = ("_acceptor", "protocol", "sent_away", "since_s", "task")
 
     def __init__(self, acceptor: Acceptor, since_s: float) -> None:
         self._acceptor, self.since_s = acceptor, since_s
         self.protocol: Protocol | None = None
         self.task: asyncio.Task[None] | None = None
+        self.sent_away = False
 
     def called(self) -> None:
         """It made a call: it is one of those that work."""
@@ -59,9 +61,10 @@ class Guest:
 
     def close(self) -> None:
         """Send it away."""
+        self.sent_away = True
         if self.protocol is not None:
             self.protocol.connection.close()
-        elif self.task is not None:
+        elif self.task is not None and self._acceptor.with_tls:  # else it is open in a moment
             self.task.cancel()
 
 
@@ -116,10 +119,15 @@ class Acceptor:
 
     def abort_handshakes(self) -> list[asyncio.Task[None]]:
         """End the connections that are not open yet; the tasks that do so."""
-        tasks = [guest.task for guest in self._guests if guest.task is not None and not guest.task.done()]
-        for task in tasks:
-            task.cancel()
-        return tasks
+        opening = [guest for guest in self._guests if guest.protocol is None]
+        for guest in opening:
+            guest.close()
+        return [guest.task for guest in opening if guest.task is not None]
+
+    @property
+    def with_tls(self) -> bool:
+        """Whether connections begin with a handshake."""
+        return self._ssl is not None
 
     def left(self, guest: Guest) -> None:
         """A connection is closed."""
@@ -164,22 +172,23 @@ class Acceptor:
         self._guests.add(guest)
         self.idle[guest] = None
         guest.task = self._loop.create_task(self._open(guest, connection))
+        guest.task.add_done_callback(lambda _: self._opened(guest, connection))
         if self._timer is None:
             self._timer = self._loop.call_later(limits.idle_connection_s, self._sweep)
 
     async def _open(self, guest: Guest, connection: socket.socket) -> None:
         """Serve it, once its TLS handshake is done; one that fails, or takes too long, is the client's own affair."""
         handshake_s = self._limits.handshake_timeout_s if self._ssl is not None else None
-        try:
+        with suppress(OSError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _, guest.protocol = await self._loop.connect_accepted_socket(
+            await self._loop.connect_accepted_socket(
                 lambda: self._serve(guest), connection, ssl=self._ssl, ssl_handshake_timeout=handshake_s
             )
-        except OSError:
+
+    def _opened(self, guest: Guest, connection: socket.socket) -> None:
+        if guest.protocol is None:  # and never will be
             guest.left()
-        except BaseException:
-            guest.left()
-            raise
+            connection.close()
 
     # Room.
 

@@ -130,8 +130,11 @@ class Protocol(asyncio.BufferedProtocol):
         self.connection = Connection(h2_connection, self._socket, self._listener.budget, self._read)
         self.processor = EventsProcessor(self.handler, self.connection)
         self._frames = Frames(h2_connection, self.connection.now())
+        self._guest.protocol = self
         self._listener.joined(self)
         self.connection.flush()
+        if self._guest.sent_away:
+            self.connection.close()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # asyncio's signature
         """Where the next bytes go: what is read at once is bounded, and needs no memory of its own."""
