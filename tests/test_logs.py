@@ -393,6 +393,33 @@ def test_a_full_pipe_is_not_waited_for_and_the_loss_is_told() -> None:
     assert back == "reader is back"
 
 
+def test_lines_that_will_be_lost_are_not_even_made() -> None:
+    made = 0
+
+    class Counted(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            nonlocal made
+            made += 1
+            return super().format(record)
+
+    with piped(lines=100) as (handler, source):
+        handler.setFormatter(Counted())
+        while handler.lost < 100:
+            handler.emit(line_of("x" * 200))
+        before = made
+        for _ in range(1000):
+            handler.emit(line_of("x" * 200))
+        assert made == before
+        assert handler.lost == 1100
+        drain = threading.Thread(target=source.readall)
+        drain.start()
+        while handler.lost:
+            handler.flush()
+        handler.flush()
+        handler._writer._stream.close()
+        drain.join()
+
+
 def test_long_lines_that_nobody_reads_take_no_memory_without_end() -> None:
     """And where nobody logs again, the flush at the end tells of the loss."""
     received = bytearray()

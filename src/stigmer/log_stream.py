@@ -55,6 +55,17 @@ class LogStream(QueueHandler):
     def __repr__(self) -> str:
         return f"<LogStream {self._lines.qsize()} waiting, {self.lost} lost>"
 
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue one line; once one was lost, and until half of the room is free, do not even make it."""
+        if self.lost and not self._is_relieved():
+            self.lost += 1
+        else:
+            super().emit(record)
+
+    def _is_relieved(self) -> bool:
+        waiting = self._queued - self._writer.written
+        return self._lines.qsize() <= self._lines.maxsize // 2 and waiting <= CHARACTERS // 2
+
     def prepare(self, record: logging.LogRecord) -> str:
         """The line, finished at once: what it tells of may change before it is written."""
         try:
