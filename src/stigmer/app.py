@@ -164,7 +164,7 @@ async def _started(starting: Coroutine[Any, Any, T], stop: asyncio.Future[int], 
     finally:
         if not start.done():
             start.cancel()
-            await outlast(over, grace.left_s())
+            await outlast(over, grace.closing_s())
     if not start.done():
         raise StoreUnavailableError("the start was given up, and the disk does not answer")
     if start.cancelled():

@@ -21,6 +21,9 @@ T = TypeVar("T")
 PATIENCE_S = 5.0
 """How long a cancelled caller waits for what it began to be undone; it goes on without the caller then."""
 
+LEAST_S = 0.25
+"""What closing a database on a disk that is well takes at most."""
+
 
 class Grace:
     """How long a stop may take, counted from its first step.
@@ -42,6 +45,10 @@ class Grace:
         if self._by is None:
             self._by = now + self.total_s
         return max(0.0, self._by - now)
+
+    def closing_s(self) -> float:
+        """The same for what comes last: however short the grace, a disk that is well has enough of it."""
+        return max(LEAST_S, self.left_s())
 
 
 async def outlast(event: asyncio.Event, within_s: float | None = None) -> bool:

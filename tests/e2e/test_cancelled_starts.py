@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import signal
 import socket
 import threading
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,7 +26,7 @@ from stigmer.store import opening
 from stigmer.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
     from pathlib import Path
 
 MOST_POINTS = 200
@@ -102,6 +103,28 @@ def test_a_server(run: Callable[[Coroutine[Any, Any, None]], None], moment: str,
 
     async def test() -> None:
         assert await at_every_point(moment, cycle) > 5
+
+    run(test())
+
+
+@pytest.mark.parametrize("moment", list(MOMENTS)[1:])
+def test_the_whole_of_serve(
+    run: Callable[[Coroutine[Any, Any, None]], None], moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def at_once() -> Iterator[asyncio.Future[int]]:
+        stop = asyncio.get_running_loop().create_future()
+        stop.set_result(signal.SIGTERM)
+        yield stop
+
+    monkeypatch.setattr(composition, "stop_signals", at_once)
+    monkeypatch.setattr("gc.freeze", lambda: None)
+
+    async def cycle() -> None:
+        await composition.serve(Settings(listen="127.0.0.1:0", data_dir=tmp_path))
+
+    async def test() -> None:
+        assert await at_every_point(moment, cycle) > 2
 
     run(test())
 

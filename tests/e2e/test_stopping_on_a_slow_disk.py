@@ -112,3 +112,10 @@ async def test_a_second_signal_ends_it_at_once_while_the_disk_hangs(tmp_path: Pa
         server.process.terminate()
         await server.logged("Draining; a second signal ends at once")
         assert await stopped(server, signal.SIGINT) == 128 + signal.SIGINT
+
+
+@pytest.mark.parametrize("moment", ["Listening beyond this machine", "stigmer serves"])
+async def test_a_disk_that_is_well_needs_no_grace(tmp_path: Path, moment: str) -> None:
+    flags = ("--grace-s", "0", "--listen", "0.0.0.0:0")
+    async with served(tmp_path, *flags, signalled=moment, until="stigmer starts") as server:
+        assert await server.ended() == 0

@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from stigmer.lifetime import PATIENCE_S, Grace, on_thread, outlast, tell
+from stigmer.lifetime import LEAST_S, PATIENCE_S, Grace, on_thread, outlast, tell
 from stigmer.store import reading
 from stigmer.store import statements as sql
 from stigmer.store.base import Changes, StoreUnavailableError
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from stigmer.store.base import Change, Page, Query, Row, Window
 
-CLOSE_S = 0.25
-"""Closing has so much time even when the grace is over: a disk that is well needs less."""
 CACHE_BYTES = 64 * 1024 * 1024
 
 
@@ -99,8 +97,7 @@ class SqliteStore:
                 await outlast(self._closed, PATIENCE_S)
             raise
         self._end()
-        left_s = self._left_s()
-        if not await outlast(self._closed, None if left_s is None else max(left_s, CLOSE_S)):
+        if not await outlast(self._closed, self._grace.closing_s() if self._grace is not None else None):
             raise StoreUnavailableError(
                 f"{self._path} does not close, because the disk does not answer: it stays locked until this process"
                 " ends; what was acknowledged is safe"
@@ -120,14 +117,10 @@ class SqliteStore:
 
     async def _settled(self) -> None:
         """Wait for what was asked for, as long as there is time for it."""
-        left_s = self._left_s()
         with suppress(TimeoutError):
-            async with asyncio.timeout(None if left_s is None else left_s - CLOSE_S):
+            async with asyncio.timeout(self._grace.left_s() - LEAST_S if self._grace is not None else None):
                 for lane in self._lanes:
                     await lane.settled()
-
-    def _left_s(self) -> float | None:
-        return self._grace.left_s() if self._grace is not None else None
 
     def _end(self) -> None:
         """Have the threads close what they work on, the writing one last, and let go of the directory."""
