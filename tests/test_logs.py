@@ -393,6 +393,19 @@ def test_a_full_pipe_is_not_waited_for_and_the_loss_is_told() -> None:
     assert back == "reader is back"
 
 
+def test_lines_that_a_full_disk_took_not_are_told_of(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as stream, (tmp_path / "log").open("wb") as roomy:
+        handler = LogStream(stream)
+        for _ in range(3):
+            handler.emit(line_of("gone"))
+        handler.flush()
+        os.dup2(roomy.fileno(), stream.fileno())
+        handler.emit(line_of("kept"))
+        handler.flush()
+        handler.close()
+    assert (tmp_path / "log").read_text() == "3 log lines were lost: they could not be written\nkept\n"
+
+
 def test_lines_that_will_be_lost_are_not_even_made() -> None:
     made = 0
 

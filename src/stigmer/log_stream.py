@@ -12,7 +12,10 @@ import queue
 import select
 from contextlib import suppress
 from logging.handlers import QueueHandler, QueueListener
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LINES = 4096
 """How many lines may wait for a slow reader."""
@@ -47,7 +50,7 @@ class LogStream(QueueHandler):
     def __init__(self, stream: TextIO, lines: int = LINES) -> None:
         self._lines: queue.Queue[str | None] = queue.Queue(lines)
         super().__init__(self._lines)
-        self._writer = _Writer(self._lines, stream)
+        self._writer = _Writer(self._lines, stream, self._told)
         self._writer.start()
         self._queued = 0
         self.lost = 0
@@ -90,12 +93,13 @@ class LogStream(QueueHandler):
 
     def _tell_lost(self) -> bool:
         """Whether all that was lost has been told of."""
-        if self.lost:
-            text = f"{self.lost} log lines were lost: nobody read them in time"
-            fields = {"name": "stigmer.logs", "levelname": "WARNING", "msg": text}
-            if self._put(self.prepare(logging.makeLogRecord(fields))):
-                self.lost = 0
+        if self.lost and self._put(self._told(self.lost, "nobody read them in time")):
+            self.lost = 0
         return not self.lost
+
+    def _told(self, lost: int, why: str) -> str:
+        fields = {"name": "stigmer.logs", "levelname": "WARNING", "msg": f"{lost} log lines were lost: {why}"}
+        return self.prepare(logging.makeLogRecord(fields))
 
     def flush(self) -> None:
         """Wait until all lines are written, for FLUSH_S at most."""
@@ -111,19 +115,20 @@ class LogStream(QueueHandler):
 
 
 class _Writer(QueueListener):
-    """Writes lines to a stream, through its file descriptor where it has one; what it cannot write is gone.
+    """Writes lines to a stream, through its file descriptor where it has one; tells of those that it could not write.
 
     Attributes:
         written: how many characters so far, of lines without their ends.
     """
 
-    def __init__(self, lines: queue.Queue[str | None], stream: TextIO) -> None:
+    def __init__(self, lines: queue.Queue[str | None], stream: TextIO, told: Callable[[int, str], str]) -> None:
         super().__init__(lines)
-        self._lines = lines
+        self._lines, self._told = lines, told
         self._stream = stream
         self._fd = _descriptor(stream)
         self._joined: list[str] = []
         self._length = 0
+        self._unwritten = 0
         self.written = 0
 
     def handle(self, record: Any) -> None:  # noqa: ANN401  # a line, where the base has records
@@ -131,10 +136,17 @@ class _Writer(QueueListener):
         self._joined.append(record)
         self._length += len(record)
         if self._lines.empty() or self._length > _SHARE:
-            with suppress(OSError, ValueError):  # the pipe is gone, or the stream is closed
-                self._write("\n".join([*self._joined, ""]))
+            self._write_joined()
             self.written += self._length
             self._joined, self._length = [], 0
+
+    def _write_joined(self) -> None:
+        before = [self._told(self._unwritten, "they could not be written")] if self._unwritten else []
+        try:
+            self._write("\n".join([*before, *self._joined, ""]))
+            self._unwritten = 0
+        except (OSError, ValueError):  # the disk is full, the pipe is gone, or the stream is closed
+            self._unwritten += len(self._joined)
 
     def _write(self, text: str) -> None:
         if self._fd is None:
