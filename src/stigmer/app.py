@@ -46,6 +46,12 @@ STORE_S = 1.0
 
 log = get_logger("stigmer.app")
 
+GC_THRESHOLDS = (2_000, 10, 500)
+"""How seldom the collector looks at all objects: with 8,000 calls open it takes a second, and finds nothing.
+
+Calls and connections leave no cycles behind, so that their memory does not wait for it.
+"""
+
 
 @dataclass(frozen=True)
 class App:
@@ -176,6 +182,7 @@ async def _started(starting: Coroutine[Any, Any, T], stop: asyncio.Future[int], 
 async def _serve(server: Server, monitor: Monitor, settings: Settings, stop: asyncio.Future[int], grace: Grace) -> None:
     gc.collect()
     gc.freeze()  # what is there now stays: the collector need not look at it again
+    gc.set_threshold(*GC_THRESHOLDS)
     address, how = printed(server.address), settings.how_to_call(server.address[1])
     log.info("stigmer serves", listen=address, data_dir=str(settings.data_dir), call=how)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from contextvars import ContextVar
 
     from stigmer.descriptors import KindMeta, Method
+    from stigmer.logs import Room
     from stigmer.store.base import Store
     from stigmer.store.transaction import Transaction
 
@@ -33,6 +34,7 @@ class Call:
         deadline_s: when the caller gives up, on the clock of `time.monotonic`; None is never.
         peer: who calls, `host:port`, or `loopback`.
         store: that of the control plane that serves it; nothing is inherited from a call of another plane.
+        room: what it asks before it reads; None for calls that begin in this process.
         parent: the call inside which this one was made over the loopback; None for outermost calls.
         request_id: names the call in logs, and the calls that it makes downstream.
         caller: the actor that audit fields name.
@@ -49,6 +51,7 @@ class Call:
     deadline_s: float | None = None
     peer: str = "loopback"
     store: Store | None = None
+    room: Room | None = None
     parent: Call | None = None
     request_id: str = ""
     caller: str = SYSTEM
@@ -60,12 +63,12 @@ class Call:
     resource_id: str = ""
 
     @property
-    def origin(self) -> str:
-        """The peer that made the outermost call: what its connection's calls have in common."""
+    def outermost(self) -> Call:
+        """The call inside which, at last, this one was made."""
         outermost = self
         while outermost.parent is not None:
             outermost = outermost.parent
-        return outermost.peer
+        return outermost
 
     @classmethod
     def within(

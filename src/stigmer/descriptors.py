@@ -110,11 +110,6 @@ class Method:
     is_public: bool
     skip_authorization: bool
 
-    @property
-    def is_query(self) -> bool:
-        """Whether it only reads: the protos name services so."""
-        return self.service.endswith("QueryController")
-
 
 def descriptor(full_name: str) -> Descriptor:
     """The descriptor of a message; raises KeyError where there is none of that name."""

@@ -130,17 +130,19 @@ class Edge:
             admission.done()
             await send_reply(stream, reply)
 
-        with Admission(stream, query=call.method.is_query) as admission:
+        with Admission(stream) as admission:
+            call.room = admission
             await route.unary(call, Exchange(request, answer))
 
     async def _serve_stream(self, stream: Stream[Any, Any], route: Route, call: Call) -> None:
         async def request() -> bytes:
-            with Admission(stream, query=False) as admission:
-                data = await self._receive(stream)
-                await admission.start()
+            data = await self._receive(stream)
+            await admission.start()
             return data
 
-        await _pump(stream, route.stream(call, request), call)
+        with Admission(stream) as admission:
+            call.room = admission
+            await _pump(stream, route.stream(call, request), call, admission)
 
     async def _receive(self, stream: Stream[Any, Any]) -> bytes:
         self.calls.refuse_if_draining()
@@ -242,13 +244,15 @@ async def _converted(request: betterproto2.Message) -> Message:
     return codec.to_wire(request)
 
 
-async def _pump(stream: Stream[Any, Any], work: AsyncGenerator[Reply, None], call: Call) -> None:
+async def _pump(stream: Stream[Any, Any], work: AsyncGenerator[Reply, None], call: Call, admission: Admission) -> None:
     """Send what the handler gives, until the deadline passes, the reader's slowness included."""
     scope = asyncio.timeout(None) if call.deadline_s is None else until(call.deadline_s)
     try:
         async with scope, aclosing(work) as replies:
             async for reply in replies:
+                admission.settle()
                 await send_reply(stream, reply)
+                del reply  # it may be long until the next
     except TimeoutError:
         raise DeadlineExceeded("the deadline passed before the stream ended") from None
 

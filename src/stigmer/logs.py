@@ -58,15 +58,34 @@ class Event(dict[str, Any]):
         return f"{self.get('event', '')} {fields}".rstrip()
 
 
+class Room(Protocol):
+    """What a call asks before it reads rows for a reply, so that no client has the server hold too much."""
+
+    @property
+    def may_read(self) -> bool:
+        """Whether it may now."""
+        ...
+
+    def read(self, size: int) -> None:
+        """It has read so many bytes."""
+        ...
+
+    async def start(self) -> None:
+        """Wait until it may; raises ResourceExhausted where it might not for too long."""
+        ...
+
+
 class Named(Protocol):
     """What a call's log lines bear, and whose call it is."""
 
     request_id: str
     attempt: int
+    peer: str
+    room: Room | None
 
     @property
-    def origin(self) -> str:
-        """The peer that made the outermost call."""
+    def outermost(self) -> Named:
+        """The call inside which, at last, it was made."""
         ...
 
 

@@ -168,6 +168,7 @@ class Pipeline:
                 async with aclosing(self.last.stream(ctx)) as replies:
                     async for reply in replies:
                         yield reply
+                        del reply
 
 
 def step_name(step: Step | StreamStep) -> str:

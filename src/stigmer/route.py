@@ -89,6 +89,7 @@ class Route:
             async with aclosing(proceed(call, await self._request(source))) as replies:
                 async for reply in replies:
                     yield reply
+                    del reply  # it may be long until the next, and large: nobody holds the last one meanwhile
 
         return arrive
 
@@ -147,6 +148,7 @@ def _stream_end(endpoint: Endpoint) -> StreamNext:
         async with aclosing(endpoint.stream(call, request)) as replies:
             async for reply in replies:
                 yield decoded(reply)
+                del reply
 
     return end
 
@@ -163,6 +165,7 @@ def _streaming(proceed: StreamNext, kind: type[betterproto2.Message]) -> StreamN
         async with aclosing(proceed(call, request)) as replies:
             async for reply in replies:
                 yield _encoded(reply, kind)
+                del reply
 
     return answer
 

@@ -50,6 +50,7 @@ class Deadline(Interceptor):
                 if reply is None:
                     return
                 yield reply
+                del reply
 
 
 _MESSAGE = "the deadline passed before the call was done"

@@ -46,6 +46,7 @@ class ErrorMapping(Interceptor):
             async with aclosing(proceed(call, request)) as replies:
                 async for reply in replies:
                     yield reply
+                    del reply
         except StigmerError:
             raise
         except asyncio.CancelledError as error:

@@ -47,6 +47,7 @@ class Logging(Interceptor):
                 async for reply in replies:
                     sent += 1
                     yield reply
+                    del reply
             code = Code.OK
         except StigmerError as error:
             code = error.code

@@ -63,6 +63,7 @@ class Tracing(Interceptor):
                     if reply is None:
                         break
                     yield reply
+                    del reply
             code = Code.OK
         except StigmerError as error:
             code = error.code

@@ -36,6 +36,7 @@ class StreamUpdates:
         sequence, ends = present(ctx.row).sequence, partial(_has_ended, ctx)
         with store.feed.subscribe(kind.name, ctx.resource_id, ends) as subscription:
             row = await store.get(kind.name, ctx.resource_id)
+            ctx.row = ctx.reply = None  # a follower that waits holds no state
             revision = 0
             while True:
                 if row is None or row.sequence != sequence:
@@ -43,11 +44,12 @@ class StreamUpdates:
                 yield Encoded(kind.message, row.data)
                 if _has_ended(ctx, row):
                     return
-                revision = max(revision, row.revision)
+                revision, row = max(revision, row.revision), None
                 change = await subscription.next()
                 while change.revision <= revision:
                     change = await subscription.next()
                 row = change.row
+                del change
 
 
 def _has_ended(ctx: Context, row: Row) -> bool:

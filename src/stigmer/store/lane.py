@@ -20,6 +20,7 @@ from stigmer.store.fair_queue import FairQueue
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from stigmer.logs import Room
     from stigmer.store.connection import Connection
 
 Item = TypeVar("Item")
@@ -42,11 +43,13 @@ class Entry(Generic[Item, Result]):
         item: what to run.
         result: what its caller waits for; cancelled where it waits no more.
         caller: whose turn it takes.
+        room: what is asked before rows are read for it.
     """
 
     item: Item
     result: asyncio.Future[Result]
     caller: str
+    room: Room | None = None
 
     def settle(self, outcome: Result | Exception) -> None:
         """Tell the caller, if it still waits."""
@@ -61,8 +64,8 @@ class Entry(Generic[Item, Result]):
 class Lane(ABC, Generic[Item, Result]):
     """Runs items on a connection, its callers in turns, from `open` to `shut`.
 
-    A caller is what a connection's calls have in common (`Call.origin`). The connection is the store's to end, when the
-    lane is settled or nobody waits for that.
+    A caller is what a connection's calls have in common, the peer of the outermost one. The connection is the store's
+    to end, when the lane is settled or nobody waits for that.
 
     Args:
         connection: runs the items.
@@ -106,8 +109,11 @@ class Lane(ABC, Generic[Item, Result]):
         if not self._open:
             raise StoreUnavailableError("the store is closed")
         call = CURRENT.get()
-        caller = call.origin if call is not None and not first else ""
-        entry = Entry[Item, Result](item, asyncio.get_running_loop().create_future(), caller)
+        if call is None or first:
+            caller, room = "", None
+        else:
+            caller, room = call.outermost.peer, call.outermost.room
+        entry = Entry[Item, Result](item, asyncio.get_running_loop().create_future(), caller, room)
         self.add(entry, first=first)
         return await entry.result
 
@@ -133,10 +139,15 @@ class Lane(ABC, Generic[Item, Result]):
         batch: list[Entry[Item, Result]] = []
         size = 0
         while len(batch) < BATCH and size < BATCH_BYTES and (entry := self._waiting.take()) is not None:
-            if not entry.result.cancelled():
+            if not entry.result.cancelled() and self._may_run(entry):
                 batch.append(entry)
                 size += self._size_of(entry.item)
         return batch
+
+    def _may_run(self, entry: Entry[Item, Result]) -> bool:
+        """Whether it may run now; one that may not is settled."""
+        del entry
+        return True
 
     def _size_of(self, item: Item) -> int:
         """How many bytes an item writes."""

@@ -10,16 +10,18 @@ import time
 from contextlib import contextmanager
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from stigmer.store import statements as sql
-from stigmer.store.base import StoreError
+from stigmer.store.base import Page, Row, StoreError
 from stigmer.store.connection import Connection
 from stigmer.store.failures import failure
 from stigmer.store.lane import Entry, Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
+
+    from stigmer.logs import Room
 
 Read: TypeAlias = "Callable[[Reader], Any]"
 Reading: TypeAlias = "Entry[Read, Any]"
@@ -37,6 +39,17 @@ BUDGET_S = 0.01
 
 class StoppedError(Exception):
     """A read was stopped: nobody waits for it, or its budget is used up."""
+
+
+class NoRoomError(Exception):
+    """A read may not begin: its client has the server hold too much already.
+
+    Attributes:
+        room: where to wait until it may.
+    """
+
+    def __init__(self, room: Room) -> None:
+        self.room = room
 
 
 class Reader(sqlite3.Connection):
@@ -118,6 +131,22 @@ class ReadLane(Lane[Read, Any]):
         self._dearer = dearer
         self._held: list[Done] = []
 
+    async def submit(self, item: Read, *, first: bool = False) -> Any:  # noqa: ANN401 - each read has a result type of its own
+        """Run a read, once there is room for what it may find; raises as `Lane.submit`, and ResourceExhausted."""
+        while True:
+            try:
+                return await super().submit(item, first=first)
+            except NoRoomError as error:
+                room = error.room
+            await room.start()
+
+    def _may_run(self, entry: Reading) -> bool:
+        room = entry.room
+        if room is None or room.may_read:
+            return True
+        entry.settle(NoRoomError(room))
+        return False
+
     def release(self) -> None:
         """Hand out what was held: the feed has told all that is committed."""
         held, self._held = self._held, []
@@ -156,6 +185,8 @@ class ReadLane(Lane[Read, Any]):
     def _settle(self, done: Done) -> None:
         for entry, found in done:
             if not isinstance(found, StoppedError):
+                if entry.room is not None and not entry.result.done():
+                    entry.room.read(size_of(found))
                 entry.settle(found)
             elif self._dearer is not None and not entry.result.cancelled():
                 self._dearer.add(entry)
@@ -206,6 +237,14 @@ class Reads:
 
     def _is_ahead(self, revision: int) -> bool:
         return revision > self._published and self._is_writing()
+
+
+def size_of(found: object) -> int:
+    """How many bytes of rows a read has found."""
+    if isinstance(found, Row):
+        return len(found.data)
+    rows = found.rows if isinstance(found, Page) else cast("list[object]", found) if isinstance(found, list) else ()
+    return sum(len(row.data) for row in rows if isinstance(row, Row))
 
 
 def _never() -> bool:

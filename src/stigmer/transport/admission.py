@@ -12,17 +12,16 @@ if TYPE_CHECKING:
 
 
 class Admission:
-    """One call's leave to be worked on: a context manager around its handler.
+    """One call's leave to be worked on: a context manager around its handler, and its `logs.Room` meanwhile.
 
     On a host's own grpclib server there is nothing to wait for.
 
     Args:
         stream: the call's.
-        query: whether it is one of those calls of which a connection may run only so many at once.
     """
 
-    def __init__(self, stream: ServerStream[Any, Any], *, query: bool) -> None:
-        self._stream, self._query = _ours(stream), query
+    def __init__(self, stream: ServerStream[Any, Any]) -> None:
+        self._stream = _ours(stream)
 
     async def start(self) -> None:
         """Wait, now that the request is there, until the call may start.
@@ -31,7 +30,22 @@ class Admission:
             ResourceExhausted: it might not for too long, because its connection has too much unread.
         """
         if self._stream is not None:
-            await self._stream.start(query=self._query)
+            await self._stream.start()
+
+    @property
+    def may_read(self) -> bool:
+        """Whether the call may read rows for its reply now; else it has to `start` again."""
+        return self._stream is None or self._stream.may_read
+
+    def read(self, size: int) -> None:
+        """The call has read rows of so many bytes, which are held until its reply is."""
+        if self._stream is not None:
+            self._stream.read(size)
+
+    def settle(self) -> None:
+        """What was read is a reply now, which counts by itself."""
+        if self._stream is not None:
+            self._stream.settle()
 
     def __enter__(self) -> Self:
         return self

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 SMALL_BYTES = 64 * 1024  # requests up to this size need no room in their connection's budget
 CALL_BYTES = 4 * 1024  # what a call whose request is not whole comes to beside its bytes
-QUERIES_AT_ONCE = 16  # on one connection: a reply may be large, and how large it is shows when it is there
 
 REQUESTS_PART = 3 / 4  # of the server's bytes that announced requests may fill: the rest is for what cannot wait
 RELAXED_PART = 7 / 8  # of the server's bytes below which connections are read again
@@ -91,25 +90,20 @@ class Share:
     Attributes:
         requests: of requests as they came, and of calls that wait for them.
         reserved: the announced sizes of requests that are larger than SMALL_BYTES.
-        replies: of replies that wait for their reader, and of those that running queries are expected to make.
-        expected: of a query's reply, by those before it.
+        replies: of replies that wait for their reader, and of rows that running calls have read for theirs.
         unfinished: what waits for the client.
-        query_starts, other_starts: where calls wait until they may start: while too much waits for its reader, none
-            does, and of queries only QUERIES_AT_ONCE, each with room for what is expected.
+        starts: where calls wait until they may start, or read: while too much waits for its reader, none does.
     """
 
     def __init__(self, budget: Budget, read: Callable[[bool], None]) -> None:
         self.budget = budget
         self.requests = self.reserved = self.replies = 0
         self.unfinished: set[Refusable] = set()
-        self.expected = 0
-        self._queries = 0
         self._limit = budget.limits.max_connection_memory_bytes
         self._read = read
         self._paused: asyncio.TimerHandle | None = None
         self._reservations = self._queue(self._take_request, self.give_back)
-        self.query_starts = self._queue(self._take_query, self.end_query)
-        self.other_starts = self._queue(self._may_start, lambda _size: None)
+        self.starts = self._queue(lambda _size: self.has_room, lambda _size: None)
 
     def __repr__(self) -> str:
         return f"<Share {self.requests} + {self.reserved} + {self.replies} bytes>"
@@ -164,22 +158,11 @@ class Share:
 
     # Calls and replies.
 
-    def end_query(self, size: int) -> None:
-        """A query has its reply, or has failed."""
-        self._queries -= 1
-        self.replied(size)
-
-    def _may_start(self, size: int) -> bool:
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be made that its client has to read."""
         budget = self.budget
-        room = not self.replies or self.replies + size <= self._limit
-        return room and (budget.held + size <= budget.limit or self.held <= budget.fair)
-
-    def _take_query(self, size: int) -> bool:
-        if self._queries >= QUERIES_AT_ONCE or not self._may_start(size):
-            return False
-        self._queries += 1
-        self.replying(size)
-        return True
+        return self.replies <= self._limit and (budget.held <= budget.limit or self.held <= budget.fair)
 
     def replying(self, size: int) -> None:
         """A reply of `size` bytes waits to be sent."""
@@ -190,10 +173,6 @@ class Share:
         """It does not wait any more."""
         self.replies -= size
         self._fell(size)
-
-    def expect(self, size: int) -> None:
-        """Note the size of a query's reply: the next ones may be as large."""
-        self.expected = max(size, self.expected * 3 // 4)
 
     # Too much.
 
@@ -210,11 +189,11 @@ class Share:
             self._paused.cancel()
             self._paused = None
             self._read(True)
-        for queue in (self._reservations, self.query_starts, self.other_starts):
+        for queue in (self._reservations, self.starts):
             queue.advance()
         if not self._reservations:
             self.budget.line.pop(self, None)
-        if not (self._paused or self._reservations or self.query_starts or self.other_starts):
+        if not (self._paused or self._reservations or self.starts):
             self.budget.strained.discard(self)
 
     def close(self) -> None:

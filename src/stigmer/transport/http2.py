@@ -39,11 +39,10 @@ class Stream(protocol.Stream):
     deadline: Deadline | None = None
     encoding = ""  # of the request's messages, where they are flagged as compressed
     accepted = ""  # encodings that the caller takes
-    query = False
     _inflated: bytes | None = None
     _packed = False
     _in_message = False
-    _expected = 0
+    _read = 0
 
     def init_stream(self, stream_id: int, connection: protocol.Connection) -> None:
         """Begin; grpclib's own would count calls, and keep each frame as an object."""
@@ -92,7 +91,7 @@ class Stream(protocol.Stream):
         self._in_message = False
         return _prefix(len(self._inflated))
 
-    async def start(self, *, query: bool) -> None:
+    async def start(self) -> None:
         """Wait until the call, whose request is there, may be worked on; see `budget.Share`.
 
         Raises:
@@ -100,15 +99,28 @@ class Stream(protocol.Stream):
         """
         share = self.connection.share
         share.unfinished.discard(self.buffer)
-        queue, expected = (share.query_starts, share.expected) if query else (share.other_starts, 0)
-        if not queue.room_now(expected):
-            await queue.room(expected)
-        self.query, self._expected = query, expected
+        if not share.starts.room_now(0):
+            await share.starts.room(0)
+
+    @property
+    def may_read(self) -> bool:
+        """Whether the call may read what its reply is made of; once it has begun to, it may go on."""
+        return self._read > 0 or self.connection.share.has_room
+
+    def read(self, size: int) -> None:
+        """It has read rows of so many bytes."""
+        self._read += size
+        self.connection.share.replying(size)
+
+    def settle(self) -> None:
+        """What it has read is its reply now, or nothing any more."""
+        if self._read:
+            read, self._read = self._read, 0
+            self.connection.share.replied(read)
 
     def done(self) -> None:
         """The call has its reply, or has failed, and holds its request no more."""
-        if self.query:
-            self.connection.share.end_query(self._expected)
+        self.settle()
         self.buffer.release()
 
     def close(self) -> None:
@@ -174,8 +186,6 @@ class Stream(protocol.Stream):
 
     def replying(self, size: int) -> None:
         """From now on the call's reply of `size` bytes waits to be sent."""
-        if self.query:
-            self.connection.share.expect(size)
         self.connection.share.replying(size)
 
     def replied(self, size: int) -> None:
