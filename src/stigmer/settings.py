@@ -137,7 +137,7 @@ class Settings(BaseModel):
     max_streams: _Count = Field(default=1000, description="Calls open at once on one connection.")
     max_connections: _Count = Field(default=10_000, description="Connections open at once.")
     max_idle_connections: _Count = Field(
-        default=1000, description="Those of them without a first call; the oldest are closed for new ones."
+        default=1000, description="Connections without a first call; the oldest are closed for new ones."
     )
     max_connection_memory_bytes: _Count = Field(
         default=32 * 2**20, description="Bytes of requests and replies held for one connection."
@@ -147,7 +147,7 @@ class Settings(BaseModel):
     )
     max_subscriptions: _Count = Field(default=10_000, description="Subscriptions open at once on the whole server.")
     memory_wait_s: _Seconds = Field(
-        default=30.0, gt=0, description="Seconds that a call waits for room in them before it is refused."
+        default=30.0, gt=0, description="Seconds that a call waits for room in the memory limits before it is refused."
     )
     request_timeout_s: _Seconds = Field(
         default=30.0, gt=0, description="Seconds without a byte of an unfinished request before it is ended."
@@ -161,7 +161,7 @@ class Settings(BaseModel):
     )
     keepalive_s: _Seconds = Field(default=30.0, gt=0, description="Seconds of silence before a connection is pinged.")
     keepalive_timeout_s: _Seconds = Field(
-        default=10.0, gt=0, description="Seconds without an answer before it is closed."
+        default=10.0, gt=0, description="Seconds without an answer before a pinged connection is closed."
     )
     grace_s: _Seconds = Field(
         default=10.0, ge=0, description="Seconds that calls in flight get to finish when stopping."
