@@ -45,6 +45,7 @@ def judge(rows: Mapping[str, Row], size: Size) -> list[Aim]:
         _loopback("loopback get takes at most 1/5 of the same get over TCP (1 caller)", rows["loopback get"], 5),
         _loopback("with the row cache off, at most 1/3 of it", rows["loopback get uncached"], 3),
     ]
+    aims += [_cost(rows[key]) for key in rows if key.startswith("hosted ")]
     rate = mid(rows["subscribe"].subject)
     aims.append(Aim("20,000 subscribe deliveries a second", f"{rate:,.0f}", rate >= 20_000, "subscribe"))
     return aims
@@ -53,6 +54,11 @@ def judge(rows: Mapping[str, Row], size: Size) -> list[Aim]:
 def _slowdown(text: str, row: Row, workload: str) -> Aim:
     times = median(1 / ratio for ratio in row.ratios())
     return Aim(text, f"{times:.2f} times", times <= 1.2, workload)
+
+
+def _cost(row: Row) -> Aim:
+    times = median(1 / ratio for ratio in row.ratios())
+    return Aim(f"{row.title}: at most 1.1 times what it costs without", f"{times:.2f} times", times <= 1.1, "")
 
 
 def _share(text: str, row: Row, least: float, workload: str) -> Aim:

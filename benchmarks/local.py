@@ -48,8 +48,8 @@ async def _loopback(directory: Path, operation: str, seconds: float) -> Sample:
         channel: Any = app.assemble(store).loopback
         create = _creating(channel)
         if operation == "create":
-            return await _repeat(create, seconds)
-        return await _repeat(_getting(channel, (await create()).metadata.id), seconds)
+            return await repeat(create, seconds)
+        return await repeat(getting(channel, (await create()).metadata.id), seconds)
 
 
 def stub(server: Running, operation: str, seconds: float) -> Sample:
@@ -61,8 +61,8 @@ async def _stub(server: Running, operation: str, seconds: float) -> Sample:
     async with Channel(*server.address, codec=BridgeCodec(), status_details_codec=ProtoStatusDetailsCodec()) as channel:
         create = _creating(channel)
         if operation == "create":
-            return await _repeat(create, seconds)
-        return await _repeat(_getting(channel, (await create()).metadata.id), seconds)
+            return await repeat(create, seconds)
+        return await repeat(getting(channel, (await create()).metadata.id), seconds)
 
 
 def _creating(channel: Any) -> Callable[[], Awaitable[Any]]:
@@ -78,12 +78,14 @@ def _creating(channel: Any) -> Callable[[], Awaitable[Any]]:
     return create
 
 
-def _getting(channel: Any, id_: str) -> Callable[[], Awaitable[Any]]:
+def getting(channel: Any, id_: str) -> Callable[[], Awaitable[Any]]:
+    """Gets of one context by a stub on the channel."""
     queries: Any = ExecutionContextQueryControllerStub(channel)
     return lambda: queries.get(ExecutionContextId(value=id_))
 
 
-async def _repeat(work: Callable[[], Awaitable[Any]], seconds: float) -> Sample:
+async def repeat(work: Callable[[], Awaitable[Any]], seconds: float) -> Sample:
+    """The work again and again, by one caller."""
     end = time.perf_counter() + min(WARM_UP_S, seconds)
     while time.perf_counter() < end:
         await work()

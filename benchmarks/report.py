@@ -28,6 +28,7 @@ SECTIONS = {
     "Subscribe": ("subscribe",),
     "Lists": ("list",),
     "In process": ("loopback",),
+    "Through a host's interceptor": ("hosted",),
     "Codec": ("decode", "encode"),
 }
 HOW = """\

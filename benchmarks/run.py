@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import report, scenarios
+from benchmarks import hosted, report, scenarios
 from benchmarks.aims import judge
 from benchmarks.profiling import WORKLOADS, profile
 from benchmarks.rounds import FULL, QUICK, SMOKE, Row, Worker
@@ -20,6 +20,7 @@ SCENARIOS = (
     scenarios.fan_out,
     scenarios.lists,
     scenarios.loopback,
+    hosted.hosted,
     scenarios.conversions,
 )
 

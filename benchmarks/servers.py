@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -51,6 +52,20 @@ def profiled(directory: Path, report: Path) -> Iterator[Running]:
     with _process(["-m", module, str(report), *_serve(directory, uvloop=False)], directory) as running:
         os.kill(running.pid, signal.SIGUSR1)
         yield running
+
+
+@contextmanager
+def hosted(data: Path, copy: Path, flags: Sequence[str]) -> Iterator[Running]:
+    """A host's server on a copy of a data directory; see `benchmarks.hosted`."""
+    copied(data, copy)
+    with _process(["-m", "benchmarks.hosted", "PORT", str(copy), *flags], copy) as running:
+        yield running
+
+
+def copied(data: Path, copy: Path) -> None:
+    """Copy a data directory, unless that is done."""
+    if not copy.exists():
+        shutil.copytree(data, copy)
 
 
 @contextmanager

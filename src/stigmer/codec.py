@@ -11,9 +11,8 @@ fields inside a Timestamp.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
 
 import betterproto2
 from google.protobuf.message import DecodeError, Message
@@ -21,7 +20,7 @@ from google.protobuf.message import DecodeError, Message
 from stigmer import codec_faults, descriptors
 from stigmer.converters import Converter, Converters
 from stigmer.errors import InvalidArgument, Violation
-from stigmer.lazy import later, untouched
+from stigmer.lazy import class_of, later, untouched
 from stigmer.message_types import full_name_of
 from stigmer.slices import at_once
 
@@ -35,8 +34,7 @@ _CONVERTERS = Converters()
 _REFUSALS = (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError, DecodeError)
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded(Generic[M]):
+class Encoded(NamedTuple, Generic[M]):
     """A message that is bytes already, such as a stored row on its way out.
 
     Attributes:
@@ -67,7 +65,7 @@ def to_wire(message: betterproto2.Message) -> Message:
             nested too deep.
         TypeError: not an object of a generated class.
     """
-    converter = _converter_of(message.__class__)
+    converter = _converter_of(class_of(message))
     wire = converter.wire_class()
     try:
         converter.write(wire, message)
@@ -95,7 +93,7 @@ def wire_of(message: betterproto2.Message) -> Message:
     """The object on the wire, not to be changed: what it comes from, where nobody has touched it; else as `to_wire`."""
     source = untouched(message)
     if isinstance(source, bytes):
-        return parse(message.__class__, source)
+        return parse(class_of(message), source)
     return source if source is not None else to_wire(message)
 
 

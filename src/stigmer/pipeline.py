@@ -11,11 +11,12 @@ import time
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, runtime_checkable
 
 from opentelemetry import trace
 
 from stigmer import codec, spans
+from stigmer.lazy import class_of
 from stigmer.logs import get_logger
 from stigmer.message_types import object_class
 from stigmer.store.transaction import Transaction
@@ -42,8 +43,9 @@ Reply: TypeAlias = "betterproto2.Message | codec.Encoded[Any]"
 
 def decoded(reply: Reply) -> betterproto2.Message:
     """A reply as an object of its own, filled in when it is touched; what is done to it shows nowhere else."""
-    encoded = reply if isinstance(reply, codec.Encoded) else codec.Encoded(reply.__class__, codec.encode(reply))
-    return encoded.decode()
+    if isinstance(reply, codec.Encoded):
+        return cast("betterproto2.Message", reply.decode())
+    return codec.lazily(class_of(reply), codec.encode(reply))
 
 
 @dataclass(slots=True, eq=False)

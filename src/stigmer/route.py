@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from stigmer import bounds, codec
 from stigmer.errors import InvalidArgument
+from stigmer.lazy import class_of
 from stigmer.message_types import object_class
 from stigmer.pipeline import decoded
 from stigmer.wire_scan import scan
@@ -176,7 +177,7 @@ def _encoded(reply: Reply, kind: type[betterproto2.Message]) -> Reply:
     Raises:
         TypeError: a host's interceptor answers what is no reply of this RPC.
     """
-    if isinstance(reply, codec.Encoded) or reply.__class__ is not kind:
+    if isinstance(reply, codec.Encoded) or class_of(reply) is not kind:
         raise TypeError(f"an interceptor answers {type(reply).__name__} in place of {kind.__name__}")
     try:
         return codec.Encoded(kind, codec.encode(reply))

@@ -18,6 +18,13 @@ def test_the_benchmarks_run_and_write_every_table(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     text = out.read_text()
     rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
-    for begin in ("get, 64 callers", "create, 64 callers", "subscribe, ", "list, a page of 1000", "loopback create"):
+    for begin in (
+        "get, 64 callers",
+        "create, 64 callers",
+        "subscribe, ",
+        "list, a page of 1000",
+        "loopback create",
+        "get through",
+    ):
         assert any(row.startswith(begin) for row in rows), begin
     assert text.count("met") >= 7
