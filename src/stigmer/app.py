@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, fields
@@ -51,6 +52,9 @@ GC_THRESHOLDS = (2_000, 10, 500)
 
 Calls and connections leave no cycles behind, so that their memory does not wait for it.
 """
+
+_M_MMAP_THRESHOLD = -3  # of mallopt: see malloc.h
+_LARGE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -183,6 +187,7 @@ async def _serve(server: Server, monitor: Monitor, settings: Settings, stop: asy
     gc.collect()
     gc.freeze()  # what is there now stays: the collector need not look at it again
     gc.set_threshold(*GC_THRESHOLDS)
+    _return_memory()
     address, how = printed(server.address), settings.how_to_call(server.address[1])
     log.info("stigmer serves", listen=address, data_dir=str(settings.data_dir), call=how)
 
@@ -208,6 +213,12 @@ def _security(settings: Settings) -> ssl.SSLContext | None:
 
 def _limits(settings: Settings) -> Limits:
     return Limits(**settings.model_dump(include={field.name for field in fields(Limits)}))
+
+
+def _return_memory() -> None:
+    """Have large blocks returned to the system when they are freed; glibc would soon keep them for the next ones."""
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def _warm_up() -> None:

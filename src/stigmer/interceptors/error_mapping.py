@@ -36,7 +36,9 @@ class ErrorMapping(Interceptor):
         except StigmerError:
             raise
         except asyncio.CancelledError as error:
-            raise _unless_cancelled(error, call) from error
+            if _is_cancelled():
+                raise
+            raise mapped(error, call) from error
         except Exception as error:  # nothing unforeseen may reach a caller
             raise mapped(error, call) from error
 
@@ -50,15 +52,17 @@ class ErrorMapping(Interceptor):
         except StigmerError:
             raise
         except asyncio.CancelledError as error:
-            raise _unless_cancelled(error, call) from error
+            if _is_cancelled():
+                raise
+            raise mapped(error, call) from error
         except Exception as error:  # as above
             raise mapped(error, call) from error
 
 
-def _unless_cancelled(error: asyncio.CancelledError, call: Call) -> BaseException:
-    """The cancellation itself, or what it is where nobody cancels this call: a failure like any other."""
+def _is_cancelled() -> bool:
+    """Whether somebody cancels this call; else a cancellation is a failure like any other."""
     task = asyncio.current_task()
-    return error if task is None or task.cancelling() else mapped(error, call)
+    return task is None or task.cancelling() > 0
 
 
 def relayed(error: GRPCError) -> Relayed:

@@ -123,6 +123,9 @@ class Stream(protocol.Stream):
         self.settle()
         self.buffer.release()
 
+    def __terminated__(self, reason: str) -> None:
+        """Nothing: the call's task is cancelled. grpclib's own error would be kept by a frame that it is raised in."""
+
     def close(self) -> None:
         """The call is over."""
         self.buffer.close()
