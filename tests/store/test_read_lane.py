@@ -119,6 +119,18 @@ async def test_a_dear_read_starts_again_and_gives_what_a_cheap_one_would(
     assert await ids(store, limit=1) == ["r99"]
 
 
+async def test_a_fault_in_one_read_is_its_callers_alone(store: SqliteStore) -> None:
+    def fail(connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN")
+        raise RuntimeError("a fault")
+
+    async with held_up(store._reads._lists):
+        reads = await started(*(store._reads.list(one) for one in (sql(QUICK), fail, sql("no SQL"), sql(QUICK))))
+    found = await asyncio.gather(*reads, return_exceptions=True)
+    assert [type(one).__name__ for one in found] == ["int", "RuntimeError", "StoreUnavailableError", "int"]
+    assert await ids(store) == []
+
+
 async def test_the_probe_waits_for_no_read(store: SqliteStore) -> None:
     endless = await started(*(store._reads.list(sql(ENDLESS)) for _ in range(100)))
     async with held_up(store._reads._lists), held_up(store._reads._points):

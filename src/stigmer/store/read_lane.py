@@ -13,7 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from stigmer.store import statements as sql
-from stigmer.store.base import Page, Row, StoreError
+from stigmer.store.base import Page, Row
 from stigmer.store.connection import Connection
 from stigmer.store.failures import failure
 from stigmer.store.lane import Entry, Lane
@@ -70,12 +70,14 @@ class Reader(sqlite3.Connection):
         self._is_gone, self._budget_s, self._until_s, self._stopped = is_gone, budget_s, None, False
         try:
             return read(self)
-        except (StoppedError, StoreError, sqlite3.Error, OverflowError, UnicodeEncodeError) as error:
+        except Exception as error:  # noqa: BLE001 - it is this read's caller's to see; the reads of others go on
             if self._stopped:  # whatever was made of the interrupt
                 return StoppedError()
-            return failure(error) if isinstance(error, sqlite3.Error) else error  # else a parameter that cannot be held
+            return failure(error) if isinstance(error, sqlite3.Error) else error
         finally:
             self._free()
+            if self.in_transaction:
+                self.execute(sql.ROLLBACK)
 
     def check(self) -> None:
         """Raise StoppedError where the read must not go on; for loops over many short statements."""

@@ -129,7 +129,7 @@ class GetAgentInstancesByAgentRequest(betterproto2.Message):
 
     page_info: "___commons__rpc__.PageInfo | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Left out, all instances are answered.
+    Left out, the first are answered, as many as fit into 3 MiB.
     """
 
 
