@@ -132,14 +132,17 @@ async def test_stream_updates_ends_at_once_where_the_phase_is_terminal(tmp_path:
 
 async def test_stream_updates_refuses_what_is_or_will_be_gone(bench: Bench) -> None:
     row = await bench.keep(samples.agent_execution("ses-1"))
-    ctx = bench.context("AgentExecution", "subscribe", AgentExecutionId(value=row.id), resource_id=row.id, row=row)
-    states = StreamUpdates().stream(ctx)
+    request = AgentExecutionId(value=row.id)
+    first, second = (
+        bench.context("AgentExecution", "subscribe", request, resource_id=row.id, row=row) for _ in range(2)
+    )
+    states = StreamUpdates().stream(first)
     await anext(states)
     await bench.store.commit(Changes(removes=[Remove("AgentExecution", row.id, None)]))
     with pytest.raises(NotFound, match=f"AgentExecution not found: {row.id}"):
         await anext(states)
     with pytest.raises(NotFound):
-        await anext(StreamUpdates().stream(ctx))
+        await anext(StreamUpdates().stream(second))
 
 
 async def _rest(states: Any) -> list[bytes]:
