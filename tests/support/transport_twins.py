@@ -32,6 +32,9 @@ class Reference(TunedConnection):
     def send_data(self, *arguments: Any, **named: Any) -> None:
         H2Connection.send_data(self, *arguments, **named)
 
+    def _receive_frame(self, frame: Frame) -> list[Any]:
+        return H2Connection._receive_frame(self, frame)
+
 
 class Twins:
     """Does everything to both; each act compares what comes of it: bytes, error, states, windows.

@@ -30,7 +30,7 @@ log = get_logger("stigmer.transport.connection")
 _NO_KEEPALIVE = Configuration(_keepalive_time=None).__for_server__()  # grpclib pings on schedule, we after silence
 
 FLUSH_BYTES = 64 * 1024  # as much as asyncio lets wait in a transport before it asks writers to pause
-BACKLOG_BYTES = 64 * 1024 * 1024  # a peer that makes us answer and does not read the answers is dropped at this
+BACKLOG_BYTES = 1024 * 1024  # a peer that makes us answer and does not read the answers is dropped at this
 LINGER_S = 5.0  # how long a closing connection may take to write its last bytes
 
 

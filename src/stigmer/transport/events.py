@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from stigmer.transport.connection import Connection
     from stigmer.transport.http2 import Stream
+    from stigmer.transport.protocol import Handler
 
 log = get_logger("stigmer.transport.events")
 
@@ -41,6 +42,12 @@ class EventsProcessor(protocol.EventsProcessor):
             super().process(event)
         except NotImplementedError:
             log.debug("Ignored", frame=event)
+
+    def close(self, reason: str = "") -> None:  # noqa: ARG002  # grpclib's signature
+        """Act on no more events, and end the connection and its calls."""
+        self.connection.close()
+        cast("Handler", self.handler).abandon()
+        self.processors = {}
 
     def register(self, stream: protocol.Stream) -> Callable[[], None]:
         """Note a running call; what is returned ends it, once, however often it is called."""

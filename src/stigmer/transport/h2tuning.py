@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from functools import lru_cache
 from struct import Struct
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from h2.config import H2Configuration
 from h2.connection import ConnectionInputs, H2Connection
+from h2.errors import ErrorCodes
+from h2.exceptions import StreamClosedError, StreamIDTooLowError
 from h2.settings import SettingCodes, Settings
 from h2.stream import StreamInputs, StreamState
 from hpack import Encoder
 from hpack.hpack import encode_integer
+from hyperframe.frame import RstStreamFrame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from h2.events import Event
     from h2.stream import H2Stream
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
     from stigmer.transport.limits import Limits
 
+Act: TypeAlias = "Callable[[Frame], tuple[list[Frame], list[Event]]]"
 Field: TypeAlias = "tuple[str | bytes, str | bytes]"
 
 DATA, HEADERS = 0x0, 0x1  # a frame's type (RFC 9113, 6)
@@ -163,6 +167,32 @@ class TunedConnection(H2Connection):
         if stream.closed:
             del self.streams[stream_id]
             self._closed_streams[stream_id] = stream.closed_by
+
+    def _receive_frame(self, frame: Frame) -> list[Event]:
+        """Act on a frame as h2 does, but without words for h2's log, which nobody reads: a fifth of its work."""
+        try:
+            act = cast("Act", self._frame_dispatch_table[frame.__class__])
+            frames, events = act(frame)
+        except (StreamClosedError, StreamIDTooLowError) as error:
+            return self._late(error)
+        self._prepare_for_sending(frames)
+        return events
+
+    def _late(self, error: StreamClosedError | StreamIDTooLowError) -> list[Event]:
+        """Answer a frame for a stream that is over: as h2, with a reset where one of us reset it (RFC 9113, 5.1).
+
+        Raises:
+            ProtocolError: the stream was over in another way.
+        """
+        closed = isinstance(error, StreamClosedError)
+        if not self._stream_is_closed_by_reset(error.stream_id):
+            if not closed and self._stream_is_closed_by_end(error.stream_id):
+                raise StreamClosedError(error.stream_id) from error
+            raise error
+        frame = RstStreamFrame(error.stream_id)
+        frame.error_code = error.error_code if closed else ErrorCodes.STREAM_CLOSED
+        self._prepare_for_sending([frame])
+        return cast("list[Event]", getattr(error, "_events", []))
 
     def take_earned(self) -> float:
         """What the peer may send for what was sent to it since this was last asked; see `framing`."""

@@ -139,6 +139,14 @@ class Stream(protocol.Stream):
             CallerGone: the stream is closed.
         """
         await self.connection.writable()
+        self.write_headers(headers, end_stream=end_stream)
+
+    def write_headers(self, headers: Headers, *, end_stream: bool) -> None:
+        """Send headers or trailers, whether or not the peer reads.
+
+        Raises:
+            CallerGone: the stream is closed.
+        """
         if headers[0][0] == ":status":
             headers += _PACKED if self._packed else _PLAIN
         self._h2_connection.send_headers(self._open().stream_id, headers, end_stream=end_stream)

@@ -36,6 +36,7 @@ log = get_logger("stigmer.transport.protocol")
 
 SHARE_BYTES = 32 * 1024  # of what a client sent, acted on at once
 SHARE_FRAMES = 32  # the same: a frame can be nine bytes
+CANCELS_AT_ONCE = 16  # calls of a client that is gone, which clean up in the next turn
 
 
 class Handler(server.Handler):
@@ -53,17 +54,18 @@ class Handler(server.Handler):
         self._guest = guest
 
     def accept(self, stream: protocol.Stream, headers: Headers, release_stream: Callable[[], Any]) -> None:
-        """Start the call's task."""
+        """Start the call's task, or refuse it at once: a flood of such calls costs no tasks."""
         ours = cast("Stream", stream)
         verdict = stopping() if self.closing else admitted(headers, self.mapping)
         if isinstance(verdict, Admitted):
             ours.deadline, ours.encoding, ours.accepted = verdict.deadline, verdict.encoding, verdict.accepted
             self._guest.called()
             super().accept(stream, verdict.headers, release_stream)
+            self._tasks[stream].add_done_callback(partial(self._over, stream, release_stream))
         else:
             note(headers, verdict, ours.connection.peer)
-            self._tasks[stream] = self.loop.create_task(self._refuse(stream, verdict, release_stream))
-        self._tasks[stream].add_done_callback(partial(self._over, stream, release_stream))
+            self._refuse(ours, verdict)
+            release_stream()
 
     def _over(self, stream: protocol.Stream, release_stream: Callable[[], Any], task: asyncio.Task[None]) -> None:
         """Drop the task of a call; its stream as well: a task cancelled before it first runs does not do it itself."""
@@ -74,7 +76,7 @@ class Handler(server.Handler):
     def __gc_step__(self) -> None:
         """Look for no tasks that are over: none is kept. grpclib looks through all of them at each tenth call."""
 
-    async def _refuse(self, stream: protocol.Stream, refusal: Refusal, release_stream: Callable[[], Any]) -> None:
+    def _refuse(self, stream: Stream, refusal: Refusal) -> None:
         """Answer with a status alone."""
         headers = [
             (":status", refusal.http),
@@ -86,13 +88,10 @@ class Handler(server.Handler):
         if refusal.details and self.status_details_codec is not None:
             details = self.status_details_codec.encode(refusal.status, refusal.message, refusal.details)
             headers.append(("grpc-status-details-bin", encode_bin_value(details).decode("ascii")))
-        try:
-            with contextlib.suppress(Cancelled):
-                await stream.send_headers(headers, end_stream=True)
-                if stream.closable:
-                    stream.reset_nowait()
-        finally:
-            release_stream()
+        with contextlib.suppress(Cancelled):
+            stream.write_headers(headers, end_stream=True)
+            if stream.closable:
+                stream.reset_nowait()
 
     def cancel(self, stream: protocol.Stream) -> None:
         """Cancel a call whose caller went away; nothing where it is over."""
@@ -103,6 +102,20 @@ class Handler(server.Handler):
         """Cancel every call, once: a second time would break into their cleaning up."""
         if not self.closing:
             super().close()
+
+    def abandon(self) -> None:
+        """Cancel every call, some in each turn of the loop: the client of a thousand calls is gone, others are not."""
+        if not self.closing:
+            self.closing = True
+            self._cancel_some(list(self._tasks.values()))
+
+    def _cancel_some(self, tasks: list[asyncio.Task[None]]) -> None:
+        for task in tasks[:CANCELS_AT_ONCE]:
+            if not task.done() and not task.cancelling():
+                task.cancel()
+                self._cancelled.add(task)
+        if left := tasks[CANCELS_AT_ONCE:]:
+            self.loop.call_soon(self._cancel_some, left)
 
     def running(self) -> list[asyncio.Task[None]]:
         """The tasks of calls that are not over."""
