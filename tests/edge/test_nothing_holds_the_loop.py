@@ -26,11 +26,12 @@ from stigmer import codec
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-HELD_MS = 120
+HELD_MS = 250
 """What the loop's thread may work between two turns of a task that only waits: 50 ms here, and room for slow machines.
 
-It is the processor's time, so that other processes of a loaded machine do not count. It was 1,400 for 99,000 entries of
-a map, 3,700 for the long name.
+It is the processor's time, so that the time of other processes does not count; but where they take the caches, it grows
+(55 ms for one at a time, up to 137 for eight, with six others on two cores). It was 1,400 for 99,000 entries of a map,
+3,700 for the long name.
 """
 WAITED_MS = 1_000
 """What a get may take meanwhile, with the other processes of the machine."""
