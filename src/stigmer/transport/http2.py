@@ -13,7 +13,8 @@ from h2.errors import ErrorCodes
 
 from stigmer import errors
 from stigmer.transport import compression
-from stigmer.transport.inbound import Inbound
+from stigmer.transport.budget import SMALL_BYTES
+from stigmer.transport.inbound import PREFIX_BYTES, Inbound
 from stigmer.transport.outbound import CallerGone, Message
 
 if TYPE_CHECKING:
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 
     from stigmer.transport.connection import Connection
     from stigmer.transport.h2tuning import TunedConnection
+    from stigmer.transport.starts import Lineup
 
 Headers = list[tuple[str, str]]
-PREFIX_BYTES = 5  # of a message: whether it is compressed, and how long it is
 HEADERS_BYTES = 256  # what a block of reply headers comes to, roughly
 _PLAIN = [("grpc-accept-encoding", compression.ACCEPTED)]
 _PACKED = [*_PLAIN, ("grpc-encoding", "gzip")]
@@ -43,6 +44,7 @@ class Stream(protocol.Stream):
     _packed = False
     _in_message = False
     _read = 0
+    in_hand_of: Lineup | None = None  # where it counts among the calls that are worked on
 
     def init_stream(self, stream_id: int, connection: protocol.Connection) -> None:
         """Begin; grpclib's own would count calls, and keep each frame as an object."""
@@ -76,10 +78,16 @@ class Stream(protocol.Stream):
         elif data and data[0]:
             return await self._inflate(data)
         elif data:
+            self._wait_for_more(data)
             await self.buffer.expect(_checked_size(data, self.connection.limits.max_message_bytes))
         return data
 
+    def _wait_for_more(self, prefix: bytes) -> None:
+        if int.from_bytes(prefix[1:], "big") > SMALL_BYTES:
+            self.put_down()
+
     async def _inflate(self, prefix: bytes) -> bytes:
+        self._wait_for_more(prefix)
         limit = self.connection.limits.max_message_bytes
         encoding, size = compression.checked(self.encoding), _checked_size(prefix, limit)
         await self.buffer.expect(size, compression.usual(size, limit))
@@ -90,6 +98,18 @@ class Stream(protocol.Stream):
         self._inflated = await compression.inflated(data, encoding, limit, self.buffer)
         self._in_message = False
         return _prefix(len(self._inflated))
+
+    @property
+    def time_left_s(self) -> float:
+        """How long its request may still take to come; then it fails, for want of bytes or by its deadline."""
+        left_s = self.buffer.left_s()
+        return left_s if self.deadline is None else min(left_s, self.deadline.time_remaining())
+
+    def put_down(self) -> None:
+        """It waits for its client, or is done: another one may be worked on in its place."""
+        lineup, self.in_hand_of = self.in_hand_of, None
+        if lineup is not None:
+            lineup.left()
 
     async def start(self) -> None:
         """Wait until the call, whose request is there, may be worked on; see `budget.Share`.
@@ -122,6 +142,7 @@ class Stream(protocol.Stream):
         """The call has its reply, or has failed, and holds its request no more."""
         self.settle()
         self.buffer.release()
+        self.put_down()
 
     def __terminated__(self, reason: str) -> None:
         """Nothing: the call's task is cancelled. grpclib's own error would be kept by a frame that it is raised in."""
@@ -129,6 +150,7 @@ class Stream(protocol.Stream):
     def close(self) -> None:
         """The call is over."""
         self.buffer.close()
+        self.put_down()
 
     # What goes out.
 

@@ -13,7 +13,11 @@ from stigmer.transport.budget import CALL_BYTES, SMALL_BYTES
 from stigmer.transport.room import exhausted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stigmer.transport.connection import Connection
+
+PREFIX_BYTES = 5  # of a message: whether it is compressed, and how long it is
 
 
 class Inbound:
@@ -33,6 +37,7 @@ class Inbound:
         "_refused",
         "_reserved",
         "_stream_id",
+        "_there",
         "_waiter",
         "_wanted",
         "_window",
@@ -47,12 +52,17 @@ class Inbound:
         self._wanted = 0
         self._began = self._ended = self._refused = False
         self._waiter: asyncio.Future[None] | None = None
+        self._there: Callable[[], None] | None = None
         self._heard_at = connection.now()
         connection.share.hold(CALL_BYTES)
         connection.share.unfinished.add(self)
 
     def __repr__(self) -> str:
         return f"<Inbound {self._stream_id}: {len(self._data)} bytes, {self._window} more may come>"
+
+    def when_there(self, there: Callable[[], None]) -> None:
+        """Call `there`, once, when the first message has come, or cannot come without the call's doing."""
+        self._there = there
 
     # From the connection.
 
@@ -66,17 +76,21 @@ class Inbound:
             self._connection.open_window(self._stream_id, flow_size - len(data))
         if len(self._data) >= self._wanted:
             self._wake()
+        if self._there is not None and self._is_there():
+            self._tell()
 
     def eof(self) -> None:
         """No more will come."""
         self._ended = True
         self._connection.share.unfinished.discard(self)
         self._wake()
+        self._tell()
 
     def refuse(self) -> None:
         """There is no room: the call that waits for more gets an error in its place."""
         self._refused = True
         self._wake()
+        self._tell()
 
     # From the call.
 
@@ -154,6 +168,7 @@ class Inbound:
     def close(self) -> None:
         """The call is over."""
         self._data = bytearray()
+        self._there = None
         self._connection.share.unfinished.discard(self)
         self.release()
 
@@ -169,13 +184,26 @@ class Inbound:
             self._counted += size
             self._connection.share.hold(size)
 
+    def _is_there(self) -> bool:
+        """Whether the first message is whole, or does not fit into the first window."""
+        data = self._data
+        if len(data) < PREFIX_BYTES:
+            return False
+        size = PREFIX_BYTES + int.from_bytes(data[1:PREFIX_BYTES], "big")
+        return len(data) >= size or size > self._connection.limits.stream_window_bytes
+
+    def _tell(self) -> None:
+        there, self._there = self._there, None
+        if there is not None:
+            there()
+
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     async def _more(self, *, patient: bool) -> None:
         """Wait until what is wanted is there, or the end, or a refusal, or the client's time is over."""
-        left_s = self._left_s()
+        left_s = self.left_s()
         if left_s <= 0 and not patient:
             raise errors.DeadlineExceeded(STALLED)
         loop = asyncio.get_running_loop()
@@ -188,7 +216,7 @@ class Inbound:
             if timer is not None:
                 timer.cancel()
 
-    def _left_s(self) -> float:
+    def left_s(self) -> float:
         """How long the client may take for its next byte; all of the time while it is not read."""
         connection = self._connection
         now = connection.now()

@@ -15,6 +15,7 @@ from stigmer.transport.acceptor import Acceptor, Guest
 from stigmer.transport.budget import Budget
 from stigmer.transport.limits import Limits
 from stigmer.transport.protocol import Handler, Protocol
+from stigmer.transport.starts import Lineup, Starts
 from stigmer.transport.turns import Turns
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Listener:
         self._acceptor = Acceptor(self._serve, self.limits)
         self.budget = Budget(self.limits)
         self.turns = Turns()
+        self._starts = Starts()
         self.read_into = memoryview(bytearray(READ_BYTES))  # by all clients: each takes its bytes out at once
         self._live: set[Protocol] = set()
         self._empty = asyncio.Event()
@@ -67,7 +69,8 @@ class Listener:
         await self._acceptor.listen(host, port, backlog=backlog, ssl=ssl)
 
     def _serve(self, guest: Guest) -> Protocol:
-        handler = Handler(self._mapping, self._codec, self._status_details_codec, self._dispatch, guest)
+        lineup = Lineup(self._starts, self.limits.request_timeout_s, guest.called)
+        handler = Handler(self._mapping, self._codec, self._status_details_codec, self._dispatch, lineup)
         return Protocol(handler, self, guest)
 
     def joined(self, protocol_: Protocol) -> None:
@@ -108,6 +111,8 @@ class Listener:
             for protocol_ in self._live:
                 protocol_.connection.go_away()
             ended = calls.drain() if calls is not None else ()
+            for protocol_ in self._live:
+                protocol_.handler.lineup.start_all()
             await self._settle(min(self._loop.time() + CANCEL_S, settled_by))
             await self._settle(settled_by, but=ended)  # these had their time: their callers do not read
             left = len(self._running())

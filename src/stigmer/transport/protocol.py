@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from grpclib import protocol, server
 from grpclib.metadata import encode_bin_value, encode_grpc_message
+from h2.errors import ErrorCodes
 
 from stigmer.errors import Cancelled
 from stigmer.logs import get_logger
@@ -19,7 +20,8 @@ from stigmer.transport.connection import Connection
 from stigmer.transport.events import EventsProcessor
 from stigmer.transport.framing import Frames
 from stigmer.transport.h2tuning import CONFIGURATION, new_connection
-from stigmer.transport.refusal import Admitted, Refusal, admitted, note, stopping
+from stigmer.transport.refusal import CALLER_GONE, Admitted, Refusal, admitted, note, stopping
+from stigmer.transport.starts import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from stigmer.transport.acceptor import Guest
     from stigmer.transport.http2 import Headers, Stream
     from stigmer.transport.listener import Listener
+    from stigmer.transport.starts import Lineup
 
 log = get_logger("stigmer.transport.protocol")
 
@@ -48,24 +51,36 @@ class Handler(server.Handler):
         codec: CodecBase,
         status_details_codec: StatusDetailsCodecBase,
         dispatch: _DispatchServerEvents,
-        guest: Guest,
+        lineup: Lineup,
     ) -> None:
         super().__init__(mapping, codec, status_details_codec, dispatch)
-        self._guest = guest
+        self.lineup = lineup
 
     def accept(self, stream: protocol.Stream, headers: Headers, release_stream: Callable[[], Any]) -> None:
-        """Start the call's task, or refuse it at once: a flood of such calls costs no tasks."""
+        """Have the call start in its turn, or turn it away."""
         ours = cast("Stream", stream)
         verdict = stopping() if self.closing else admitted(headers, self.mapping)
         if isinstance(verdict, Admitted):
             ours.deadline, ours.encoding, ours.accepted = verdict.deadline, verdict.encoding, verdict.accepted
-            self._guest.called()
-            super().accept(stream, verdict.headers, release_stream)
-            self._tasks[stream].add_done_callback(partial(self._over, stream, release_stream))
+            start = partial(self._start, ours, verdict.headers, release_stream)
+            gone = partial(self._gone, ours, headers, release_stream)
+            self.lineup.add(ours, Waiting(start, gone, unary=self._is_unary(verdict.headers)))
         else:
             note(headers, verdict, ours.connection.peer)
             self._refuse(ours, verdict)
             release_stream()
+
+    def _gone(self, stream: Stream, headers: Headers, release_stream: Callable[[], Any]) -> None:
+        note(headers, CALLER_GONE, stream.connection.peer)
+        release_stream()
+
+    def _is_unary(self, headers: Headers) -> bool:
+        handler = cast("Any", self.mapping[dict(headers)[":path"]])  # a named tuple without types
+        return not handler.cardinality.server_streaming
+
+    def _start(self, stream: Stream, headers: Headers, release_stream: Callable[[], Any]) -> None:
+        super().accept(stream, headers, release_stream)
+        self._tasks[stream].add_done_callback(partial(self._over, stream, release_stream))
 
     def _over(self, stream: protocol.Stream, release_stream: Callable[[], Any], task: asyncio.Task[None]) -> None:
         """Drop the task of a call; its stream as well: a task cancelled before it first runs does not do it itself."""
@@ -77,7 +92,10 @@ class Handler(server.Handler):
         """Look for no tasks that are over: none is kept. grpclib looks through all of them at each tenth call."""
 
     def _refuse(self, stream: Stream, refusal: Refusal) -> None:
-        """Answer with a status alone."""
+        """Answer with a status alone; one who does not read answers is told no more than that the call is over."""
+        if not stream.connection.write_ready.is_set():
+            stream.reset_nowait(ErrorCodes.REFUSED_STREAM)
+            return
         headers = [
             (":status", refusal.http),
             *refusal.more,
@@ -95,18 +113,20 @@ class Handler(server.Handler):
 
     def cancel(self, stream: protocol.Stream) -> None:
         """Cancel a call whose caller went away; nothing where it is over."""
-        if stream in self._tasks:
+        if not self.lineup.remove(cast("Stream", stream)) and stream in self._tasks:
             super().cancel(stream)
 
     def close(self) -> None:
         """Cancel every call, once: a second time would break into their cleaning up."""
         if not self.closing:
+            self.lineup.close()
             super().close()
 
     def abandon(self) -> None:
         """Cancel every call, some in each turn of the loop: the client of a thousand calls is gone, others are not."""
         if not self.closing:
             self.closing = True
+            self.lineup.close()
             self._cancel_some(list(self._tasks.values()))
 
     def _cancel_some(self, tasks: list[asyncio.Task[None]]) -> None:

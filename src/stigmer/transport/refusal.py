@@ -57,6 +57,9 @@ class Refusal(NamedTuple):
     more: Headers = []  # noqa: RUF012  # never changed
 
 
+CALLER_GONE = Refusal(Status.CANCELLED, "the caller went away")
+
+
 def stopping() -> Refusal:
     """The server is beyond its grace."""
     return _refusal(Unavailable(DRAINING))
