@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 log = get_logger("stigmer.transport.protocol")
 
 SHARE_BYTES = 32 * 1024  # of what a client sent, acted on at once
-SHARE_FRAMES = 32  # the same: a frame can be nine bytes
+SHARE_FRAMES, QUEUED_FRAMES, LEAST_FRAMES = 128, 16, 4  # of what just came, of what waits, and where all are busy
 CANCELS_AT_ONCE = 16  # calls of a client that is gone, which clean up in the next turn
 
 
@@ -177,25 +177,25 @@ class Protocol(asyncio.BufferedProtocol):
         """Act on what the client sent, a share now and the rest in later turns of the loop: other clients wait too."""
         self._frames.add(self._listener.read_into[:nbytes])
         if not self._waits:
-            self._wait(waits=self._act())
+            self._wait(waits=self._act(SHARE_FRAMES if self._listener.turns.has_time() else LEAST_FRAMES))
             if self._waits:
                 self._listener.turns.add(self)
 
     def act(self) -> bool:
         """Act on the next share; whether there is more."""
-        more = self._act()
+        more = self._act(QUEUED_FRAMES)
         if not more:
             self._wait(waits=False)
         return more
 
-    def _act(self) -> bool:
+    def _act(self, frames: int) -> bool:
         connection = self.connection
         if connection.is_closing():
             self._frames.clear()
             return False
         try:
             connection.heard()
-            for event in connection.feed(self._frames.take(SHARE_FRAMES, SHARE_BYTES, connection.now())):
+            for event in connection.feed(self._frames.take(frames, SHARE_BYTES, connection.now())):
                 self.processor.process(event)
             more = self._frames.whole()
         except Exception as error:  # h2, hpack and hyperframe let more out than their own errors

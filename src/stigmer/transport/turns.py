@@ -23,9 +23,21 @@ class Turns:
 
     def __init__(self) -> None:
         self._waiting: deque[Busy] = deque()
+        self._since_s: float | None = None  # when the first connection was acted on in this turn
 
     def __repr__(self) -> str:
         return f"<Turns {len(self._waiting)} waiting>"
+
+    def has_time(self) -> bool:
+        """Whether a connection whose bytes have just come may be acted on at length in this turn of the loop."""
+        if self._since_s is None:
+            self._since_s = time.perf_counter()
+            asyncio.get_running_loop().call_soon(self._next)
+            return True
+        return time.perf_counter() < self._since_s + TURN_S
+
+    def _next(self) -> None:
+        self._since_s = None
 
     def add(self, busy: Busy) -> None:
         """Act on it in later turns of the loop, until it has nothing more."""
