@@ -107,7 +107,7 @@ def _crowd(running: Running, data: Data) -> list[Bystander]:
     get, reference = messages.get(data.context), messages.get_by_reference("read-me")
     page = messages.list_sessions(10)
     return [
-        Bystander(running, "get", messages.GET, lambda _: get, 0.010),
+        *(Bystander(running, "get", messages.GET, lambda _: get, 0.050) for _ in range(5)),
         Bystander(running, "getByReference", messages.GET_BY_REFERENCE, lambda _: reference, 0.050),
         Bystander(running, "list", messages.LIST, lambda _: page, 0.050),
         Bystander(running, "create", messages.CREATE, lambda _: next(creates), 0.050),

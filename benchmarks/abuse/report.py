@@ -22,11 +22,11 @@ HEAD = """\
 
 {machine}
 
-Attacks by every means that a client has (`benchmarks/abuse/attacks.py`), beside well-behaved clients that make a call
-each on time: get every 10 ms; getByReference, list, create and updateStatus every 50 ms, each on a connection of its
-own. Their latency counts from the moment at which a call was due. Attackers take what is left of the processors
-(SCHED_IDLE), because client and server share two cores here. Memory is the server's resident set: its peak during the
-attack, and what is left up to 5 seconds after it.
+Attacks by every means that a client has (`benchmarks/abuse/attacks.py`), beside nine well-behaved clients that each
+make a call every 50 ms, on time: five get, the others getByReference, list, create and updateStatus. Their latency
+counts from the moment at which a call was due. Attackers take what is left of the processors (SCHED_IDLE), because
+client and server share two cores here. Memory is the server's resident set: its peak during the attack, and what is
+left up to 5 seconds after it.
 
 {verdict}
 

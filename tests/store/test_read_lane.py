@@ -84,7 +84,7 @@ async def test_a_read_that_nobody_waits_for_never_runs_although_its_batch_is_tak
     assert ran == [3]
 
 
-@pytest.mark.parametrize("lane", ["_lists", "_points", "_dear", "_probes"])
+@pytest.mark.parametrize("lane", ["_lists", "_short", "_points", "_dear", "_probes"])
 async def test_a_read_that_runs_ends_when_nobody_waits_for_it(store: SqliteStore, lane: str) -> None:
     entered = threading.Event()
 
@@ -200,7 +200,7 @@ async def test_what_a_read_saw_is_not_told_before_the_feed_has_told_it(store: Sq
         read("anywhere", store.by_slug_anywhere("Thing", "a")),
         read("newest", store.newest("Thing", "tag", "x")),
     )
-    await until(lambda: bool(store._reads._lists._held and store._reads._points._held))
+    await until(lambda: bool(store._reads._short._held and store._reads._points._held))
     assert seen == []
     land.set()
     await asyncio.gather(write, *reads)
@@ -210,9 +210,9 @@ async def test_what_a_read_saw_is_not_told_before_the_feed_has_told_it(store: Sq
 
 async def test_what_is_held_when_the_store_closes_is_told(tmp_path: Path) -> None:
     async with SqliteStore(tmp_path) as store:
-        store._reads._lists._is_ahead = lambda _: True
+        store._reads._short._is_ahead = lambda _: True
         (page,) = await started(store.page(Query("Thing"), Window(1)))
-        await until(lambda: bool(store._reads._lists._held))
+        await until(lambda: bool(store._reads._short._held))
     assert (await page).rows == []
 
 

@@ -100,7 +100,7 @@ async def test_a_connection_that_fails_is_unavailable_and_well_again(store: Sqli
     (one,) = await created(store, row("a"))
 
     async def interrupt(on: bool) -> None:
-        for lane in (store._writes, store._reads._points, store._reads._lists):
+        for lane in (store._writes, *store._reads.lanes):
             await lane.connection.run(
                 lambda connection: connection.set_progress_handler((lambda: 1) if on else None, 1)
             )

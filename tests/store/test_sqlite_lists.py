@@ -115,10 +115,10 @@ async def test_a_page_of_a_join_asks_no_more_for_many_values_than_for_few(store:
     async def statements() -> int:
         """How many SQL statements the page takes."""
         ran: list[str] = []
-        await store._reads._lists.connection.run(lambda one: one.set_trace_callback(ran.append))
+        await store._reads._short.connection.run(lambda one: one.set_trace_callback(ran.append))
         page = await store.page(Query("Thing", through=through), Window(3))
         assert (len(page.rows), page.more) == (3, True)
-        await store._reads._lists.connection.run(lambda one: one.set_trace_callback(None))
+        await store._reads._short.connection.run(lambda one: one.set_trace_callback(None))
         return len(ran)
 
     async def grow(numbers: range) -> None:
@@ -158,13 +158,15 @@ async def test_what_is_skipped_is_counted_in_the_index_alone(store: SqliteStore,
 
 @pytest.mark.parametrize("window", [Window(3), Window(None, budget_bytes=3 * SIZE), Window(3, skip=2)])
 async def test_a_page_of_many_rows_costs_what_a_page_of_few_costs(store: SqliteStore, window: Window) -> None:
+    lane = store._reads._lists if window.limit is None else store._reads._short
+
     async def steps() -> int:
         """How many instructions SQLite runs for the page, roughly."""
         ran = itertools.count()
-        await store._reads._lists.connection.run(lambda one: one.set_progress_handler(lambda: next(ran) < 0, 1))
+        await lane.connection.run(lambda one: one.set_progress_handler(lambda: next(ran) < 0, 1))
         page = await store.page(Query("Thing"), window)
         assert (len(page.rows), page.more) == (3, True)
-        await store._reads._lists.connection.run(lambda one: one.set_progress_handler(None, 1))
+        await lane.connection.run(lambda one: one.set_progress_handler(None, 1))
         return next(ran)
 
     await store.commit(creating(*map(thing, range(12))))
@@ -179,10 +181,10 @@ async def test_a_list_by_many_keys_is_planned_from_its_rarest_wherever_that_stan
 
     async def steps(number: int, *keys: tuple[str, str]) -> int:
         ran = itertools.count()
-        await store._reads._lists.connection.run(lambda one: one.set_progress_handler(lambda: next(ran) < 0, 1))
+        await store._reads._short.connection.run(lambda one: one.set_progress_handler(lambda: next(ran) < 0, 1))
         page = await store.page(Query("Thing", keys), Window(10))
         assert page.total == number
-        await store._reads._lists.connection.run(lambda one: one.set_progress_handler(None, 1))
+        await store._reads._short.connection.run(lambda one: one.set_progress_handler(None, 1))
         return next(ran)
 
     await store.commit(creating(*(row(f"r{n}", *common) for n in range(200))))

@@ -27,8 +27,10 @@ Read: TypeAlias = "Callable[[Reader], Any]"
 Reading: TypeAlias = "Entry[Read, Any]"
 Done: TypeAlias = "list[tuple[Reading, Any]]"
 
-READERS = 4
+READERS = 5
 """How many connections read."""
+SHORT = 100
+"""A page of at most so many rows does not wait for longer ones."""
 STEPS = 20_000
 """So many steps of SQLite's virtual machine, a millisecond or two, between two looks at whether a read may go on."""
 TURN_S = 0.002
@@ -195,7 +197,7 @@ class ReadLane(Lane[Read, Any]):
 
 
 class Reads:
-    """The reading lanes of a database: rows by a key, lists, health checks, and what takes long.
+    """The reading lanes of a database: rows by a key, short lists, long lists, health checks, and what takes longer.
 
     Args:
         readers: READERS connections.
@@ -209,12 +211,13 @@ class Reads:
     def __init__(self, readers: Sequence[Reader], published: int, is_writing: Callable[[], bool]) -> None:
         self._published = published
         self._is_writing = is_writing
-        points, lists, probes, dear = map(Connection, readers)
+        points, short, lists, probes, dear = map(Connection, readers)
         self._dear = ReadLane(dear, self._is_ahead, is_writing)
         self._points = ReadLane(points, self._is_ahead, is_writing, self._dear)
+        self._short = ReadLane(short, self._is_ahead, is_writing, self._dear)
         self._lists = ReadLane(lists, self._is_ahead, is_writing, self._dear)
         self._probes = ReadLane(probes, self._is_ahead, is_writing)
-        self.lanes = (self._points, self._lists, self._probes, self._dear)
+        self.lanes = (self._points, self._short, self._lists, self._probes, self._dear)
 
     def __repr__(self) -> str:
         return f"<Reads {self.lanes}>"
@@ -223,9 +226,10 @@ class Reads:
         """Read what is found by a key."""
         return await self._points.submit(read)
 
-    async def list(self, read: Read) -> Any:  # noqa: ANN401 - as above
-        """Read what may be long."""
-        return await self._lists.submit(read)
+    async def list(self, read: Read, limit: int | None = None) -> Any:  # noqa: ANN401 - as above
+        """Read what may be long; `limit` rows at most, where that is known."""
+        lane = self._short if limit is not None and limit <= SHORT else self._lists
+        return await lane.submit(read)
 
     async def probe(self) -> None:
         """See that the database can be read, whatever is being read."""

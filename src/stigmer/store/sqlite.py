@@ -164,7 +164,7 @@ class SqliteStore:
 
     async def page(self, query: Query, window: Window) -> Page:
         """The query's rows within the window, read as of one commit."""
-        page: Page = await self._reads.list(reading.page(query, window))
+        page: Page = await self._reads.list(reading.page(query, window), window.limit)
         return page
 
     async def newest(self, kind: str, field: str, value: str) -> Row | None:

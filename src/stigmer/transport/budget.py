@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stigmer.transport.limits import Limits
 
 SMALL_BYTES = 64 * 1024  # requests up to this size need no room in their connection's budget
-CALL_BYTES = 4 * 1024  # what a call whose request is not whole comes to beside its bytes
+CALL_BYTES = 16 * 1024  # what a call whose request is not whole comes to beside its bytes
 
 REQUESTS_PART = 3 / 4  # of the server's bytes that announced requests may fill: the rest is for what cannot wait
 RELAXED_PART = 7 / 8  # of the server's bytes below which connections are read again

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from stigmer.transport.http2 import Stream
 
-STARTS_AT_ONCE = 24  # in one turn of the loop, of all connections together; each takes some 0.2 ms of the next
+STARTS_AT_ONCE = 12  # in one turn of the loop, of all connections together; each takes some 0.2 ms of the next
 FEW = 32  # calls that a connection may have open before it has to wait for those that have no more
 FOR_FEW = 3  # of four starts, where connections with few calls and with many wait
-IN_HAND = 128  # unary calls of one connection that are worked on at once; the others wait, so that they cost little
+IN_HAND = 64  # unary calls of one connection that are worked on at once, 25 KB each; the others wait, and cost less
 LOOKS = 8  # at requests that do not come further, within the time that they have
 
 
