@@ -133,18 +133,18 @@ async def test_no_task_is_kept_of_a_call_that_is_over(serve: Serve, service: Ser
 async def test_the_calls_of_a_lost_client_end_some_in_each_turn(serve: Serve, service: Service) -> None:
     async with serve() as server:
         async with connect(server) as wire:
-            for _ in range(100):
+            for _ in range(60):
                 wire.request(message(b""), path="/t.T/Wait", flush=False)
             wire.flush()
             await service.entered.wait()
             (live,) = server._listener._live
-            while len(tasks := live.handler.running()) < 100:  # noqa: ASYNC110  # no event says so
+            while len(tasks := live.handler.running()) < 60:  # noqa: ASYNC110  # no event says so
                 await asyncio.sleep(0)
         left = list[int]()
         while not all(task.done() for task in tasks):
             left.append(sum(not task.done() for task in tasks))
             await asyncio.sleep(0)
-        assert len(set(left)) > 4
+        assert len(set(left)) > 3
         assert all(task.cancelled() or task.exception() is None for task in tasks)
         assert await still_serves(server)
 
