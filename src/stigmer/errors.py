@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from google.rpc import error_details_pb2 as rpc  # pyright: ignore[reportMissingTypeStubs]  # it has none
 
+from stigmer.error_text import MAX_TRAILER_BYTES, bounded, clip, trailer_bytes
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from google.protobuf.message import Message
 
 DOMAIN = "stigmer.ai"
-CLIP_CHARS = 160
-"""How much of a caller's own text an error repeats: statuses travel in headers, which clients limit to 8 KiB."""
-MAX_TRAILER_BYTES = 6_000
-"""How much of them an error's text may take: percent-encoded as the message, twice in base64 within the details."""
 _FRAME_BYTES = 20  # what a broken field takes beside its text
 
 
@@ -60,7 +58,7 @@ class StigmerError(Exception):
     code: ClassVar[Code] = Code.INTERNAL
 
     def __init__(self, message: str) -> None:
-        self.message = _bounded(message)
+        self.message = bounded(message)
         super().__init__(self.message)
 
     @property
@@ -271,33 +269,13 @@ def path_of(at: At) -> str:
     return ".".join(reversed(pieces))
 
 
-def clip(text: str) -> str:
-    """A caller's text, short enough to be repeated in an error."""
-    return text if len(text) <= CLIP_CHARS else f"{text[:CLIP_CHARS]}…"
-
-
-def _trailer_bytes(text: str) -> int:
-    raw = text.encode(errors="replace")
-    escaped = sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in raw)
-    return escaped + len(raw) * 8 // 3
-
-
-def _bounded(text: str) -> str:
-    if len(text) <= CLIP_CHARS:
-        return text
-    kept = text[:MAX_TRAILER_BYTES]
-    while (size := _trailer_bytes(kept)) > MAX_TRAILER_BYTES:
-        kept = kept[: min(len(kept) - 1, len(kept) * MAX_TRAILER_BYTES // size)]
-    return text if len(kept) == len(text) else f"{kept}…"
-
-
 def _fitting(violations: Sequence[Violation]) -> list[Violation]:
     """As many as fit into a header, and how many more there are."""
     kept: list[Violation] = []
     size = 0
     for violation in violations:
         short = Violation(clip(violation.field), clip(violation.description))
-        size += _trailer_bytes(str(short)) + _FRAME_BYTES
+        size += trailer_bytes(str(short)) + _FRAME_BYTES
         if kept and size > MAX_TRAILER_BYTES:
             return [*kept, Violation("", f"and {len(violations) - len(kept)} more")]
         kept.append(short)

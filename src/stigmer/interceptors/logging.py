@@ -6,7 +6,8 @@ import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from stigmer.errors import Code, StigmerError, clip
+from stigmer.error_text import clip
+from stigmer.errors import Code, StigmerError
 from stigmer.interceptors.base import Interceptor, StreamNext, UnaryNext, cut_short
 from stigmer.logs import get_logger
 

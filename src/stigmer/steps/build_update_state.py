@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stigmer import codec
-from stigmer.errors import Aborted, InvalidArgument, Violation, clip
+from stigmer.error_text import clip
+from stigmer.errors import Aborted, InvalidArgument, Violation
 from stigmer.kinds import Resource, present
 from stigmer.lazy import shallow
 from stigmer.steps import audit

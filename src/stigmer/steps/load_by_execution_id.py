@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer.codec import Encoded
-from stigmer.errors import NotFound, clip
+from stigmer.error_text import clip
+from stigmer.errors import NotFound
 
 if TYPE_CHECKING:
     from stigmer.pipeline import Context

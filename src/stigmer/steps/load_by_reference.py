@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer.codec import Encoded
-from stigmer.errors import InvalidArgument, NotFound, Violation, clip
+from stigmer.error_text import clip
+from stigmer.errors import InvalidArgument, NotFound, Violation
 from stigmer.steps.validate_proto import refuse
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stigmer.errors import NotFound, Violation, clip
+from stigmer.error_text import clip
+from stigmer.errors import NotFound, Violation
 from stigmer.kinds import present
 from stigmer.steps.validate_proto import refuse
 

@@ -14,6 +14,7 @@ from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 
 from stigmer import errors
+from stigmer.error_text import clip
 from stigmer.transport.budget import SMALL_BYTES
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def checked(encoding: str) -> str:
     if encoding in ("", "identity"):
         raise errors.Relayed(errors.Code.INTERNAL, "a message is flagged as compressed, but grpc-encoding names no way")
     if encoding not in _WBITS:
-        raise errors.Unimplemented(f"messages compressed as {errors.clip(encoding)!r} are not taken: use {ACCEPTED}")
+        raise errors.Unimplemented(f"messages compressed as {clip(encoding)!r} are not taken: use {ACCEPTED}")
     return encoding
 
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from grpclib.const import Status
 from grpclib.metadata import Deadline
 
-from stigmer.errors import InvalidArgument, StigmerError, Unavailable, Unimplemented, clip
+from stigmer.error_text import clip
+from stigmer.errors import InvalidArgument, StigmerError, Unavailable, Unimplemented
 from stigmer.logs import get_logger
 from stigmer.transport.calls import DRAINING
 
