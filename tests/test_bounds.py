@@ -128,7 +128,7 @@ def test_a_transcript_has_no_bound_of_its_own() -> None:
     args = Struct(fields={str(number): Value(bool_value=True) for number in range(many)})
     assert not broken(
         report(
-            messages=[AgentMessage(metadata=args)] * many,
+            messages=[AgentMessage(metadata=args)] * 2 + [AgentMessage()] * many,
             tool_calls=[ToolCall(args=args)] * 2 + [ToolCall()] * many,
             todos={str(number): TodoItem() for number in range(many)},
         )
