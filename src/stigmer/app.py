@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import sys
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -52,6 +53,8 @@ GC_THRESHOLDS = (2_000, 10, 500)
 
 Calls and connections leave no cycles behind, so that their memory does not wait for it.
 """
+SWITCH_S = 0.0005
+"""How long a thread of the store waits until a busy loop gives Python's lock up, which it needs for each row."""
 
 _M_MMAP_THRESHOLD = -3  # of mallopt: see malloc.h
 _LARGE_BYTES = 256 * 1024
@@ -187,6 +190,7 @@ async def _serve(server: Server, monitor: Monitor, settings: Settings, stop: asy
     gc.collect()
     gc.freeze()  # what is there now stays: the collector need not look at it again
     gc.set_threshold(*GC_THRESHOLDS)
+    sys.setswitchinterval(SWITCH_S)
     _return_memory()
     address, how = printed(server.address), settings.how_to_call(server.address[1])
     log.info("stigmer serves", listen=address, data_dir=str(settings.data_dir), call=how)
