@@ -47,8 +47,8 @@ class Wire:
         self._partial: dict[int, bytes] = {}
         self._received = 0
         settings = b"\x00\x02" + (0).to_bytes(4, "big") + b"\x00\x04" + WINDOW.to_bytes(4, "big")
-        self._out = bytearray(PREFACE + _frame(SETTINGS, 0, 0, settings))
-        self._out += _frame(WINDOW_UPDATE, 0, 0, (WINDOW - 65535).to_bytes(4, "big"))
+        self._out = bytearray(PREFACE + frame(SETTINGS, 0, 0, settings))
+        self._out += frame(WINDOW_UPDATE, 0, 0, (WINDOW - 65535).to_bytes(4, "big"))
 
     def __repr__(self) -> str:
         return f"<Wire to {self._authority}, {self._next // 2} calls>"
@@ -62,8 +62,8 @@ class Wire:
     def call(self, path: str, body: bytes) -> int:
         """Queue a call; the id of its stream."""
         stream, self._next = self._next, self._next + 2
-        self._out += _frame(HEADERS, END_HEADERS, stream, self._block(path))
-        self._out += _frame(DATA, END_STREAM, stream, b"\x00" + len(body).to_bytes(4, "big") + body)
+        self._out += frame(HEADERS, END_HEADERS, stream, self._block(path))
+        self._out += frame(DATA, END_STREAM, stream, b"\x00" + len(body).to_bytes(4, "big") + body)
         return stream
 
     def flush(self) -> None:
@@ -115,15 +115,15 @@ class Wire:
         elif kind == RST_STREAM and stream in self._partial:
             raise RuntimeError(f"stream {stream} was reset in the middle of a message")
         elif kind == SETTINGS and not flags & ACK:
-            self._out += _frame(SETTINGS, ACK, 0, b"")
+            self._out += frame(SETTINGS, ACK, 0, b"")
         elif kind == PING and not flags & ACK:
-            self._out += _frame(PING, ACK, 0, payload)
+            self._out += frame(PING, ACK, 0, payload)
         elif kind == GOAWAY:
             raise ConnectionError(f"the server goes away: {payload[8:]!r}")
         if flags & END_STREAM and kind in (DATA, HEADERS):
             found.append(Ended(stream))
         if self._received > TOP_UP:
-            self._out += _frame(WINDOW_UPDATE, 0, 0, self._received.to_bytes(4, "big"))
+            self._out += frame(WINDOW_UPDATE, 0, 0, self._received.to_bytes(4, "big"))
             self._received = 0
 
     def _messages(self, stream: int, payload: bytes, found: list[Message | Ended]) -> None:
@@ -162,5 +162,6 @@ class Wire:
         return block
 
 
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """One HTTP/2 frame."""
     return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload

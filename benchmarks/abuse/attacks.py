@@ -14,9 +14,9 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from benchmarks import messages
-from benchmarks.abuse import peer as h2
 from benchmarks.abuse.data import AGENT, TAGS
-from benchmarks.abuse.peer import END_STREAM, Gone, Peer, frame, message
+from benchmarks.abuse.peer import INITIAL_WINDOW_SIZE, Gone, Peer, message
+from benchmarks.wire import DATA, END_STREAM, HEADERS, PING, RST_STREAM, frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -112,7 +112,7 @@ def one_byte_frames(target: Target) -> Counter[str]:
                     break
                 one.data(stream, message(b"", size=MB))
                 room = min(60_000, one.room(stream))
-                one.send(frame(h2.DATA, 0, stream, b"\x0a") * room)
+                one.send(frame(DATA, 0, stream, b"\x0a") * room)
                 one._connection_window -= room  # noqa: SLF001 - the frames went round it
                 one._windows[stream] -= room  # noqa: SLF001 - as above
                 one.pump(0.01)
@@ -328,7 +328,7 @@ def window_tricks(target: Target) -> Counter[str]:
                     one.call(messages.SUBSCRIBE, messages.get(target.data.running[number % 4]))
                 while target.on:
                     for size in (1, 0) * 50:
-                        one.settings({h2.INITIAL_WINDOW_SIZE: size})
+                        one.settings({INITIAL_WINDOW_SIZE: size})
                     one.pump(0.001)
         except (Gone, OSError):
             outcomes["connections ended by the server"] += 1
@@ -339,7 +339,7 @@ def window_tricks(target: Target) -> Counter[str]:
 
 def pings(target: Target) -> Counter[str]:
     """Pings without end on 50 connections."""
-    return _flood(target, 50, lambda _: frame(h2.PING, 0, 0, b"stigmer!") * 500)
+    return _flood(target, 50, lambda _: frame(PING, 0, 0, b"stigmer!") * 500)
 
 
 def resets(target: Target) -> Counter[str]:
@@ -349,7 +349,7 @@ def resets(target: Target) -> Counter[str]:
         out = bytearray()
         for _ in range(100):
             data, stream = one.headers(messages.GET)
-            out += data + frame(h2.RST_STREAM, 0, stream, (8).to_bytes(4, "big"))
+            out += data + frame(RST_STREAM, 0, stream, (8).to_bytes(4, "big"))
             one.open.discard(stream)
         return bytes(out)
 
@@ -363,8 +363,8 @@ def subscriptions(target: Target) -> Counter[str]:
         out = bytearray()
         for number in range(25):
             data, stream = one.headers(messages.SUBSCRIBE)
-            out += data + frame(h2.DATA, END_STREAM, stream, message(messages.get(target.data.running[number % 4])))
-            out += frame(h2.RST_STREAM, 0, stream, (8).to_bytes(4, "big"))
+            out += data + frame(DATA, END_STREAM, stream, message(messages.get(target.data.running[number % 4])))
+            out += frame(RST_STREAM, 0, stream, (8).to_bytes(4, "big"))
             one.open.discard(stream)
         return bytes(out)
 
@@ -387,7 +387,7 @@ def continuations(target: Target) -> Counter[str]:
 
     def burst(one: Peer) -> bytes:
         one.open.clear()
-        return frame(h2.HEADERS, 0, 1, b"\x88") + frame(9, 0, 1, b"\x00\x01a\x01b" * 20) * 200
+        return frame(HEADERS, 0, 1, b"\x88") + frame(9, 0, 1, b"\x00\x01a\x01b" * 20) * 200
 
     return _flood(target, 4, burst)
 
@@ -408,7 +408,7 @@ def failing_calls(target: Target) -> Counter[str]:
         out = bytearray()
         for _ in range(20):
             data, stream = one.headers(messages.GET)
-            out += data + frame(h2.DATA, END_STREAM, stream, message(messages.get("no-such-id")))
+            out += data + frame(DATA, END_STREAM, stream, message(messages.get("no-such-id")))
         return bytes(out)
 
     return _flood(target, 10, burst)
@@ -449,7 +449,7 @@ def dear_lists(target: Target) -> Counter[str]:
                     one.call(messages.LIST, body, [("grpc-timeout", "100m")])
                 one.pump(0.1)
                 for stream in list(one.open):
-                    one.send(frame(h2.RST_STREAM, 0, stream, (8).to_bytes(4, "big")))
+                    one.send(frame(RST_STREAM, 0, stream, (8).to_bytes(4, "big")))
             outcomes += one.outcomes
         except (Gone, OSError):
             outcomes["connections ended by the server"] += 1

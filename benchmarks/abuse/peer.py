@@ -13,12 +13,24 @@ from typing import TYPE_CHECKING, Self
 from grpclib.const import Status
 from hpack import Decoder, Encoder
 
+from benchmarks.wire import (
+    ACK,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    PING,
+    PREFACE,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    frame,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
-END_STREAM, END_HEADERS, ACK = 1, 4, 1
 INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 4, 5
 DEFAULT_WINDOW = 65_535
 FRAME_BYTES = 16_384
@@ -27,11 +39,6 @@ POLL_S = 0.05
 
 class Gone(Exception):
     """The server closed the connection, or refuses to take more."""
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """One HTTP/2 frame."""
-    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
 
 
 def message(body: bytes, *, size: int | None = None, flag: int = 0) -> bytes:
