@@ -59,7 +59,8 @@ async def test_the_deadline_ends_a_reply_that_nobody_reads(tmp_path: Path, uvloo
         assert (await wire.status(late)).startswith("4 ")
         line = await line_of(server)
     assert line["code"] == "DEADLINE_EXCEEDED"
-    assert LIMIT_MS <= line["duration_ms"] < 60 * LIMIT_MS
+    # The deadline counts from the headers, the line from the first interceptor on.
+    assert LIMIT_MS / 2 <= line["duration_ms"] < 60 * LIMIT_MS
 
 
 async def test_a_client_that_goes_away_meanwhile_cancels_its_call(tmp_path: Path, uvloop: str) -> None:
