@@ -38,7 +38,7 @@ check: $(READY) ## Lint, types, import contracts, generated code, README
 serve: $(READY) ## Run the server on 127.0.0.1:7234
 	@$(BIN)/stigmer serve
 
-gen: $(READY) ## Regenerate src/stigmer/_gen from protos/
+gen: $(READY) ## Regenerate src/stigmer/_gen and types.py from protos/
 	@$(BIN)/python tools/generate.py
 
 bench: $(READY) ## Measure, and write benchmarks/RESULTS.md
