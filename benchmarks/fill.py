@@ -7,17 +7,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import messages
-from stigmer import codec
 from stigmer.handlers import HANDLERS
-from stigmer.ids import IdSource
+from stigmer.pipeline.ids import IdSource
 from stigmer.store.base import ABSENT, Changes, Put
 from stigmer.store.sqlite import SqliteStore
+from stigmer.wire import codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from stigmer.kinds import Kind
+    from stigmer.pipeline.kind import Kind
     from stigmer.store.base import Row
 
 ROWS_A_COMMIT = 1000

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import local, messages, servers
 from benchmarks.rounds import Row, interleave
-from stigmer import app, logs
+from stigmer import app
 from stigmer._gen.ai.stigmer.agentic.session.v1 import ListSessionsRequest, SessionQueryControllerStub
-from stigmer.interceptors import Interceptor
+from stigmer.edge.interceptors import Interceptor
 from stigmer.settings import Settings
 from stigmer.store.sqlite import SqliteStore
+from stigmer.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -19,15 +19,16 @@ from grpclib.encoding.proto import ProtoStatusDetailsCodec
 
 from benchmarks import messages
 from benchmarks.load import WARM_UP_S, Sample
-from stigmer import app, codec
+from stigmer import app
 from stigmer._gen.ai.stigmer.agentic.executioncontext.v1 import (
     ExecutionContext,
     ExecutionContextCommandControllerStub,
     ExecutionContextId,
     ExecutionContextQueryControllerStub,
 )
-from stigmer.grpc_codec import BridgeCodec
+from stigmer.rpc import BridgeCodec
 from stigmer.store.sqlite import CACHE_BYTES, SqliteStore
+from stigmer.wire import codec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

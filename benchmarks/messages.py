@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from stigmer import descriptors
+from stigmer.wire import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from stigmer.errors import StartupError
 from stigmer.settings import SECTIONS, Settings, split_address
-from stigmer.settings_source import OF_THE_CLIENT
-from stigmer.startup import StartupError
+from stigmer.settings.source import OF_THE_CLIENT
 
 UNREADABLE = Path("/proc/self/mem")  # for root, too
 EXAMPLE = Path(__file__).parents[1] / "stigmer.example.toml"

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import messages
-from stigmer import codec
 from stigmer.handlers import HANDLERS
-from stigmer.ids import IdSource
+from stigmer.pipeline.ids import IdSource
 from stigmer.store.base import ABSENT, Changes, Put
 from stigmer.store.sqlite import SqliteStore
+from stigmer.wire import codec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

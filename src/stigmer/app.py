@@ -10,24 +10,26 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from stigmer import codec, descriptors, reflection, validation
+from stigmer import reflection
 from stigmer.downstream import AgentClient, AgentInstanceClient, SessionClient
-from stigmer.edge import Edge, EdgeCodec
+from stigmer.edge.door import Edge, EdgeCodec
+from stigmer.edge.loopback import LoopbackChannel
 from stigmer.handlers import HANDLERS
 from stigmer.health import NAME as HEALTH
 from stigmer.health import Monitor
-from stigmer.ids import IdSource
-from stigmer.lifetime import Grace, on_thread, outlast
-from stigmer.logs import get_logger
-from stigmer.loopback import LoopbackChannel
-from stigmer.runtime import Downstream, Runtime, Sizes
+from stigmer.pipeline import rules
+from stigmer.pipeline.ids import IdSource
+from stigmer.pipeline.runtime import Downstream, Runtime, Sizes
+from stigmer.pipeline.unit_of_work import UnitOfWork
 from stigmer.server import Server, stop_signals
 from stigmer.store.base import StoreUnavailableError
+from stigmer.store.lifetime import Grace, on_thread, outlast
 from stigmer.store.sqlite import SqliteStore
+from stigmer.telemetry.logs import get_logger
 from stigmer.transport import tls
 from stigmer.transport.connection import printed
 from stigmer.transport.limits import Limits
-from stigmer.unit_of_work import UnitOfWork
+from stigmer.wire import codec, descriptors
 
 if TYPE_CHECKING:
     import ssl
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     from grpclib._typing import IServable
 
-    from stigmer.interceptors import Interceptor
+    from stigmer.edge.interceptors import Interceptor
     from stigmer.settings import Settings
     from stigmer.store.base import Store
 
@@ -228,4 +230,4 @@ def _return_memory() -> None:
 def _warm_up() -> None:
     """Build what the first calls would else wait for."""
     codec.warm_up(descriptors.message_names())
-    validation.warm_up({method.request for method in descriptors.methods().values()})
+    rules.warm_up({method.request for method in descriptors.methods().values()})

@@ -1,28 +1,30 @@
-"""The failures that callers see, one class each: code, message, details.
+"""Every failure: those that callers see, one class each with its code and message, and StartupError.
 
-Steps, handlers and the store's callers raise these; `edge` alone turns them into gRPC statuses. Nothing in this module
-knows the transport. Messages say what to do next and never hold a secret value.
+Steps, handlers and the store's callers raise them; `edge` alone turns them into gRPC statuses, with the details that
+`wire.status_details` makes of their attributes. Nothing in this module knows the transport, or imports much: the
+command line needs it for its help. Messages say what to do next and never hold a secret value.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-import json
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
-
-from google.rpc import error_details_pb2 as rpc  # pyright: ignore[reportMissingTypeStubs]  # it has none
-
-from stigmer.error_text import MAX_TRAILER_BYTES, bounded, clip, trailer_bytes
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from google.protobuf.message import Message
 
-DOMAIN = "stigmer.ai"
+CLIP_CHARS = 160
+"""How much of a caller's own text an error repeats: statuses travel in headers, which clients limit to 8 KiB."""
+MAX_TRAILER_BYTES = 6_000
+"""How much of them an error's text may take: percent-encoded as the message, twice in base64 within the details."""
 _FRAME_BYTES = 20  # what a broken field takes beside its text
+
+
+class StartupError(Exception):
+    """Why the server cannot start: one clear line saying what to do. The command line exits with status 1."""
 
 
 class Code(IntEnum):
@@ -48,7 +50,7 @@ class Code(IntEnum):
 
 
 class StigmerError(Exception):
-    """A failure with a status code, a message for people and details for programs.
+    """A failure with a status code and a message.
 
     Attributes:
         code: the status code of this class of failure.
@@ -60,11 +62,6 @@ class StigmerError(Exception):
     def __init__(self, message: str) -> None:
         self.message = bounded(message)
         super().__init__(self.message)
-
-    @property
-    def details(self) -> tuple[Message, ...]:
-        """The google.rpc detail messages that go with the status; empty for most classes."""
-        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +81,13 @@ class InvalidArgument(StigmerError):
     code = Code.INVALID_ARGUMENT
 
     def __init__(self, *violations: Violation) -> None:
-        super().__init__("; ".join(map(str, _fitting(violations))))
+        super().__init__("; ".join(map(str, fitting(violations))))
         self.violations = violations
 
     @classmethod
     def of(cls, field: str, description: str) -> InvalidArgument:
         """One broken field."""
         return cls(Violation(field, description))
-
-    @property
-    def details(self) -> tuple[Message, ...]:
-        """A google.rpc.BadRequest."""
-        return (_bad_request(_fitting(self.violations)),)
 
 
 class NotFound(StigmerError):
@@ -106,11 +98,6 @@ class NotFound(StigmerError):
     def __init__(self, kind: str, name: str, *, message: str | None = None) -> None:
         super().__init__(message or f"{kind} not found: {clip(name)}")
         self.kind, self.name = kind, clip(name)
-
-    @property
-    def details(self) -> tuple[Message, ...]:
-        """A google.rpc.ResourceInfo."""
-        return (rpc.ResourceInfo(resource_type=self.kind, resource_name=self.name, description=self.message),)
 
 
 class AlreadyExists(StigmerError):
@@ -123,11 +110,6 @@ class AlreadyExists(StigmerError):
         super().__init__(f"{kind} {by}already exists: {holder}")
         self.kind, self.holder = kind, holder
 
-    @property
-    def details(self) -> tuple[Message, ...]:
-        """A google.rpc.ResourceInfo that names the holder."""
-        return (rpc.ResourceInfo(resource_type=self.kind, resource_name=self.holder, description=self.message),)
-
 
 class Aborted(StigmerError):
     """A concurrent change won; `reason` is VERSION_MISMATCH or CONTENTION."""
@@ -137,11 +119,6 @@ class Aborted(StigmerError):
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
-
-    @property
-    def details(self) -> tuple[Message, ...]:
-        """A google.rpc.ErrorInfo."""
-        return (rpc.ErrorInfo(reason=self.reason, domain=DOMAIN),)
 
 
 class FailedPrecondition(StigmerError):
@@ -153,12 +130,6 @@ class FailedPrecondition(StigmerError):
         super().__init__(message)
         self.type, self.subject = type_, subject
 
-    @property
-    def details(self) -> tuple[Message, ...]:
-        """A google.rpc.PreconditionFailure."""
-        violation = rpc.PreconditionFailure.Violation(type=self.type, subject=self.subject, description=self.message)
-        return (rpc.PreconditionFailure(violations=[violation]),)
-
 
 class ResourceExhausted(StigmerError):
     """A message over the limit, too many subscriptions, or too much held; `retry_after_s` where waiting helps."""
@@ -168,11 +139,6 @@ class ResourceExhausted(StigmerError):
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
-
-    @property
-    def details(self) -> tuple[Message, ...]:
-        """A google.rpc.RetryInfo where waiting helps."""
-        return () if self.retry_after_s is None else (_retry_info(self.retry_after_s),)
 
 
 class Unimplemented(StigmerError):
@@ -202,11 +168,6 @@ class Unavailable(StigmerError):
         super().__init__(message)
         self.retry_after_s = retry_after_s
 
-    @property
-    def details(self) -> tuple[Message, ...]:
-        """A google.rpc.RetryInfo."""
-        return (_retry_info(self.retry_after_s),)
-
 
 class DataLoss(StigmerError):
     """What is stored of a resource is not what was written; `name` is its id, empty where it is not known."""
@@ -218,11 +179,6 @@ class DataLoss(StigmerError):
         super().__init__(f"{what} is damaged on the server's disk: trying again will not help, restoring a backup will")
         self.kind, self.name = kind, clip(name)
 
-    @property
-    def details(self) -> tuple[Message, ...]:
-        """A google.rpc.ResourceInfo."""
-        return (rpc.ResourceInfo(resource_type=self.kind, resource_name=self.name, description=self.message),)
-
 
 class Relayed(StigmerError):
     """A failure that another service, or an interceptor of the host's, put in gRPC's terms; passed on as it is."""
@@ -230,12 +186,7 @@ class Relayed(StigmerError):
     def __init__(self, code: Code, message: str, details: Sequence[Message] = ()) -> None:
         super().__init__(message)
         self.code = code  # type: ignore[misc]  # the one class whose code is each error's own
-        self._details = tuple(details)
-
-    @property
-    def details(self) -> tuple[Message, ...]:
-        """What came with the status."""
-        return self._details
+        self.details = tuple(details)
 
 
 class Internal(StigmerError):
@@ -247,47 +198,37 @@ class Internal(StigmerError):
         super().__init__(f"internal error (error id {error_id}; the server's log has a line with it)")
         self.error_id = error_id
 
-    @property
-    def details(self) -> tuple[Message, ...]:
-        """A google.rpc.ErrorInfo with the error id in its metadata."""
-        return (rpc.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"error_id": self.error_id}),)
+
+def clip(text: str) -> str:
+    """A caller's text, short enough to be repeated in an error."""
+    return text if len(text) <= CLIP_CHARS else f"{text[:CLIP_CHARS]}…"
 
 
-At: TypeAlias = "tuple[At, str, object] | None"
-"""Where a field stands: what it is in, its name, the index or key where it is an entry; None is the request itself.
-
-Cheap to make on the way through a message; `path_of` puts it in words.
-"""
-
-
-def path_of(at: At) -> str:
-    """The path of a field from the request's root: `spec.sub_agents[0].name`, `metadata.labels["key"]`."""
-    pieces: list[str] = []
-    while at is not None:
-        at, name, entry = at
-        pieces.append(name if entry is None else f"{name}[{json.dumps(entry, ensure_ascii=False)}]")
-    return ".".join(reversed(pieces))
+def bounded(text: str) -> str:
+    """A text, cut where it would take more than MAX_TRAILER_BYTES."""
+    if len(text) <= CLIP_CHARS:
+        return text
+    kept = text[:MAX_TRAILER_BYTES]
+    while (size := _trailer_bytes(kept)) > MAX_TRAILER_BYTES:
+        kept = kept[: min(len(kept) - 1, len(kept) * MAX_TRAILER_BYTES // size)]
+    return text if len(kept) == len(text) else f"{kept}…"
 
 
-def _fitting(violations: Sequence[Violation]) -> list[Violation]:
+def fitting(violations: Sequence[Violation]) -> list[Violation]:
     """As many as fit into a header, and how many more there are."""
     kept: list[Violation] = []
     size = 0
     for violation in violations:
         short = Violation(clip(violation.field), clip(violation.description))
-        size += trailer_bytes(str(short)) + _FRAME_BYTES
+        size += _trailer_bytes(str(short)) + _FRAME_BYTES
         if kept and size > MAX_TRAILER_BYTES:
             return [*kept, Violation("", f"and {len(violations) - len(kept)} more")]
         kept.append(short)
     return kept
 
 
-def _retry_info(after_s: float) -> rpc.RetryInfo:
-    info = rpc.RetryInfo()
-    info.retry_delay.FromTimedelta(dt.timedelta(seconds=after_s))
-    return info
-
-
-def _bad_request(violations: Sequence[Violation]) -> rpc.BadRequest:
-    entries = [rpc.BadRequest.FieldViolation(field=v.field, description=v.description) for v in violations]
-    return rpc.BadRequest(field_violations=entries)
+def _trailer_bytes(text: str) -> int:
+    """What a text takes of the trailers."""
+    raw = text.encode(errors="replace")
+    escaped = sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in raw)
+    return escaped + len(raw) * 8 // 3

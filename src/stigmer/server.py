@@ -14,10 +14,9 @@ from google.protobuf.message import DecodeError, Message
 from grpclib.encoding.base import CodecBase
 from grpclib.encoding.proto import ProtoCodec, ProtoStatusDetailsCodec
 
-from stigmer import log_stream
-from stigmer.errors import InvalidArgument
-from stigmer.logs import get_logger
-from stigmer.startup import StartupError
+from stigmer.errors import InvalidArgument, StartupError
+from stigmer.telemetry import log_stream
+from stigmer.telemetry.logs import get_logger
 from stigmer.transport.listener import Listener
 
 if TYPE_CHECKING:

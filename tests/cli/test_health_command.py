@@ -19,7 +19,7 @@ from grpclib.exceptions import GRPCError
 from grpclib.server import Server, Stream
 
 from stigmer.cli.health import health
-from stigmer.startup import StartupError
+from stigmer.errors import StartupError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import stigmer
-from stigmer import logs
 from stigmer.cli import main
-from stigmer.startup import StartupError
+from stigmer.errors import StartupError
+from stigmer.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

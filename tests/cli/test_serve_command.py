@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import stigmer
-from stigmer import logs
 from stigmer.cli import main
+from stigmer.errors import StartupError
 from stigmer.settings import SECTIONS, Settings
-from stigmer.startup import StartupError
+from stigmer.telemetry import logs
 
 if TYPE_CHECKING:
     from pathlib import Path

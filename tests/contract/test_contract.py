@@ -15,7 +15,7 @@ import pytest
 from google.protobuf import message_factory
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
-from stigmer import descriptors
+from stigmer.wire import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,6 +13,12 @@ PAGE = document("docs/architecture.md")
 PROJECT: dict[str, Any] = tomllib.loads(document("pyproject.toml"))
 MAX_LINES = 180
 """One page: what does not fit belongs beside the code."""
+NAMES = {
+    *("__init__", "__main__", "_gen", "app", "cli", "downstream", "edge", "errors", "handlers", "pipeline", "rpc"),
+    *("settings", "steps", "store", "telemetry", "types", "wire"),
+    *("health", "reflection", "server", "transport"),  # to be one package, `server`
+}
+"""What `ls src/stigmer` shows: a newcomer reads it at one glance."""
 
 
 def name_of(requirement: str) -> str:
@@ -46,6 +52,12 @@ def test_every_module_and_package_is_named() -> None:
     assert {name for name in modules - {"__init__"} if not re.search(rf"\b{name}\b", PAGE)} == set()
 
 
+def test_the_package_has_these_names_and_no_others() -> None:
+    package = ROOT / "src" / "stigmer"
+    shown = {path.stem for path in package.glob("*.py")} | {path.parent.name for path in package.glob("*/__init__.py")}
+    assert shown == NAMES
+
+
 def test_every_runtime_dependency_has_its_reason() -> None:
     extras = [one for extra in PROJECT["project"]["optional-dependencies"].values() for one in extra]
     assert first_words("Runtime") == names([*PROJECT["project"]["dependencies"], *extras])
@@ -69,7 +81,7 @@ def test_the_steps_named_exist() -> None:
 
 
 def test_the_interceptors_are_listed_in_the_order_of_the_chain() -> None:
-    source = document("src/stigmer/interceptors/__init__.py")
+    source = document("src/stigmer/edge/interceptors/__init__.py")
     chain = re.findall(r"(\w+)\(", source[source.index("return ") :])
     assert ", ".join(chain) in re.sub(r"\s+", " ", PAGE)
 

@@ -17,11 +17,13 @@ from google.protobuf import json_format
 from google.rpc import error_details_pb2
 from markdown_text import ROOT, blocks, document, quoted, table
 
-from stigmer import bounds, descriptors, errors, validation, wire_scan
+from stigmer import errors
 from stigmer.handlers import HANDLERS
-from stigmer.message_types import full_name_of
+from stigmer.pipeline import rules
 from stigmer.settings import Settings
-from stigmer.slices import at_once
+from stigmer.wire import bounds, descriptors, scan
+from stigmer.wire.message_types import full_name_of
+from stigmer.wire.slices import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,7 +102,7 @@ def test_a_grpcurl_command_names_a_method_and_sends_what_it_takes(command: str) 
         case ["grpcurl", "-plaintext", "-d", data, host, path] if host == address:
             request = descriptors.message_class(descriptors.methods()[f"/{path}"].request)()
             json_format.Parse(data, request, descriptor_pool=descriptors.POOL)
-            assert at_once(validation.violations(request)) == []
+            assert at_once(rules.violations(request)) == []
         case ["grpcurl", "-plaintext", host, "describe", name] if host == address:
             assert descriptors.POOL.FindMessageTypeByName(name).full_name == name
         case other:
@@ -166,7 +168,7 @@ def scopes_of(kind: type[betterproto2.Message]) -> list[str]:
     allowed: list[str] = []
     for scope in scopes:
         wire.metadata.owner_scope = scope.number
-        if all(broken.field != "metadata.owner_scope" for broken in at_once(validation.violations(wire))):
+        if all(broken.field != "metadata.owner_scope" for broken in at_once(rules.violations(wire))):
             allowed.append(scope.name if scope.number else "unset")
     return ["any"] if len(allowed) == len(scopes) else allowed
 
@@ -205,10 +207,10 @@ def test_the_table_of_limits_has_the_numbers_that_are_checked() -> None:
         [],
         [],
         [bounds.MAX_PARTS],
-        [wire_scan.MAX_FIELDS, wire_scan.MAX_UNKNOWN_FIELDS, wire_scan.MAX_UNKNOWN_BYTES],
+        [scan.MAX_FIELDS, scan.MAX_UNKNOWN_FIELDS, scan.MAX_UNKNOWN_BYTES],
     ]
     assert told[: len(checked)] == checked
-    assert f"of up to {validation.MAX_PARTS} parts" in README
+    assert f"of up to {rules.MAX_PARTS} parts" in README
 
 
 def test_the_limits_that_can_be_set_are_settings() -> None:

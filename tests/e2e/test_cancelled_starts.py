@@ -20,9 +20,9 @@ from store_rows import created, ids, row
 from store_stepper import when_woken, while_waiting
 
 from stigmer import app as composition
-from stigmer.lifetime import on_thread
 from stigmer.settings import Settings
 from stigmer.store import opening
+from stigmer.store.lifetime import on_thread
 from stigmer.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def test_a_start_that_is_cancelled_while_a_long_migration_runs(tmp_path: Path, m
 async def test_who_cancels_a_start_on_a_disk_that_does_not_answer_waits_a_while_and_the_thread_undoes_it_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("stigmer.lifetime.PATIENCE_S", 0.05)
+    monkeypatch.setattr("stigmer.store.lifetime.PATIENCE_S", 0.05)
     begun, disk, undone = threading.Event(), threading.Event(), threading.Event()
 
     def open_(_: threading.Event) -> str:

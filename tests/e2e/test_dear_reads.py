@@ -15,7 +15,7 @@ from served_process import served
 from stigmer._gen.ai.stigmer.agentic.environment.v1 import EnvironmentId
 from stigmer._gen.ai.stigmer.agentic.session.v1 import ListSessionsRequest
 from stigmer.handlers import HANDLERS
-from stigmer.ids import IdSource
+from stigmer.pipeline.ids import IdSource
 from stigmer.store.base import ABSENT, Changes, Put
 from stigmer.store.sqlite import SqliteStore
 

@@ -14,8 +14,8 @@ from served_process import Served, served
 from transport_rig import PEER, Peer
 from transport_wire import connect, message
 
-from stigmer import codec
 from stigmer._gen.ai.stigmer.agentic.environment import v1 as environments
+from stigmer.wire import codec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

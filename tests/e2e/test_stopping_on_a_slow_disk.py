@@ -15,7 +15,7 @@ from served_process import Served, served
 from slow_disk import SlowDisk
 from transport_wire import connect, message
 
-from stigmer import codec
+from stigmer.wire import codec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

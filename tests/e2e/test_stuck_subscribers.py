@@ -12,7 +12,6 @@ from h2.settings import SettingCodes
 from served_process import served
 from transport_wire import connect, message
 
-from stigmer import codec
 from stigmer._gen.ai.stigmer.agentic.agent.v1 import AgentCommandControllerStub
 from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import (
     AgentExecution,
@@ -24,6 +23,7 @@ from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import (
     ExecutionPhase,
 )
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceId
+from stigmer.wire import codec
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
-    from stigmer.interceptors import Interceptor
+    from stigmer.edge.interceptors import Interceptor
 
 
 @pytest.fixture

@@ -13,15 +13,15 @@ from edge_sockets import listening
 from grpclib.exceptions import GRPCError
 
 from stigmer import app as composition
+from stigmer.errors import StartupError
 from stigmer.settings import Settings
-from stigmer.startup import StartupError
 from stigmer.store.feed import TooManySubscriptionsError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stigmer.call import Call
-    from stigmer.interceptors import UnaryNext
+    from stigmer.edge.interceptors import UnaryNext
+    from stigmer.pipeline.call import Call
 
 
 @pytest.fixture

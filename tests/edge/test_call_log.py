@@ -15,8 +15,8 @@ from grpclib.exceptions import GRPCError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stigmer.call import Call
-    from stigmer.interceptors import UnaryNext
+    from stigmer.edge.interceptors import UnaryNext
+    from stigmer.pipeline.call import Call
 
 CREATE = "/ai.stigmer.agentic.session.v1.SessionCommandController/create"
 SUBSCRIBE = "/ai.stigmer.agentic.agentexecution.v1.AgentExecutionQueryController/subscribe"

@@ -20,7 +20,7 @@ from edge_sockets import dial, grpcio_client
 from served_process import served
 from transport_wire import connect, message
 
-from stigmer import codec
+from stigmer.wire import codec
 
 if TYPE_CHECKING:
     from served_process import Served

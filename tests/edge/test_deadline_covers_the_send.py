@@ -14,7 +14,7 @@ from h2.settings import SettingCodes
 from served_process import served
 from transport_wire import connect, message
 
-from stigmer import codec
+from stigmer.wire import codec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

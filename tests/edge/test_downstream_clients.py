@@ -16,14 +16,14 @@ from grpclib.exceptions import GRPCError
 
 from stigmer.downstream import AgentClient, AgentInstanceClient, SessionClient
 from stigmer.errors import Code, InvalidArgument, Relayed, StigmerError, Unavailable
-from stigmer.grpc_codec import BridgeCodec
+from stigmer.rpc import BridgeCodec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
-    from stigmer.call import Call
-    from stigmer.interceptors import UnaryNext
+    from stigmer.edge.interceptors import UnaryNext
+    from stigmer.pipeline.call import Call
 
 
 class FailedError(Exception):

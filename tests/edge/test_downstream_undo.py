@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from grpclib.client import Channel
 
     from stigmer.app import App
-    from stigmer.call import Call
-    from stigmer.interceptors import UnaryNext
+    from stigmer.edge.interceptors import UnaryNext
+    from stigmer.pipeline.call import Call
 
 
 class FailedError(Exception):

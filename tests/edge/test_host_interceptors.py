@@ -16,16 +16,16 @@ from google.rpc import error_details_pb2 as rpc
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 
-from stigmer.codec import Encoded
+from stigmer.edge.interceptors import Interceptor
 from stigmer.errors import NotFound
-from stigmer.interceptors import Interceptor
+from stigmer.wire.codec import Encoded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
-    from stigmer.call import Call
-    from stigmer.interceptors import StreamNext, UnaryNext
+    from stigmer.edge.interceptors import StreamNext, UnaryNext
+    from stigmer.pipeline.call import Call
 
 
 async def refusal(call: Any) -> GRPCError:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
-    from stigmer.call import Call
-    from stigmer.interceptors import StreamNext, UnaryNext
+    from stigmer.edge.interceptors import StreamNext, UnaryNext
+    from stigmer.pipeline.call import Call
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SENT = {
@@ -139,7 +139,7 @@ async def test_calls_inside_a_stream_inherit_too(tmp_path: Path) -> None:
 
 
 async def test_a_stream_does_not_leave_its_call_with_its_reader(rig: Rig) -> None:
-    from stigmer.call import CURRENT
+    from stigmer.pipeline.call import CURRENT
 
     execution = await rig.execution()
     async with aclosing(rig.find_executions.subscribe(executions.AgentExecutionId(value=id_of(execution)))) as states:

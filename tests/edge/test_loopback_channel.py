@@ -16,15 +16,15 @@ from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 from grpclib.metadata import Deadline
 
-from stigmer import descriptors
-from stigmer.loopback import LoopbackChannel
-from stigmer.message_types import object_class
+from stigmer.edge.loopback import LoopbackChannel
+from stigmer.wire import descriptors
+from stigmer.wire.message_types import object_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stigmer.call import Call
-    from stigmer.interceptors import UnaryNext
+    from stigmer.edge.interceptors import UnaryNext
+    from stigmer.pipeline.call import Call
 
 
 async def status_of(call: Any) -> Status:

@@ -13,15 +13,15 @@ from edge_sockets import listening
 from edge_workload import every_rpc
 from grpclib.exceptions import GRPCError
 
-from stigmer import descriptors
-from stigmer.log_stream import LogStream
+from stigmer.telemetry.log_stream import LogStream
+from stigmer.wire import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
 
-    from stigmer.call import Call
-    from stigmer.interceptors import UnaryNext
+    from stigmer.edge.interceptors import UnaryNext
+    from stigmer.pipeline.call import Call
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ from heavy_requests import Heavy, heavy_requests
 from served_process import Served, served
 from transport_rig import BytesCodec
 
-from stigmer import codec
+from stigmer.wire import codec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

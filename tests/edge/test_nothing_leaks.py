@@ -14,8 +14,8 @@ from edge_sockets import serving
 from edge_workload import every_rpc
 from grpclib.exceptions import GRPCError
 
-from stigmer.call import Call
-from stigmer.pipeline import Context
+from stigmer.pipeline.call import Call
+from stigmer.pipeline.context import Context
 from stigmer.store.base import Change, Query, Window
 from stigmer.store.feed import Subscription
 from stigmer.store.layer import Layer

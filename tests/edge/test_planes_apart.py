@@ -12,16 +12,16 @@ from edge_sockets import dial
 from grpclib.server import Server
 
 from stigmer import app as composition
-from stigmer.edge import EdgeCodec
-from stigmer.interceptors import Interceptor
+from stigmer.edge.door import EdgeCodec
+from stigmer.edge.interceptors import Interceptor
 from stigmer.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from stigmer.call import Call
-    from stigmer.interceptors import StreamNext, UnaryNext
+    from stigmer.edge.interceptors import StreamNext, UnaryNext
+    from stigmer.pipeline.call import Call
 
 CREATE = "AgentCommandController/create"
 SENT = {"x-request-id": "req-of-a"}

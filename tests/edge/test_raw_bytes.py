@@ -15,9 +15,9 @@ from grpclib.encoding.proto import ProtoStatusDetailsCodec
 from grpclib.exceptions import GRPCError
 from grpclib.metadata import encode_bin_value, encode_grpc_message
 
-from stigmer import codec
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceReference
-from stigmer.descriptors import message_class
+from stigmer.wire import codec
+from stigmer.wire.descriptors import message_class
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable

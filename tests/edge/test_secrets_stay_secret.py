@@ -12,15 +12,15 @@ from edge_sockets import listening, raw
 from grpclib.const import Cardinality
 from grpclib.exceptions import GRPCError
 
-from stigmer import codec
-from stigmer.logs import get_logger
+from stigmer.telemetry.logs import get_logger
+from stigmer.wire import codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from stigmer.call import Call
-    from stigmer.interceptors import UnaryNext
+    from stigmer.edge.interceptors import UnaryNext
+    from stigmer.pipeline.call import Call
 
 CANARY = "hunter2-canary"
 CREATE = "/ai.stigmer.agentic.environment.v1.EnvironmentCommandController/create"

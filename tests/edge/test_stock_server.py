@@ -17,9 +17,9 @@ from grpclib.encoding.proto import ProtoStatusDetailsCodec
 from grpclib.server import Server
 
 from stigmer import app as composition
-from stigmer import codec
-from stigmer.edge import EdgeCodec
+from stigmer.edge.door import EdgeCodec
 from stigmer.settings import Settings
+from stigmer.wire import codec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from edge_sockets import Send
 
-    from stigmer.call import Call
-    from stigmer.interceptors import Interceptor, UnaryNext
+    from stigmer.edge.interceptors import Interceptor, UnaryNext
+    from stigmer.pipeline.call import Call
 
 AGENTS = "/ai.stigmer.agentic.agent.v1.AgentCommandController/"
 FIND_AGENTS = "/ai.stigmer.agentic.agent.v1.AgentQueryController/"

@@ -18,9 +18,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from opentelemetry.trace import NoOpTracer
 from transport_wire import connect, message
 
-from stigmer import logs, pipeline, spans
-from stigmer.ids import IdSource
-from stigmer.interceptors import tracing
+from stigmer.edge.interceptors import tracing
+from stigmer.pipeline import pipeline
+from stigmer.pipeline.ids import IdSource
+from stigmer.telemetry import logs, traces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -187,7 +188,7 @@ async def test_the_transport_s_own_lines_end_no_connection(tmp_path: Path) -> No
 async def test_tracing_that_fails_is_told_of_once_a_minute(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spans, "_seldom", logs.Seldom(60))
+    monkeypatch.setattr(traces, "_seldom", logs.Seldom(60))
     with BROKEN["a tracer"]():
         async with listening(tmp_path) as (_, channel):
             for name in ("one", "two"):
@@ -209,7 +210,7 @@ async def test_what_escapes_an_interceptor_of_ours_is_mapped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Not UNKNOWN with grpclib's words, and the log bears the error's id."""
-    monkeypatch.setattr("stigmer.interceptors.request_id.RequestId._name", fails)
+    monkeypatch.setattr("stigmer.edge.interceptors.request_id.RequestId._name", fails)
     async with listening(tmp_path) as (_, channel):
         stubs = Stubs(channel)
         for call in (

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
-    from stigmer.call import Call
-    from stigmer.interceptors import StreamNext, UnaryNext
+    from stigmer.edge.interceptors import StreamNext, UnaryNext
+    from stigmer.pipeline.call import Call
 
 
 class FailedError(Exception):

@@ -13,11 +13,11 @@ from google.rpc import error_details_pb2 as rpc
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from stigmer import turns
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceId
+from stigmer.pipeline import row_queue
 
 if TYPE_CHECKING:
-    from stigmer.pipeline import Context
+    from stigmer.pipeline.context import Context
 
 
 async def test_64_callers_on_one_row_all_succeed(rig: Rig) -> None:
@@ -54,7 +54,7 @@ async def test_a_call_that_waits_for_one_that_wants_its_turn_is_not_stuck(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It holds the turn at a row, and waits for two others' changes of that row."""
-    monkeypatch.setattr(turns, "TURN_S", 0.01)
+    monkeypatch.setattr(row_queue, "TURN_S", 0.01)
     rival = await rig.agent()
 
     async def change() -> None:

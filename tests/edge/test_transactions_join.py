@@ -17,8 +17,8 @@ from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceId
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from stigmer.call import Call
-    from stigmer.interceptors import UnaryNext
+    from stigmer.edge.interceptors import UnaryNext
+    from stigmer.pipeline.call import Call
 
 
 async def refused(call: Awaitable[Any]) -> GRPCError:

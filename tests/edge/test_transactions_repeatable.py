@@ -17,7 +17,7 @@ from stigmer.store.transaction import Transaction
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from stigmer.pipeline import Context
+    from stigmer.pipeline.context import Context
     from stigmer.store.sqlite import SqliteStore
 
 

@@ -17,9 +17,9 @@ from stigmer._gen.ai.stigmer.agentic.agent.v1 import AgentId
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stigmer.call import Call
-    from stigmer.interceptors import UnaryNext
-    from stigmer.pipeline import Context
+    from stigmer.edge.interceptors import UnaryNext
+    from stigmer.pipeline.call import Call
+    from stigmer.pipeline.context import Context
     from stigmer.store.base import Change
 
 

@@ -11,10 +11,10 @@ import samples
 from edge_rig import Around, Rig, agents, executions, id_of, sessions
 from grpclib.exceptions import GRPCError
 
-from stigmer import codec
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadataVersion, ApiResourceReference
-from stigmer.logs import Event
 from stigmer.store.sqlite import SqliteStore
+from stigmer.telemetry.logs import Event
+from stigmer.wire import codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable

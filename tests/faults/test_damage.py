@@ -22,8 +22,8 @@ from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from served_process import served
 
 from stigmer import app
+from stigmer.errors import StartupError
 from stigmer.settings import Settings
-from stigmer.startup import StartupError
 
 if TYPE_CHECKING:
     from pathlib import Path

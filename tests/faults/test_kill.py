@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import store_kill_worker
 
-from stigmer import descriptors
+from stigmer.wire import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,7 +24,7 @@ from stigmer._gen.ai.stigmer.agentic.agentinstance import v1 as instances
 from stigmer._gen.ai.stigmer.agentic.session import v1 as sessions
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceReference
 from stigmer.app import running
-from stigmer.grpc_codec import BridgeCodec
+from stigmer.rpc import BridgeCodec
 from stigmer.settings import Settings
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from conformance_plane import Plane, lines
 from grpclib.exceptions import GRPCError
 
 from stigmer.handlers import HANDLERS
-from stigmer.ids import IdSource
-from stigmer.logs import Event
-from stigmer.runtime import Downstream, Runtime
-from stigmer.unit_of_work import UnitOfWork
+from stigmer.pipeline.ids import IdSource
+from stigmer.pipeline.runtime import Downstream, Runtime
+from stigmer.pipeline.unit_of_work import UnitOfWork
+from stigmer.telemetry.logs import Event
 
 if TYPE_CHECKING:
     from stigmer.app import App

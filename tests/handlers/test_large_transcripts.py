@@ -10,7 +10,7 @@ import pytest
 from conformance_plane import COMPLETED, Plane
 
 from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import AgentMessage, MessageType
-from stigmer.lazy import untouched
+from stigmer.wire.lazy import untouched
 
 if TYPE_CHECKING:
     from stigmer.app import App

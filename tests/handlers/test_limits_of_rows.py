@@ -12,7 +12,7 @@ from grpclib.const import Status
 
 from stigmer import app as composition
 from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import AgentMessage, ToolCall
-from stigmer.runtime import Sizes
+from stigmer.pipeline.runtime import Sizes
 from stigmer.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:

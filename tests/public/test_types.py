@@ -10,8 +10,9 @@ import flat_names
 import pytest
 from google.protobuf.descriptor_pb2 import EnumDescriptorProto, FileDescriptorSet
 
-from stigmer import descriptors, types
-from stigmer.message_types import full_name_of
+from stigmer import types
+from stigmer.wire import descriptors
+from stigmer.wire.message_types import full_name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,6 @@ import samples
 from conformance import is_id
 from conformance_bench import ACTOR, ONCE, Bench, is_idle, staged
 
-from stigmer import codec
 from stigmer._gen.ai.stigmer.agentic.agent.v1 import AgentStatus
 from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import (
     AgentExecutionStatus,
@@ -23,6 +22,7 @@ from stigmer.steps.build_new_state_with_status import BuildNewStateWithStatus
 from stigmer.steps.build_update_state import BuildUpdateState
 from stigmer.steps.persist import Persist
 from stigmer.steps.set_initial_phase import SetInitialPhase
+from stigmer.wire import codec
 
 
 async def test_build_new_state_gives_what_the_server_owns(bench: Bench) -> None:

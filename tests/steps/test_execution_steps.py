@@ -17,7 +17,7 @@ from stigmer.steps.create_session_if_needed import CreateSessionIfNeeded, Millis
 from stigmer.steps.validate_session_or_agent import ValidateSessionOrAgent
 
 if TYPE_CHECKING:
-    from stigmer.pipeline import Context
+    from stigmer.pipeline.context import Context
     from stigmer.store.base import Changes, Row
 
 

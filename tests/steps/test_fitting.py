@@ -6,7 +6,6 @@ from typing import Any
 
 import samples
 
-from stigmer import codec
 from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import (
     AgentExecution,
     AgentExecutionStatus,
@@ -14,8 +13,9 @@ from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import (
     ExecutionPhase,
     ToolCall,
 )
-from stigmer.slices import at_once
 from stigmer.steps.fitting import without_longest
+from stigmer.wire import codec
+from stigmer.wire.slices import at_once
 
 STATUS = 5
 

@@ -9,7 +9,6 @@ import pytest
 import samples
 from conformance import is_id
 
-from stigmer import codec
 from stigmer._gen.ai.stigmer.agentic.agentinstance.v1 import AgentInstance
 from stigmer._gen.ai.stigmer.commons.apiresource import (
     ApiResourceAuditActor,
@@ -19,10 +18,11 @@ from stigmer._gen.ai.stigmer.commons.apiresource import (
 )
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadataVersion as Version
 from stigmer.handlers import HANDLERS
-from stigmer.ids import IdSource, is_well_formed
-from stigmer.kinds import Kind, key_value, present
-from stigmer.lazy import shallow
+from stigmer.pipeline.ids import IdSource, is_well_formed
+from stigmer.pipeline.kind import Kind, key_value, present
 from stigmer.steps import audit
+from stigmer.wire import codec
+from stigmer.wire.lazy import shallow
 
 PREFIXES = {
     "Agent": "agt",

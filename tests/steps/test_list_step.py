@@ -18,13 +18,13 @@ from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import (
 from stigmer._gen.ai.stigmer.agentic.agentinstance.v1 import AgentInstanceList, GetAgentInstancesByAgentRequest
 from stigmer._gen.ai.stigmer.agentic.session.v1 import ListSessionsByAgentRequest
 from stigmer._gen.ai.stigmer.commons.rpc import PageInfo
-from stigmer.codec import Encoded
 from stigmer.errors import InvalidArgument, NotFound
-from stigmer.pipeline import decoded
-from stigmer.steps.list import MAX_PAGE_BYTES, HasAll, Is, IsOrHasParent, List
+from stigmer.pipeline.context import decoded
+from stigmer.steps.list_resources import MAX_PAGE_BYTES, HasAll, Is, IsOrHasParent, List
 from stigmer.steps.stream_updates import StreamUpdates
 from stigmer.store.base import ABSENT, Changes, Put, Query, Remove, Row, Through
 from stigmer.store.sqlite import SqliteStore
+from stigmer.wire.codec import Encoded
 
 if TYPE_CHECKING:
     from pathlib import Path

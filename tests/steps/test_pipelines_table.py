@@ -97,7 +97,7 @@ def test_the_step_lists_are_the_tables(handler: object) -> None:
 
 @pytest.mark.parametrize("handler", HANDLERS, ids=lambda handler: handler.kind.name)
 def test_each_rpc_of_the_proto_has_a_pipeline_and_streams_where_the_proto_does(handler: object) -> None:
-    from stigmer import descriptors
+    from stigmer.wire import descriptors
 
     kind = handler.kind  # type: ignore[attr-defined]  # a Handler
     of_the_proto = {

@@ -8,15 +8,15 @@ import pytest
 import samples
 from conformance_bench import Bench, is_idle
 
-from stigmer import codec
 from stigmer.errors import AlreadyExists, InvalidArgument
-from stigmer.ids import slug_of
+from stigmer.pipeline.ids import slug_of
 from stigmer.steps.check_duplicate import CheckDuplicate
 from stigmer.steps.resolve_slug import ResolveSlug
 from stigmer.steps.validate_proto import ValidateProto
+from stigmer.wire import codec
 
 if TYPE_CHECKING:
-    from stigmer.pipeline import Context
+    from stigmer.pipeline.context import Context
 
 
 def fields(error: pytest.ExceptionInfo[InvalidArgument]) -> set[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from store_rows import creating, discarding, ids, row, stored
 
-from stigmer.call import CURRENT, Call, working_on
+from stigmer.pipeline.call import CURRENT, Call, working_on
 from stigmer.store import read_lane
 from stigmer.store.base import Query, Window
 from stigmer.store.fair_queue import FairQueue

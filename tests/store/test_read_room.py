@@ -14,10 +14,10 @@ import pytest
 from store_rows import row
 
 from stigmer.errors import ResourceExhausted
-from stigmer.logs import CURRENT
 from stigmer.store import read_lane
 from stigmer.store.base import ABSENT, Changes, Put, Query, Window
 from stigmer.store.sqlite import SqliteStore
+from stigmer.telemetry.logs import CURRENT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

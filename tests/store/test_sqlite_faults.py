@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 from store_rows import changed, created, creating, ids, row, stored, updating
 
-from stigmer.lifetime import Grace
-from stigmer.startup import StartupError
+from stigmer.errors import StartupError
 from stigmer.store import inspection, opening
 from stigmer.store.base import ABSENT, Changes, ConflictError, DamagedError, Put, Query, StoreUnavailableError, Window
 from stigmer.store.files import FILE_NAME, Place
+from stigmer.store.lifetime import Grace
 from stigmer.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:

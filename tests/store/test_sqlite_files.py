@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pytest
 from store_rows import created, ids, row
 
-from stigmer.startup import StartupError
+from stigmer.errors import StartupError
 from stigmer.store import inspection, migration
 from stigmer.store.base import Query, Window
 from stigmer.store.files import FILE_NAME

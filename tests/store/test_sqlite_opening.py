@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from store_rows import created, ids, row
 
-from stigmer.startup import StartupError
+from stigmer.errors import StartupError
 from stigmer.store import opening
 from stigmer.store.files import FILE_NAME
 from stigmer.store.sqlite import SqliteStore

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from samples import unique
 
-from stigmer import codec, descriptors
 from stigmer._gen.ai.stigmer.commons.apiresource import (
     ApiResourceAudit,
     ApiResourceAuditActor,
     ApiResourceAuditInfo,
     ApiResourceMetadataVersion,
 )
-from stigmer.call import Call
 from stigmer.handlers import HANDLERS
-from stigmer.ids import IdSource
-from stigmer.pipeline import Context
-from stigmer.runtime import Downstream, Runtime
+from stigmer.pipeline.call import Call
+from stigmer.pipeline.context import Context
+from stigmer.pipeline.ids import IdSource
+from stigmer.pipeline.runtime import Downstream, Runtime
+from stigmer.pipeline.unit_of_work import UnitOfWork
 from stigmer.store.base import Changes, Put
 from stigmer.store.transaction import Transaction
-from stigmer.unit_of_work import UnitOfWork
+from stigmer.wire import codec, descriptors
 
 if TYPE_CHECKING:
     from stigmer.store.base import Row

@@ -15,8 +15,8 @@ from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import (
     AgentExecutionUpdateStatusInput,
     ExecutionPhase,
 )
-from stigmer.logs import Event
 from stigmer.store.base import Query, Window
+from stigmer.telemetry.logs import Event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

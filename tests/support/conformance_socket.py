@@ -19,7 +19,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from stigmer import codec
+from stigmer.wire import codec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,9 +10,10 @@ import samples
 from edge_rig import Stubs, agents, executions, id_of, instances, sessions
 from grpclib.exceptions import GRPCError
 
-from stigmer import app, codec
+from stigmer import app
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceId, ApiResourceReference
 from stigmer.settings import Settings
+from stigmer.wire import codec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable

@@ -16,24 +16,24 @@ from stigmer._gen.ai.stigmer.agentic.environment import v1 as environments
 from stigmer._gen.ai.stigmer.agentic.executioncontext import v1 as contexts
 from stigmer._gen.ai.stigmer.agentic.session import v1 as sessions
 from stigmer.downstream import AgentClient, AgentInstanceClient, SessionClient
-from stigmer.edge import Edge
+from stigmer.edge.door import Edge
+from stigmer.edge.interceptors import Interceptor
+from stigmer.edge.loopback import LoopbackChannel
 from stigmer.handlers import HANDLERS
-from stigmer.ids import IdSource
-from stigmer.interceptors import Interceptor
-from stigmer.loopback import LoopbackChannel
-from stigmer.runtime import Downstream, Runtime
+from stigmer.pipeline.ids import IdSource
+from stigmer.pipeline.runtime import Downstream, Runtime
+from stigmer.pipeline.unit_of_work import UnitOfWork
 from stigmer.store.base import Query, Window
-from stigmer.unit_of_work import UnitOfWork
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 
     import pytest
 
-    from stigmer.call import Call
-    from stigmer.handler import Handler
-    from stigmer.interceptors import StreamNext, UnaryNext
-    from stigmer.pipeline import Context
+    from stigmer.edge.interceptors import StreamNext, UnaryNext
+    from stigmer.handlers.base import Handler
+    from stigmer.pipeline.call import Call
+    from stigmer.pipeline.context import Context
     from stigmer.store.sqlite import SqliteStore
 
 __all__ = ["agents", "contexts", "environments", "executions", "instances", "sessions"]

@@ -15,8 +15,8 @@ from grpclib.encoding.proto import ProtoStatusDetailsCodec
 from transport_rig import BytesCodec
 
 from stigmer import app as composition
-from stigmer.edge import EdgeCodec
-from stigmer.grpc_codec import BridgeCodec
+from stigmer.edge.door import EdgeCodec
+from stigmer.rpc import BridgeCodec
 from stigmer.server import Server
 from stigmer.settings import Settings
 from stigmer.store.sqlite import SqliteStore
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from grpclib.encoding.base import CodecBase
     from transport_wire import Addressed
 
-    from stigmer.interceptors import Interceptor
+    from stigmer.edge.interceptors import Interceptor
 
 
 PEER = Path(__file__).with_name("edge_grpcio.py")

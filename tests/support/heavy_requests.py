@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import samples
 
-from stigmer import codec
 from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import AgentExecutionStatus, AgentMessage, TodoItem
 from stigmer._gen.google.protobuf import Struct, Value
-from stigmer.wire_values import varint
+from stigmer.wire import codec
+from stigmer.wire.scalars import varint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

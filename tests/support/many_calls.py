@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stigmer import codec, descriptors
-from stigmer.message_types import object_class
+from stigmer.wire import codec, descriptors
+from stigmer.wire.message_types import object_class
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from stigmer import descriptors
+from stigmer.wire import descriptors
 
 WRITERS = 8
 AGENTIC = "ai.stigmer.agentic"

@@ -12,10 +12,11 @@ from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError
 
 from stigmer import errors
-from stigmer.call import Call
-from stigmer.descriptors import Method
+from stigmer.pipeline.call import Call
 from stigmer.transport.admission import deadline_of
 from stigmer.transport.calls import Calls
+from stigmer.wire.descriptors import Method
+from stigmer.wire.status_details import details_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -63,7 +64,7 @@ class Door:
                 with self._calls.run(call):
                     await func(stream)
             except errors.StigmerError as error:
-                raise GRPCError(Status(error.code.value), error.message, list(error.details) or None) from error
+                raise GRPCError(Status(error.code.value), error.message, list(details_of(error)) or None) from error
 
         return serve
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import strategies as st
 
-from stigmer import descriptors
-from stigmer.descriptors import is_map, map_parts, message_type
+from stigmer.wire import descriptors
+from stigmer.wire.descriptors import is_map, map_parts, message_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 from transport_wire import connect, message
 
-from stigmer.startup import StartupError
+from stigmer.errors import StartupError
 
 if TYPE_CHECKING:
     from transport_rig import Serve

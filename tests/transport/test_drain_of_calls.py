@@ -15,8 +15,8 @@ from google.rpc.status_pb2 import Status
 from grpclib.metadata import decode_bin_value
 from transport_wire import Wire, connect, message
 
-from stigmer import codec
 from stigmer.transport import listener
+from stigmer.wire import codec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import pytest
     from transport_rig import Serve, Service
 
-    from stigmer.call import Call
-    from stigmer.interceptors import UnaryNext
+    from stigmer.edge.interceptors import UnaryNext
+    from stigmer.pipeline.call import Call
 
 CREATE = "/ai.stigmer.agentic.session.v1.SessionCommandController/create"
 WATCH = "/grpc.health.v1.Health/Watch"

@@ -17,10 +17,10 @@ from h2.events import ResponseReceived, StreamReset
 from served_process import Served, served
 from transport_wire import Wire, connect, message
 
-from stigmer import codec
 from stigmer._gen.ai.stigmer.agentic.environment import v1 as environments
 from stigmer._gen.ai.stigmer.agentic.session import v1 as sessions
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceId
+from stigmer.wire import codec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

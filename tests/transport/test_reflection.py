@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
-from stigmer import descriptors, health, reflection
+from stigmer import health, reflection
+from stigmer.wire import descriptors
 
 if TYPE_CHECKING:
     from transport_rig import Serve, Start

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import certificates
 import pytest
 
-from stigmer.startup import StartupError
+from stigmer.errors import StartupError
 from stigmer.transport.tls import server_context
 
 if TYPE_CHECKING:

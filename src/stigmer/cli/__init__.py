@@ -14,7 +14,7 @@ import signal
 import sys
 from contextlib import suppress
 
-from stigmer.startup import StartupError
+from stigmer.errors import StartupError
 
 COMMANDS = {
     "serve": "Run the server until SIGTERM or Ctrl-C.",
@@ -70,7 +70,7 @@ def _run() -> None:
     try:
         run()
     except StartupError as error:
-        from stigmer.log_stream import flush, printable  # noqa: PLC0415  # not wanted for help
+        from stigmer.telemetry.log_stream import flush, printable  # noqa: PLC0415  # not wanted for help
 
         flush()
         if sys.stderr is not None:  # pyright: ignore[reportUnnecessaryComparison]  # None where python had none

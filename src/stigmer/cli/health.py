@@ -15,8 +15,8 @@ from grpclib.client import Channel, UnaryUnaryMethod
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from stigmer.cli import INTERRUPTED, interrupts_raise
+from stigmer.errors import StartupError
 from stigmer.settings import Settings, split_address
-from stigmer.startup import StartupError
 
 _STATUS = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
 _SERVING = 1

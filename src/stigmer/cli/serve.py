@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from stigmer.cli import FAILED, INTERRUPTED, flags, interrupts_raise
+from stigmer.errors import StartupError
 from stigmer.settings import Settings
-from stigmer.startup import StartupError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,9 +39,10 @@ def serve(**given: object) -> None:
 
 
 def _run(settings: Settings, doubts: list[str]) -> None:
-    from stigmer import app, log_stream  # noqa: PLC0415  # the server, not wanted for the command's help
-    from stigmer.logs import configure, get_logger  # noqa: PLC0415  # as above
+    from stigmer import app  # noqa: PLC0415  # the server, not wanted for the command's help
     from stigmer.store.base import StoreUnavailableError  # noqa: PLC0415  # as above
+    from stigmer.telemetry import log_stream  # noqa: PLC0415  # as above
+    from stigmer.telemetry.logs import configure, get_logger  # noqa: PLC0415  # as above
 
     configure(settings.log_level, settings.log_format)
     log = get_logger("stigmer.cli")

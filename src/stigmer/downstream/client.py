@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 from opentelemetry import propagate
 
-from stigmer.call import CURRENT
+from stigmer.edge.interceptors.error_mapping import relayed
+from stigmer.edge.interceptors.request_id import KEY
+from stigmer.edge.loopback import LoopbackChannel
 from stigmer.errors import Code, DeadlineExceeded, Relayed, Unavailable
-from stigmer.interceptors.error_mapping import relayed
-from stigmer.interceptors.request_id import KEY
-from stigmer.loopback import LoopbackChannel
-from stigmer.spans import swallowing
+from stigmer.pipeline.call import CURRENT
+from stigmer.telemetry.traces import swallowing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator

@@ -10,12 +10,12 @@ from stigmer._gen.ai.stigmer.agentic.session.v1 import (
     SessionId,
     SessionQueryControllerStub,
 )
-from stigmer.call import CURRENT
 from stigmer.downstream.client import ResourceClient
-from stigmer.logs import get_logger
+from stigmer.pipeline.call import CURRENT
+from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
-    from stigmer.call import Call
+    from stigmer.pipeline.call import Call
 
 log = get_logger("stigmer.downstream.session")
 

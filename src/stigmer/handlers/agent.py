@@ -1,9 +1,9 @@
 """Agent: a reusable definition of who does the work."""
 
 from stigmer._gen.ai.stigmer.agentic.agent.v1 import Agent, AgentCommandControllerBase, AgentQueryControllerBase
-from stigmer.handler import Handler
 from stigmer.handlers import standard
-from stigmer.kinds import Kind
+from stigmer.handlers.base import Handler
+from stigmer.pipeline.kind import Kind
 from stigmer.steps.build_new_state import BuildNewState
 from stigmer.steps.check_duplicate import CheckDuplicate
 from stigmer.steps.create_default_instance import CreateDefaultInstance

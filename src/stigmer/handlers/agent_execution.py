@@ -6,14 +6,14 @@ from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import (
     AgentExecutionList,
     AgentExecutionQueryControllerBase,
 )
-from stigmer.handler import Handler
 from stigmer.handlers import standard
-from stigmer.kinds import Kind
+from stigmer.handlers.base import Handler
+from stigmer.pipeline.kind import Kind
 from stigmer.steps.build_new_state import BuildNewState
 from stigmer.steps.build_new_state_with_status import BuildNewStateWithStatus
 from stigmer.steps.create_default_instance import CreateDefaultInstanceIfNeeded
 from stigmer.steps.create_session_if_needed import CreateSessionIfNeeded
-from stigmer.steps.list import HasAll, Is, List
+from stigmer.steps.list_resources import HasAll, Is, List
 from stigmer.steps.load_existing import LoadExisting
 from stigmer.steps.load_target import LoadTarget
 from stigmer.steps.persist import Persist

@@ -6,10 +6,10 @@ from stigmer._gen.ai.stigmer.agentic.agentinstance.v1 import (
     AgentInstanceList,
     AgentInstanceQueryControllerBase,
 )
-from stigmer.handler import Handler
 from stigmer.handlers import standard
-from stigmer.kinds import Kind
-from stigmer.steps.list import Is, List
+from stigmer.handlers.base import Handler
+from stigmer.pipeline.kind import Kind
+from stigmer.steps.list_resources import Is, List
 from stigmer.steps.validate_proto import ValidateProto
 
 HANDLER = Handler(

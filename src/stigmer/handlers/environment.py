@@ -5,9 +5,9 @@ from stigmer._gen.ai.stigmer.agentic.environment.v1 import (
     EnvironmentCommandControllerBase,
     EnvironmentQueryControllerBase,
 )
-from stigmer.handler import Handler
 from stigmer.handlers import standard
-from stigmer.kinds import Kind
+from stigmer.handlers.base import Handler
+from stigmer.pipeline.kind import Kind
 
 HANDLER = Handler(
     kind=Kind(Environment),

@@ -5,9 +5,9 @@ from stigmer._gen.ai.stigmer.agentic.executioncontext.v1 import (
     ExecutionContextCommandControllerBase,
     ExecutionContextQueryControllerBase,
 )
-from stigmer.handler import Handler
 from stigmer.handlers import standard
-from stigmer.kinds import Kind
+from stigmer.handlers.base import Handler
+from stigmer.pipeline.kind import Kind
 from stigmer.steps.load_by_execution_id import LoadByExecutionId
 from stigmer.steps.load_for_apply import LoadForApply, ThenCreate
 from stigmer.steps.resolve_slug import ResolveSlug

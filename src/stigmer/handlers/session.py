@@ -6,10 +6,10 @@ from stigmer._gen.ai.stigmer.agentic.session.v1 import (
     SessionList,
     SessionQueryControllerBase,
 )
-from stigmer.handler import Handler
 from stigmer.handlers import standard
-from stigmer.kinds import Kind
-from stigmer.steps.list import HasAll, IsOrHasParent, List
+from stigmer.handlers.base import Handler
+from stigmer.pipeline.kind import Kind
+from stigmer.steps.list_resources import HasAll, IsOrHasParent, List
 from stigmer.steps.validate_proto import ValidateProto
 from stigmer.store.base import Dependent
 

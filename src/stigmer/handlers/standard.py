@@ -17,7 +17,7 @@ from stigmer.steps.resolve_slug import ResolveSlug
 from stigmer.steps.validate_proto import ValidateProto
 
 if TYPE_CHECKING:
-    from stigmer.pipeline import Step
+    from stigmer.pipeline.pipeline import Step
 
 Steps = tuple["Step", ...]
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
-from stigmer import codec
 from stigmer._gen.ai.stigmer.commons.apiresource import (
     ApiResourceAudit,
     ApiResourceAuditActor,
     ApiResourceAuditInfo,
     ApiResourceMetadataVersion,
 )
-from stigmer.descriptors import kind_by_name
-from stigmer.lazy import shallow
+from stigmer.wire import codec
+from stigmer.wire.descriptors import kind_by_name
+from stigmer.wire.lazy import shallow
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata
-    from stigmer.ids import IdSource
+    from stigmer.pipeline.ids import IdSource
 
 CREATED = "created"
 UPDATED = "updated"

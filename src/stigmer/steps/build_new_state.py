@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer.errors import AlreadyExists, Violation
-from stigmer.ids import is_well_formed
-from stigmer.kinds import present
-from stigmer.lazy import shallow
+from stigmer.pipeline.ids import is_well_formed
+from stigmer.pipeline.kind import present
 from stigmer.steps import audit
 from stigmer.steps.validate_proto import refuse
+from stigmer.wire.lazy import shallow
 
 if TYPE_CHECKING:
-    from stigmer.pipeline import Context
+    from stigmer.pipeline.context import Context
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from stigmer import codec
 from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import ExecutionPhase
-from stigmer.descriptors import is_map
 from stigmer.errors import FailedPrecondition, ResourceExhausted
-from stigmer.kinds import present
-from stigmer.message_types import full_name_of
+from stigmer.pipeline.kind import present
 from stigmer.steps import audit
-from stigmer.wire_scan import scan
+from stigmer.wire import codec
+from stigmer.wire.descriptors import is_map
+from stigmer.wire.message_types import full_name_of
+from stigmer.wire.scan import scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import FieldDescriptor
     from google.protobuf.message import Message
 
-    from stigmer.kinds import Resource
-    from stigmer.pipeline import Context
+    from stigmer.pipeline.context import Context
+    from stigmer.pipeline.kind import Resource
 
 TERMINAL = frozenset(
     {ExecutionPhase.EXECUTION_COMPLETED, ExecutionPhase.EXECUTION_FAILED, ExecutionPhase.EXECUTION_CANCELLED}

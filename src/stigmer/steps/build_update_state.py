@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stigmer import codec
-from stigmer.error_text import clip
-from stigmer.errors import Aborted, InvalidArgument, Violation
-from stigmer.kinds import Resource, present
-from stigmer.lazy import shallow
+from stigmer.errors import Aborted, InvalidArgument, Violation, clip
+from stigmer.pipeline.kind import Resource, present
 from stigmer.steps import audit
+from stigmer.wire import codec
+from stigmer.wire.lazy import shallow
 
 if TYPE_CHECKING:
     from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata
-    from stigmer.pipeline import Context
+    from stigmer.pipeline.context import Context
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from stigmer._gen.ai.stigmer.agentic.agentinstance.v1 import AgentInstance, AgentInstanceSpec
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata
-from stigmer.kinds import present
-from stigmer.lazy import shallow
-from stigmer.logs import get_logger
+from stigmer.pipeline.kind import present
 from stigmer.steps import neighbours
+from stigmer.telemetry.logs import get_logger
+from stigmer.wire.lazy import shallow
 
 if TYPE_CHECKING:
     from stigmer._gen.ai.stigmer.agentic.agent.v1 import Agent
-    from stigmer.pipeline import Context
+    from stigmer.pipeline.context import Context
 
 DESCRIPTION = "Default instance (auto-created, no custom configuration)"
 

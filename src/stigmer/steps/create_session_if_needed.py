@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from stigmer._gen.ai.stigmer.agentic.session.v1 import Session, SessionSpec
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata, ApiResourceOwnerScope
 from stigmer.errors import NotFound
-from stigmer.kinds import present
-from stigmer.logs import get_logger
+from stigmer.pipeline.kind import present
 from stigmer.steps import neighbours
+from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from stigmer._gen.ai.stigmer.agentic.agent.v1 import Agent
-    from stigmer.pipeline import Context
+    from stigmer.pipeline.context import Context
 
 SUBJECT = "Auto-created session"
 IN_PROCESS, NETWORK, DIRECT = "via in-process gRPC", "via gRPC", "(direct store access)"

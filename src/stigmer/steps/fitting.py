@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from stigmer.wire_scan import fields
-from stigmer.wire_values import varint
+from stigmer.wire.scalars import varint
+from stigmer.wire.scan import fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

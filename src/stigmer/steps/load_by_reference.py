@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stigmer.codec import Encoded
-from stigmer.error_text import clip
-from stigmer.errors import InvalidArgument, NotFound, Violation
+from stigmer.errors import InvalidArgument, NotFound, Violation, clip
 from stigmer.steps.validate_proto import refuse
+from stigmer.wire.codec import Encoded
 
 if TYPE_CHECKING:
     from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceReference
-    from stigmer.pipeline import Context
+    from stigmer.pipeline.context import Context
     from stigmer.store.base import Row
 
 

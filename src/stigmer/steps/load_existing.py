@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stigmer.error_text import clip
-from stigmer.errors import NotFound, Violation
-from stigmer.kinds import present
+from stigmer.errors import NotFound, Violation, clip
+from stigmer.pipeline.kind import present
 from stigmer.steps.validate_proto import refuse
 
 if TYPE_CHECKING:
-    from stigmer.pipeline import Context
+    from stigmer.pipeline.context import Context
     from stigmer.store.base import Row
 
 

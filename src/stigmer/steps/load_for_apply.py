@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer.errors import AlreadyExists, InvalidArgument
-from stigmer.kinds import present
+from stigmer.pipeline.kind import present
 
 if TYPE_CHECKING:
-    from stigmer.pipeline import Context
+    from stigmer.pipeline.context import Context
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stigmer.errors import Code, StigmerError
-from stigmer.kinds import present
-from stigmer.lazy import shallow
+from stigmer.pipeline.kind import present
 from stigmer.steps import audit
+from stigmer.wire.lazy import shallow
 
 if TYPE_CHECKING:
-    from stigmer.kinds import Resource
-    from stigmer.pipeline import Context
-    from stigmer.runtime import Client
+    from stigmer.pipeline.context import Context
+    from stigmer.pipeline.kind import Resource
+    from stigmer.pipeline.runtime import Client
 
 LATE_S = (0.05, 0.2, 0.8)
 """How long to wait, and wait again, for what another server may still be making for a call that was given up."""

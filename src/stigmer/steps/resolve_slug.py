@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer.errors import Violation
-from stigmer.ids import slug_of
-from stigmer.kinds import present
+from stigmer.pipeline.ids import slug_of
+from stigmer.pipeline.kind import present
 from stigmer.steps.validate_proto import refuse
 
 if TYPE_CHECKING:
-    from stigmer.pipeline import Context
+    from stigmer.pipeline.context import Context
 
 
 @dataclass(frozen=True, slots=True)

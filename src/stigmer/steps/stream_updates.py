@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from stigmer.codec import Encoded
 from stigmer.errors import NotFound
-from stigmer.kinds import key_value, present
+from stigmer.pipeline.kind import key_value, present
 from stigmer.steps.build_new_state_with_status import TERMINAL
+from stigmer.wire.codec import Encoded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from stigmer.pipeline import Context, Reply
+    from stigmer.pipeline.context import Context, Reply
     from stigmer.store.base import Row
 
 ENDED = frozenset(("status.phase", key_value(phase)) for phase in TERMINAL)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stigmer import bounds, validation
 from stigmer.errors import InvalidArgument, Violation
+from stigmer.pipeline import rules
+from stigmer.wire import bounds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from google.protobuf.message import Message
 
-    from stigmer.pipeline import Context
+    from stigmer.pipeline.context import Context
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,9 @@ class ValidateProto:
     async def __call__(self, ctx: Context) -> None:
         run = ctx.runtime.slices.run
         breaches = [*_too_long(ctx), *await run(bounds.breaches(ctx.wire))]
-        if breaches and ctx.wire.ByteSize() > validation.PIECE_BYTES:
+        if breaches and ctx.wire.ByteSize() > rules.PIECE_BYTES:
             refuse(breaches)
-        violations = await run(validation.violations(ctx.wire))
+        violations = await run(rules.violations(ctx.wire))
         if self.keeps_fixed and violations:
             kept = {path for path in ctx.kind.fixed if _is_empty(ctx.wire, path)}
             violations = [violation for violation in violations if violation.field not in kept]

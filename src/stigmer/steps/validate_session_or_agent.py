@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer.errors import InvalidArgument, NotFound, Violation
-from stigmer.lazy import shallow
 from stigmer.steps import neighbours
 from stigmer.steps.validate_proto import refuse
+from stigmer.wire.lazy import shallow
 
 if TYPE_CHECKING:
     from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import AgentExecutionSpec
-    from stigmer.pipeline import Context
+    from stigmer.pipeline.context import Context
 
 
 @dataclass(frozen=True, slots=True)

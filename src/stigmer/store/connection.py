@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiosqlite
 
-from stigmer.lifetime import tell
+from stigmer.store.lifetime import tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,8 +9,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Protocol, Self
 
-from stigmer.logs import get_logger
 from stigmer.store.base import StoreError, StoreUnavailableError
+from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,7 +10,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from stigmer.startup import StartupError
+from stigmer.errors import StartupError
 from stigmer.store.base import StoreUnavailableError
 
 if TYPE_CHECKING:

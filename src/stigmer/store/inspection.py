@@ -9,9 +9,9 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
-from stigmer.logs import get_logger
 from stigmer.store import statements as sql
 from stigmer.store.migration import migrate
+from stigmer.telemetry.logs import get_logger
 
 WHOLE_BYTES = 128 * 2**20
 """Files up to this size are checked as a whole."""

@@ -12,16 +12,16 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from stigmer.logs import CURRENT, get_logger
 from stigmer.store.base import StoreUnavailableError
 from stigmer.store.failures import failure
 from stigmer.store.fair_queue import FairQueue
+from stigmer.telemetry.logs import CURRENT, get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from stigmer.logs import Room
     from stigmer.store.connection import Connection
+    from stigmer.telemetry.logs import Room
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

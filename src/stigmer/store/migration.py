@@ -9,7 +9,7 @@ from importlib import import_module
 from importlib.resources import files
 from typing import TYPE_CHECKING, TypeAlias, cast
 
-from stigmer.startup import StartupError
+from stigmer.errors import StartupError
 from stigmer.store import checksum
 from stigmer.store import statements as sql
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stigmer.startup import StartupError
+from stigmer.errors import StartupError
 from stigmer.store import statements as sql
 from stigmer.store.connection import Raw, connect
 from stigmer.store.failures import is_damage

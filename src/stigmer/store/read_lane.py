@@ -21,7 +21,7 @@ from stigmer.store.lane import Entry, Lane
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    from stigmer.logs import Room
+    from stigmer.telemetry.logs import Room
 
 Read: TypeAlias = "Callable[[Reader], Any]"
 Reading: TypeAlias = "Entry[Read, Any]"

@@ -12,7 +12,6 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from stigmer.lifetime import LEAST_S, PATIENCE_S, Grace, on_thread, outlast, tell
 from stigmer.store import reading
 from stigmer.store import statements as sql
 from stigmer.store.base import Changes, StoreUnavailableError
@@ -21,6 +20,7 @@ from stigmer.store.connection import Connection, end_all
 from stigmer.store.feed import ChangeFeed
 from stigmer.store.files import FILE_NAME
 from stigmer.store.lane import BatchLane, Lane
+from stigmer.store.lifetime import LEAST_S, PATIENCE_S, Grace, on_thread, outlast, tell
 from stigmer.store.opening import Database, open_database
 from stigmer.store.read_lane import Read, Reads
 from stigmer.store.writing import Outcome, Writer

@@ -14,7 +14,7 @@ import socket
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
-from stigmer.logs import get_logger
+from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     import ssl

@@ -13,7 +13,7 @@ from stigmer.errors import Unavailable
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from stigmer.call import Call
+    from stigmer.pipeline.call import Call
 
 DRAINING = "the server is stopping: call another one, or this one again when it is back"
 

@@ -14,7 +14,7 @@ from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 
 from stigmer import errors
-from stigmer.error_text import clip
+from stigmer.errors import clip
 from stigmer.transport.budget import SMALL_BYTES
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from h2.errors import ErrorCodes
 from h2.exceptions import DenialOfServiceError
 from hyperframe.frame import GoAwayFrame
 
-from stigmer.logs import get_logger
+from stigmer.telemetry.logs import get_logger
 from stigmer.transport.http2 import Stream
 from stigmer.transport.outbound import Outbound
 

@@ -9,7 +9,7 @@ from grpclib import protocol
 from h2.exceptions import DenialOfServiceError
 from h2.settings import SettingCodes
 
-from stigmer.logs import get_logger
+from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable

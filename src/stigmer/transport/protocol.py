@@ -15,7 +15,7 @@ from grpclib.metadata import encode_bin_value, encode_grpc_message
 from h2.errors import ErrorCodes
 
 from stigmer.errors import Cancelled
-from stigmer.logs import get_logger
+from stigmer.telemetry.logs import get_logger
 from stigmer.transport.connection import Connection
 from stigmer.transport.events import EventsProcessor
 from stigmer.transport.framing import Frames

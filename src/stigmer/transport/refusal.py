@@ -1,6 +1,6 @@
 """Which calls a handler may see: their headers put right, or why the transport turns them away, with a log line.
 
-`protocol` asks for each call; the lines are like those of `interceptors.logging`. HTTP statuses other than 200 are
+`protocol` asks for each call; the lines are like those of `edge`'s call log. HTTP statuses other than 200 are
 those that gRPC over HTTP/2 asks for, or RFC 9110; beside them stands a gRPC status, as grpc-go and grpc-java do it.
 """
 
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from grpclib.const import Status
 from grpclib.metadata import Deadline
 
-from stigmer.error_text import clip
-from stigmer.errors import InvalidArgument, StigmerError, Unavailable, Unimplemented
-from stigmer.logs import get_logger
+from stigmer.errors import InvalidArgument, StigmerError, Unavailable, Unimplemented, clip
+from stigmer.telemetry.logs import get_logger
 from stigmer.transport.calls import DRAINING
+from stigmer.wire.status_details import details_of
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
@@ -86,7 +86,7 @@ def admitted(headers: Headers, paths: Container[str]) -> Admitted | Refusal:
 
 
 def _refusal(error: StigmerError, http: str = "200", more: Iterable[tuple[str, str]] = ()) -> Refusal:
-    return Refusal(Status(int(error.code)), error.message, error.details, http, list(more))
+    return Refusal(Status(int(error.code)), error.message, details_of(error), http, list(more))
 
 
 def _as_http(fields: Mapping[str, str]) -> Refusal | None:

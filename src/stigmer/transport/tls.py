@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, NoReturn
 
-from stigmer.startup import StartupError
+from stigmer.errors import StartupError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stigmer import codec
+from stigmer.wire import codec
 
 if TYPE_CHECKING:
     from conformance import Resources

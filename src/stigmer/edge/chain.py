@@ -1,0 +1,201 @@
+"""One RPC's way in: what its request is stripped of, and its chains of interceptors down to the handler.
+
+`door` makes a route of each RPC and sends every call along it.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from stigmer.errors import InvalidArgument
+from stigmer.pipeline.context import decoded
+from stigmer.wire import bounds, codec
+from stigmer.wire.lazy import class_of
+from stigmer.wire.message_types import object_class
+from stigmer.wire.scan import scan
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+
+    import betterproto2
+    from google.protobuf.message import Message
+
+    from stigmer.edge.interceptors import Interceptor, StreamNext, UnaryNext
+    from stigmer.pipeline.call import Call
+    from stigmer.pipeline.context import Reply
+    from stigmer.pipeline.pipeline import Endpoint
+    from stigmer.wire.descriptors import Method
+
+
+Source: TypeAlias = "Callable[[], Awaitable[Message | bytes]]"
+"""Where a request comes from: bytes from the network, a message of its own from a caller in this process.
+
+Raises a StigmerError where there is none.
+"""
+Sink: TypeAlias = "Callable[[Reply], Awaitable[None]]"
+"""Where a reply goes; returns when it has been handed over, which may take as long as its caller does not read."""
+
+
+class Exchange(NamedTuple):
+    """Both ends of a unary call."""
+
+    receive: Source
+    send: Sink
+
+
+class Route:
+    """One RPC: what the protos say of it, and its chains of interceptors.
+
+    What is wrong with a request is met within the built-in interceptors, so that such a call is named and logged too;
+    a unary reply is handed over within them, so that its deadline counts and its log line tells of that as well. They
+    are given the Exchange, or the Source, the host's own interceptors and the handler the request.
+
+    Attributes:
+        method: as the protos describe it.
+        request: the class of its requests.
+        unary: the chain of a unary RPC, from an Exchange down to the handler.
+        stream: the chain of a streaming RPC, from a Source.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, method: Method, outer: Sequence[Interceptor], own: Sequence[Interceptor]
+    ) -> None:
+        self.method = method
+        self.request = object_class(method.request)
+        self._runtime = endpoint.runtime
+        most = endpoint.runtime.sizes.max_message_parts
+        self._max_parts = most if bounds.holds_transcript(method.request) else min(most, bounds.MAX_PARTS)
+        self._strip = _stripper(method)
+        reply = object_class(method.reply)
+        unary = _answering(unary_chain(own, _unary_end(endpoint)), reply) if own else endpoint.unary
+        stream = _streaming(_stream_chain(own, _stream_end(endpoint)), reply) if own else endpoint.stream
+        self.unary = unary_chain(outer, self._arriving(unary))
+        self.stream = _stream_chain(outer, self._arriving_stream(stream))
+
+    async def inside(self, call: Call, source: Source) -> Reply:
+        """A unary call of this process: made inside another one, all of it is part of that one's transaction."""
+        return await self._runtime.unit_of_work.inside(call, partial(self.unary, call, Exchange(source, _returned)))
+
+    def _arriving(self, proceed: UnaryNext) -> UnaryNext:
+        async def arrive(call: Call, exchange: Exchange) -> Reply:
+            reply = await proceed(call, await self._request(exchange.receive))
+            await exchange.send(reply)
+            return reply
+
+        return arrive
+
+    def _arriving_stream(self, proceed: StreamNext) -> StreamNext:
+        async def arrive(call: Call, source: Source) -> AsyncGenerator[Reply, None]:
+            async with aclosing(proceed(call, await self._request(source))) as replies:
+                async for reply in replies:
+                    yield reply
+                    del reply  # it may be long until the next, and large: nobody holds the last one meanwhile
+
+        return arrive
+
+    async def _request(self, source: Source) -> betterproto2.Message:
+        """The request as the host's interceptors and handlers see it, without what only the server may set."""
+        arrived = await source()
+        wire = await self._parsed(arrived) if isinstance(arrived, bytes) else arrived
+        self._strip(wire)
+        faults = await self._runtime.slices.run(codec.faults(wire))
+        if faults:
+            raise InvalidArgument(*faults)
+        return codec.lazily(self.request, wire)
+
+    async def _parsed(self, data: bytes) -> Message:
+        if len(data) > 2 * self._max_parts:  # no part takes less than two bytes
+            await self._runtime.slices.run(scan(self.method.request, data, self._max_parts))
+        return codec.parse(self.request, data)
+
+
+async def _returned(_reply: Reply) -> None:
+    """The Sink of a caller in this process, which gets what the chain returns."""
+
+
+def unary_chain(interceptors: Sequence[Interceptor], end: UnaryNext) -> UnaryNext:
+    """The interceptors around `end`, the first one outermost."""
+    for interceptor in reversed(interceptors):
+        end = _unary_link(interceptor, end)
+    return end
+
+
+def _unary_link(interceptor: Interceptor, proceed: UnaryNext) -> UnaryNext:
+    return lambda call, request: interceptor.unary(call, request, proceed)
+
+
+def _stream_chain(interceptors: Sequence[Interceptor], end: StreamNext) -> StreamNext:
+    for interceptor in reversed(interceptors):
+        end = _stream_link(interceptor, end)
+    return end
+
+
+def _stream_link(interceptor: Interceptor, proceed: StreamNext) -> StreamNext:
+    return lambda call, request: interceptor.stream(call, request, proceed)
+
+
+def _unary_end(endpoint: Endpoint) -> UnaryNext:
+    """The handler; the host's interceptors see replies as objects."""
+
+    async def end(call: Call, request: betterproto2.Message) -> Reply:
+        return decoded(await endpoint.unary(call, request))
+
+    return end
+
+
+def _stream_end(endpoint: Endpoint) -> StreamNext:
+    async def end(call: Call, request: betterproto2.Message) -> AsyncGenerator[Reply, None]:
+        async with aclosing(endpoint.stream(call, request)) as replies:
+            async for reply in replies:
+                yield decoded(reply)
+                del reply
+
+    return end
+
+
+def _answering(proceed: UnaryNext, kind: type[betterproto2.Message]) -> UnaryNext:
+    async def answer(call: Call, request: Any) -> Reply:  # noqa: ANN401 - any RPC's request
+        return _encoded(await proceed(call, request), kind)
+
+    return answer
+
+
+def _streaming(proceed: StreamNext, kind: type[betterproto2.Message]) -> StreamNext:
+    async def answer(call: Call, request: Any) -> AsyncGenerator[Reply, None]:  # noqa: ANN401 - any RPC's request
+        async with aclosing(proceed(call, request)) as replies:
+            async for reply in replies:
+                yield _encoded(reply, kind)
+                del reply
+
+    return answer
+
+
+def _encoded(reply: Reply, kind: type[betterproto2.Message]) -> Reply:
+    """The reply, ready to be sent.
+
+    Raises:
+        TypeError: a host's interceptor answers what is no reply of this RPC.
+    """
+    if isinstance(reply, codec.Encoded) or class_of(reply) is not kind:
+        raise TypeError(f"an interceptor answers {type(reply).__name__} in place of {kind.__name__}")
+    try:
+        return codec.Encoded(kind, codec.encode(reply))
+    except InvalidArgument as error:
+        raise TypeError(f"an interceptor answers a {kind.__name__} that cannot be sent: {error}") from error
+
+
+def _stripper(method: Method) -> Callable[[Message], None]:
+    """Takes out of a request what only the server may set: a resource's status, a reported status's audit."""
+    fields = object_class(method.request).__dataclass_fields__  # type: ignore[attr-defined]  # each is a dataclass
+    if "status" not in fields:
+        return lambda _wire: None
+    if "spec" in fields:
+        return lambda wire: wire.ClearField("status")
+    return _strip_audit
+
+
+def _strip_audit(wire: Message) -> None:
+    if wire.HasField("status"):
+        wire.status.ClearField("audit")  # type: ignore[attr-defined]  # the descriptor has it

@@ -1,0 +1,278 @@
+"""The one door: every call, from the network or the loopback, passes one interceptor chain on its way to one handler.
+
+The network and the loopback differ only in how a message comes in. grpclib's errors are raised here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from grpclib.const import Handler, Status
+from grpclib.encoding.base import CodecBase
+from grpclib.exceptions import GRPCError
+from multidict import MultiDict
+
+from stigmer.edge.chain import Exchange, Route, unary_chain
+from stigmer.edge.interceptors import Interceptor, built_in
+from stigmer.edge.interceptors.deadline import until
+from stigmer.edge.interceptors.error_mapping import mapped
+from stigmer.errors import DeadlineExceeded, InvalidArgument, StigmerError, Unimplemented
+from stigmer.pipeline.call import CURRENT, Call, working_on
+from stigmer.pipeline.context import decoded
+from stigmer.transport.admission import Admission, deadline_of, send_reply
+from stigmer.transport.calls import Calls
+from stigmer.transport.connection import printed
+from stigmer.wire import codec
+from stigmer.wire.descriptors import Method
+from stigmer.wire.status_details import details_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+
+    import betterproto2
+    from google.protobuf.message import Message
+    from grpclib._typing import IServable
+    from grpclib.server import Stream
+
+    from stigmer.handlers.base import Service
+    from stigmer.pipeline.context import Reply
+    from stigmer.pipeline.ids import IdSource
+
+
+class Edge:
+    """The door to a set of services.
+
+    Args:
+        services: the kinds' services, bound to a runtime.
+        ids: names calls.
+        interceptors: the host's own; they run inside the built-in ones.
+
+    Attributes:
+        calls: those of the network that run; for the server's drain.
+    """
+
+    def __init__(self, services: Iterable[Service], ids: IdSource, interceptors: Sequence[Interceptor] = ()) -> None:
+        self._outer = built_in(ids)
+        self._own = tuple(interceptors)
+        self._services = tuple(services)
+        self._store = self._services[0].store
+        self._routes = {
+            path: Route(service.endpoints[path], method, self._outer, self._own)
+            for service in self._services
+            for path, method in service.methods.items()
+        }
+        self.calls = Calls()
+
+    def __repr__(self) -> str:
+        return f"<Edge {len(self._routes)} RPCs, {self.calls!r}>"
+
+    # From the network.
+
+    def handlers(self) -> list[IServable]:
+        """What a grpclib server serves, with `EdgeCodec` or a codec like it: `server.Server`, or grpclib's own."""
+        return [
+            _Mapped({path: self._served(path, shape) for path, shape in _shapes(service.servicer)})
+            for service in self._services
+        ]
+
+    def foreign(self, servable: IServable) -> IServable:
+        """A service that is not stigmer's, such as health, behind the same interceptors; they see no messages."""
+        return _Mapped({path: self._served_raw(path, shape) for path, shape in _shapes(servable)})
+
+    def _served(self, path: str, shape: Shape) -> Handler:
+        route = self._routes[path]
+        serve = self._serve_stream if route.method.server_streaming else self._serve_unary
+
+        async def func(stream: Stream[Any, Any]) -> None:
+            call = self._call(stream, route.method)
+            CURRENT.set(call)  # the task is the call's own
+            with _as_status(call), self.calls.run(call):
+                await serve(stream, route, call)
+
+        return Handler(*shape._replace(func=func))
+
+    def _served_raw(self, path: str, shape: Shape) -> Handler:
+        _, service, name = path.split("/")
+        streaming = bool(shape.cardinality.server_streaming)
+        method = Method(path, service, name, "", "", streaming, None, None, is_public=False, skip_authorization=True)
+
+        async def func(stream: Stream[Any, Any]) -> None:
+            call = self._call(stream, method)
+            CURRENT.set(call)
+
+            async def end(_call: Call, _request: object) -> Any:  # noqa: ANN401 - there is no reply to pass on
+                if streaming:
+                    self.calls.refuse_if_draining()
+                await shape.func(stream)
+
+            chain = unary_chain(self._outer, unary_chain(self._own, end))
+            with _as_status(call), self.calls.run(call):
+                await chain(call, None)
+
+        return Handler(*shape._replace(func=func))
+
+    def _call(self, stream: Stream[Any, Any], method: Method) -> Call:
+        deadline = deadline_of(stream)
+        deadline_s = time.monotonic() + deadline.time_remaining() if deadline is not None else None
+        return Call(method, stream.metadata or MultiDict(), deadline_s, printed(stream.peer.addr()), self._store)
+
+    async def _serve_unary(self, stream: Stream[Any, Any], route: Route, call: Call) -> None:
+        async def request() -> bytes:
+            data = await self._receive(stream)
+            self.calls.may_finish(call)
+            await admission.start()
+            return data
+
+        async def answer(reply: Reply) -> None:
+            admission.done()
+            await send_reply(stream, reply)
+
+        with Admission(stream) as admission:
+            call.room = admission
+            await route.unary(call, Exchange(request, answer))
+
+    async def _serve_stream(self, stream: Stream[Any, Any], route: Route, call: Call) -> None:
+        async def request() -> bytes:
+            data = await self._receive(stream)
+            await admission.start()
+            return data
+
+        with Admission(stream) as admission:
+            call.room = admission
+            await _pump(stream, route.stream(call, request), call, admission)
+
+    async def _receive(self, stream: Stream[Any, Any]) -> bytes:
+        self.calls.refuse_if_draining()
+        try:
+            data: bytes | None = await stream.recv_message()
+        except NotImplementedError as error:  # from a server of grpclib's own
+            raise Unimplemented("this server takes no compressed messages") from error
+        self.calls.refuse_if_draining()
+        if data is None:
+            raise InvalidArgument.of("", "the call has no request message")
+        return data
+
+    # From the loopback.
+
+    async def unary(
+        self, path: str, request: betterproto2.Message, metadata: MultiDict[str | bytes], deadline_s: float | None
+    ) -> betterproto2.Message:
+        """A call made in this process; the caller's message is not touched, and the reply is its own.
+
+        Raises:
+            GRPCError: as over the network.
+        """
+        route, call = self._local(path, request, metadata, deadline_s)
+        with _as_status(call), working_on(call):
+            return decoded(await route.inside(call, partial(_converted, request)))
+
+    async def stream(
+        self, path: str, request: betterproto2.Message, metadata: MultiDict[str | bytes], deadline_s: float | None
+    ) -> AsyncGenerator[betterproto2.Message, None]:
+        """A streaming call made in this process.
+
+        Raises:
+            GRPCError: as over the network.
+        """
+        route, call = self._local(path, request, metadata, deadline_s)
+        with _as_status(call):
+            async with aclosing(route.stream(call, partial(_converted, request))) as replies:
+                while True:
+                    with working_on(call):  # not across the yield: the reader has the context then
+                        reply = await anext(replies, None)
+                    if reply is None:
+                        return
+                    yield decoded(reply)
+
+    def _local(
+        self, path: str, request: betterproto2.Message, metadata: MultiDict[str | bytes], deadline_s: float | None
+    ) -> tuple[Route, Call]:
+        route = self._routes.get(path)
+        if route is None:
+            raise _status(Unimplemented(f"unknown method {path}"))
+        if not isinstance(request, route.request):
+            raise TypeError(f"{path} wants {route.request.__qualname__}, not {type(request).__qualname__}")
+        return route, Call.within(CURRENT.get(), self._store, route.method, metadata, deadline_s)
+
+
+class EdgeCodec(CodecBase):
+    """grpclib's codec for `Edge.handlers`: requests stay the bytes they are, replies may be bytes already."""
+
+    @property
+    def __content_subtype__(self) -> str:
+        return "proto"
+
+    def encode(self, message: Reply, message_type: type[betterproto2.Message]) -> bytes:
+        """The bytes to send."""
+        del message_type  # the handlers are the project's own
+        return message.data if isinstance(message, codec.Encoded) else codec.encode(message)
+
+    def decode(self, data: bytes, message_type: type[betterproto2.Message]) -> bytes:
+        """The request as it came: its route parses it, where that can be done in slices."""
+        del message_type
+        return data
+
+
+class Shape(NamedTuple):
+    """grpclib's `Handler`, with types."""
+
+    func: Callable[[Stream[Any, Any]], Awaitable[None]]
+    cardinality: Any
+    request_type: type[Any]
+    reply_type: type[Any]
+
+
+def _shapes(servable: IServable) -> list[tuple[str, Shape]]:
+    return [(path, Shape(*handler)) for path, handler in servable.__mapping__().items()]
+
+
+class _Mapped:
+    """What grpclib takes for a service."""
+
+    def __init__(self, mapping: Mapping[str, Handler]) -> None:
+        self._mapping = dict(mapping)
+
+    def __mapping__(self) -> dict[str, Handler]:
+        return self._mapping
+
+
+async def _converted(request: betterproto2.Message) -> Message:
+    """A wire message of its own, so that the caller's is never touched."""
+    return codec.to_wire(request)
+
+
+async def _pump(stream: Stream[Any, Any], work: AsyncGenerator[Reply, None], call: Call, admission: Admission) -> None:
+    """Send what the handler gives, until the deadline passes, the reader's slowness included."""
+    scope = asyncio.timeout(None) if call.deadline_s is None else until(call.deadline_s)
+    try:
+        async with scope, aclosing(work) as replies:
+            async for reply in replies:
+                admission.settle()
+                await send_reply(stream, reply)
+                del reply  # it may be long until the next
+    except TimeoutError:
+        raise DeadlineExceeded("the deadline passed before the stream ended") from None
+
+
+class _as_status:  # noqa: N801 - a context manager, used like a function
+    """Raise a failure as the gRPC status that it is; also one of the interceptors themselves, unforeseen."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, StigmerError):
+            raise _status(error) from error
+        if isinstance(error, Exception):
+            raise _status(mapped(error, self._call)) from error
+
+
+def _status(error: StigmerError) -> GRPCError:
+    return GRPCError(Status(int(error.code)), error.message, list(details_of(error)) or None)

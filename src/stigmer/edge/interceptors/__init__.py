@@ -1,0 +1,26 @@
+"""What every call passes, from the network or the loopback alike: one interceptor a file, in the order of BUILT_IN.
+
+A host adds its own with `Interceptor`; they run inside the built-in ones, next to the handler.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stigmer.edge.interceptors.api_resource_kind import ApiResourceKind
+from stigmer.edge.interceptors.base import Interceptor, StreamNext, UnaryNext
+from stigmer.edge.interceptors.call_log import Logging
+from stigmer.edge.interceptors.deadline import Deadline
+from stigmer.edge.interceptors.error_mapping import ErrorMapping
+from stigmer.edge.interceptors.request_id import RequestId
+from stigmer.edge.interceptors.tracing import Tracing
+
+if TYPE_CHECKING:
+    from stigmer.pipeline.ids import IdSource
+
+__all__ = ["Interceptor", "StreamNext", "UnaryNext", "built_in"]
+
+
+def built_in(ids: IdSource) -> tuple[Interceptor, ...]:
+    """The chain that every call passes, outermost first."""
+    return RequestId(ids), Tracing(), Logging(), ErrorMapping(), ApiResourceKind(), Deadline()

@@ -1,0 +1,90 @@
+"""Every failure as one of `errors`: callers see no exception that was not made for them."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.message import Message
+from grpclib.exceptions import GRPCError
+from h2.exceptions import StreamClosedError
+
+from stigmer.edge.interceptors.base import Interceptor, StreamNext, UnaryNext
+from stigmer.errors import Cancelled, Code, DataLoss, Internal, Relayed, ResourceExhausted, StigmerError, Unavailable
+from stigmer.store.base import DamagedError, StoreUnavailableError
+from stigmer.store.feed import TooManySubscriptionsError
+from stigmer.telemetry.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from stigmer.pipeline.call import Call
+    from stigmer.pipeline.context import Reply
+
+log = get_logger("stigmer.edge.interceptors.error_mapping")
+
+
+class ErrorMapping(Interceptor):
+    """Turn the store's errors into statuses, and everything unforeseen into INTERNAL with an id that the log bears."""
+
+    async def unary(self, call: Call, request: Any, proceed: UnaryNext) -> Reply:  # noqa: ANN401 - any RPC's request
+        """Map what the handler raises."""
+        try:
+            return await proceed(call, request)
+        except StigmerError:
+            raise
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            raise mapped(error, call) from error
+        except Exception as error:  # nothing unforeseen may reach a caller
+            raise mapped(error, call) from error
+
+    async def stream(self, call: Call, request: Any, proceed: StreamNext) -> AsyncGenerator[Reply, None]:  # noqa: ANN401 - as above
+        """Map what the handler raises."""
+        try:
+            async with aclosing(proceed(call, request)) as replies:
+                async for reply in replies:
+                    yield reply
+                    del reply
+        except StigmerError:
+            raise
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            raise mapped(error, call) from error
+        except Exception as error:  # as above
+            raise mapped(error, call) from error
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody cancels this call; else a cancellation is a failure like any other."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def relayed(error: GRPCError) -> Relayed:
+    """A failure in gRPC's terms, of a host's interceptor or another service; details of unknown types are left out."""
+    code = Code(error.status.value) or Code.UNKNOWN  # OK is no failure
+    return Relayed(code, error.message or "", [one for one in error.details or () if isinstance(one, Message)])
+
+
+def mapped(error: BaseException, call: Call) -> StigmerError:
+    """The error that a caller sees in place of an exception that was not made for callers."""
+    if isinstance(error, GRPCError):
+        return relayed(error)
+    if isinstance(error, StoreUnavailableError):
+        log.warning("The store is out of reach", error=str(error), request_id=call.request_id)
+        return Unavailable("the store is out of reach: try again; the server's health says when it is back")
+    if isinstance(error, DamagedError):
+        log.error("Stored data is damaged", kind=error.kind, id=error.id, error=str(error), request_id=call.request_id)
+        return DataLoss(error.kind, error.id)
+    if isinstance(error, TooManySubscriptionsError):
+        return ResourceExhausted(f"{error}: close some, or raise the server's --max-subscriptions")
+    if isinstance(error, StreamClosedError):  # on a server of grpclib's own; ours says it in our words
+        return Cancelled("the caller went away")
+    error_id = uuid.uuid4().hex
+    log.error("Internal error", error_id=error_id, method=call.method.path, request_id=call.request_id, exc_info=error)
+    return Internal(error_id)

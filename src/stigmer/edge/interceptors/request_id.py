@@ -1,0 +1,49 @@
+"""Request ids: one name for a call, and for the calls that it makes downstream."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from stigmer.edge.interceptors.base import Interceptor, StreamNext, UnaryNext
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from stigmer.pipeline.call import Call
+    from stigmer.pipeline.context import Reply
+    from stigmer.pipeline.ids import IdSource
+
+KEY = "x-request-id"
+_WELL_FORMED = re.compile(r"[!-~]{1,128}")
+
+
+class RequestId(Interceptor):
+    """Take the caller's `x-request-id` where it is printable and short, else make one; calls made inside inherit it."""
+
+    def __init__(self, ids: IdSource) -> None:
+        self._ids = ids
+
+    async def unary(self, call: Call, request: Any, proceed: UnaryNext) -> Reply:  # noqa: ANN401 - any RPC's request
+        """Name the call."""
+        self._name(call)
+        return await proceed(call, request)
+
+    def stream(self, call: Call, request: Any, proceed: StreamNext) -> AsyncGenerator[Reply, None]:  # noqa: ANN401 - as above
+        """Name the call."""
+        self._name(call)
+        return proceed(call, request)
+
+    def _name(self, call: Call) -> None:
+        if call.request_id:  # inherited
+            return
+        sent = call.metadata.get(KEY)
+        usable = isinstance(sent, str) and _WELL_FORMED.fullmatch(sent)
+        call.request_id = str(sent) if usable else self._made()
+
+    def _made(self) -> str:
+        try:
+            return self._ids.new("req")
+        except Exception:  # noqa: BLE001  # a host's source of ids: a call must not fail for want of a name
+            return f"req-{uuid.uuid4().hex}"

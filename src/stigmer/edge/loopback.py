@@ -1,0 +1,129 @@
+"""A channel that every generated stub accepts, whose calls stay in this process and pass the network calls' own door.
+
+A unary call made inside another one joins its transaction. Metadata, deadline, cancellation and errors are as over the
+network; the caller's message is never touched.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from grpclib.metadata import decode_metadata, encode_metadata
+from multidict import MultiDict
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from types import TracebackType
+
+    import betterproto2
+    from betterproto2.grpclib.grpclib_client import MetadataLike
+    from grpclib.const import Cardinality
+    from grpclib.metadata import Deadline
+
+
+class Door(Protocol):
+    """What carries out the calls: `edge.door.Edge`."""
+
+    async def unary(
+        self, path: str, request: betterproto2.Message, metadata: MultiDict[str | bytes], deadline_s: float | None
+    ) -> betterproto2.Message:
+        """A call with one reply."""
+        ...
+
+    def stream(
+        self, path: str, request: betterproto2.Message, metadata: MultiDict[str | bytes], deadline_s: float | None
+    ) -> AsyncGenerator[betterproto2.Message, None]:
+        """A call with a stream of replies."""
+        ...
+
+
+class LoopbackChannel:
+    """Give it to a generated stub in place of `grpclib.client.Channel`."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    def __repr__(self) -> str:
+        return f"<LoopbackChannel to {self._door!r}>"
+
+    def request(  # noqa: PLR0913 - grpclib's signature
+        self,
+        name: str,
+        cardinality: Cardinality,
+        request_type: type[betterproto2.Message],
+        reply_type: type[betterproto2.Message],
+        *,
+        timeout: float | None = None,
+        deadline: Deadline | None = None,
+        metadata: MetadataLike | None = None,
+    ) -> LoopbackStream:
+        """A call to the method `name`; of `timeout` (in seconds) and `deadline` the sooner counts.
+
+        Raises:
+            ValueError, TypeError: a key or a value of the metadata could not be sent over a network either.
+        """
+        del request_type, reply_type  # the messages tell
+        limits = [timeout] if timeout is not None else []
+        limits += [deadline.time_remaining()] if deadline is not None else []
+        deadline_s = time.monotonic() + min(limits) if limits else None
+        sent = decode_metadata(encode_metadata(metadata)) if metadata else MultiDict[str | bytes]()
+        return LoopbackStream(self._door, name, sent, deadline_s, streaming=bool(cardinality.value.server_streaming))
+
+
+class LoopbackStream:
+    """One call, as generated stubs drive it: send the request, receive the reply or iterate over the replies."""
+
+    def __init__(
+        self, door: Door, path: str, metadata: MultiDict[str | bytes], deadline_s: float | None, *, streaming: bool
+    ) -> None:
+        self._door = door
+        self._call: tuple[Any, ...] = (path, metadata, deadline_s)
+        self._streaming = streaming
+        self._called = False
+        self._request: betterproto2.Message | None = None
+        self._replies: AsyncGenerator[betterproto2.Message, None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<LoopbackStream {self._call[0]}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._replies is not None:
+            await self._replies.aclose()
+
+    async def send_message(self, message: betterproto2.Message, *, end: bool = False) -> None:
+        """Take the request."""
+        del end  # requests are single messages
+        self._request = message
+
+    async def recv_message(self) -> betterproto2.Message | None:
+        """Make the call; the next reply, or None where a stream has ended.
+
+        Raises:
+            GRPCError: the call failed.
+        """
+        if self._request is None:
+            raise RuntimeError("send the request first")
+        path, metadata, deadline_s = self._call
+        if not self._streaming:
+            if self._called:
+                return None
+            self._called = True
+            return await self._door.unary(path, self._request, metadata, deadline_s)
+        if self._replies is None:
+            self._replies = self._door.stream(path, self._request, metadata, deadline_s)
+        return await anext(self._replies, None)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> betterproto2.Message:
+        reply = await self.recv_message()
+        if reply is None:
+            raise StopAsyncIteration
+        return reply

@@ -1,0 +1,216 @@
+"""Pipelines: an RPC as an ordered list of steps.
+
+`handlers/` lists the steps of each RPC, `steps/` has them. A pipeline and each of its steps is a tracing span and a
+debug log line with its duration; both bear the attempt, because a lost race runs the whole pipeline again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from opentelemetry import trace
+
+from stigmer.pipeline.context import Context, Reply, Rule
+from stigmer.store.transaction import Transaction
+from stigmer.telemetry import traces
+from stigmer.telemetry.logs import get_logger
+from stigmer.wire import codec
+from stigmer.wire.message_types import object_class
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping
+
+    import betterproto2
+    from google.protobuf.message import Message
+    from opentelemetry.trace import Span
+
+    from stigmer.errors import Violation
+    from stigmer.pipeline.call import Call
+    from stigmer.pipeline.kind import Kind
+    from stigmer.pipeline.runtime import Runtime
+
+log = get_logger("stigmer.pipeline")
+tracer = trace.get_tracer("stigmer.pipeline")
+
+
+class Step(Protocol):
+    """One step of a unary pipeline. Its class name is the step's name."""
+
+    def __call__(self, ctx: Context, /) -> Awaitable[None]:
+        """Do it; raises a StigmerError to refuse the call."""
+        ...
+
+
+@runtime_checkable
+class Ruled(Protocol):
+    """A step with rules of its own."""
+
+    def violations(self, ctx: Context, /) -> list[Violation]:
+        """What is wrong with the request itself."""
+        ...
+
+
+class StreamStep(Protocol):
+    """The last step of a streaming pipeline."""
+
+    def stream(self, ctx: Context, /) -> AsyncGenerator[Reply, None]:
+        """The replies, one by one."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The steps of one RPC.
+
+    Attributes:
+        name: `agent.create`.
+        steps: in order.
+        last: what a streaming RPC ends in.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    last: StreamStep | None = None
+
+    def names(self) -> list[str]:
+        """The names of all steps, in order."""
+        return [step_name(step) for step in (*self.steps, *((self.last,) if self.last is not None else ()))]
+
+    @cached_property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules of those steps that have some; ValidateProto checks them with the protos' own."""
+        return tuple(step.violations for step in self.steps if isinstance(step, Ruled))
+
+    async def run(self, ctx: Context) -> None:
+        """Run the steps in order; the reply is in `ctx.reply`.
+
+        Raises:
+            StigmerError: a step refuses the call.
+        """
+        span = traces.started(tracer, self.name)
+        if span is trace.INVALID_SPAN and not log.tells_debug:
+            ctx.rules = self.rules
+            for step in self.steps:  # nobody looks: neither spans nor durations are made
+                await step(ctx)
+            return
+        traces.describe(span, _attributes(ctx))
+        with traces.current(span, whole=True), _watched("Pipeline done", self.name, ctx, span):
+            await self._run_steps(ctx, traced=traces.is_recording(span))
+
+    async def _run_steps(self, ctx: Context, *, traced: bool) -> None:
+        ctx.rules = self.rules
+        for step in self.steps:
+            await _run_step(step, ctx, traced=traced)
+
+    async def stream(self, ctx: Context) -> AsyncGenerator[Reply, None]:
+        """Run the steps, then give what the last one gives. No span is current while the reader has a reply."""
+        if self.last is None:
+            raise TypeError(f"{self.name} does not end in a StreamStep")
+        with _spanning("Pipeline done", self.name, ctx) as span:
+            with traces.current(span):
+                await self._run_steps(ctx, traced=traces.is_recording(span))
+            with _spanning("Step done", step_name(self.last), ctx, span):
+                async with aclosing(self.last.stream(ctx)) as replies:
+                    async for reply in replies:
+                        yield reply
+                        del reply
+
+
+def step_name(step: Step | StreamStep) -> str:
+    """A step's name, as the tables of the docs have it."""
+    return type(step).__name__
+
+
+async def _run_step(step: Step, ctx: Context, *, traced: bool) -> None:
+    name = step_name(step)
+    if not traced:
+        with _watched("Step done", name, ctx, trace.INVALID_SPAN):
+            await step(ctx)
+        return
+    span = traces.started(tracer, name, attributes=_attributes(ctx))
+    with traces.current(span, whole=True), _watched("Step done", name, ctx, span):
+        await step(ctx)
+
+
+@contextlib.contextmanager
+def _spanning(event: str, name: str, ctx: Context, parent: Span | None = None) -> Generator[Span]:
+    """A span that is not made current: a generator that yields within has its reader's context then."""
+    within = trace.set_span_in_context(parent) if parent is not None else None
+    span = traces.started(tracer, name, within, attributes=_attributes(ctx))
+    try:
+        with _watched(event, name, ctx, span):
+            yield span
+    finally:
+        traces.end(span)
+
+
+@contextlib.contextmanager
+def _watched(event: str, name: str, ctx: Context, span: Span) -> Generator[None]:
+    """Tell how the block ends, and after how long: ok, cancelled, or the error's name."""
+    started, outcome = time.perf_counter(), "cancelled"
+    try:
+        yield
+        outcome = "ok"
+    except Exception as error:
+        outcome = type(error).__name__
+        raise
+    finally:
+        traces.describe(span, {"stigmer.outcome": outcome})
+        log.debug(
+            event,
+            name=name,
+            kind=ctx.kind.name,
+            outcome=outcome,
+            attempt=ctx.call.attempt,
+            duration_ms=round((time.perf_counter() - started) * 1000, 3),
+            request_id=ctx.call.request_id,
+        )
+
+
+def _attributes(ctx: Context) -> dict[str, str | int]:
+    return {"stigmer.kind": ctx.kind.name, "stigmer.method": ctx.call.method.name, "stigmer.attempt": ctx.call.attempt}
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One RPC of one handler, ready to be called: a pipeline with what it works with.
+
+    `edge` calls it for calls from outside; the generated service's own methods call it for who embeds one handler.
+    """
+
+    pipeline: Pipeline
+    kind: Kind
+    runtime: Runtime
+    pipelines: Mapping[str, Pipeline]
+
+    async def unary(self, call: Call, request: betterproto2.Message) -> Reply:
+        """Run the pipeline in the call's transaction, again where a race was lost.
+
+        Raises:
+            StigmerError: the call is refused.
+            StoreError: the store failed.
+        """
+        wire = codec.wire_of(request)
+
+        async def once(transaction: Transaction) -> Reply:
+            ctx = self._context(call, wire, transaction)
+            await self.pipeline.run(ctx)
+            if ctx.reply is None:
+                raise TypeError(f"{self.pipeline.name} ended without a reply")
+            return ctx.reply
+
+        return await self.runtime.unit_of_work.run(call, once)
+
+    def stream(self, call: Call, request: betterproto2.Message) -> AsyncGenerator[Reply, None]:
+        """The replies of a streaming pipeline; it never joins a transaction."""
+        ctx = self._context(call, codec.wire_of(request), Transaction(self.runtime.store))
+        return self.pipeline.stream(ctx)
+
+    def _context(self, call: Call, wire: Message, transaction: Transaction) -> Context:
+        request = codec.lazily(object_class(call.method.request), wire)
+        return Context(call, self.runtime, self.kind, request, wire, transaction, self.pipelines)

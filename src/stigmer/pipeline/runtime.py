@@ -1,0 +1,91 @@
+"""What steps work with: the store, the kinds, ids, and clients of other domains. `app` wires one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from stigmer.wire.slices import Slices
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from stigmer.pipeline.ids import IdSource
+    from stigmer.pipeline.kind import Kind
+    from stigmer.pipeline.unit_of_work import UnitOfWork
+    from stigmer.store.base import Store
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much a caller may ask the server to handle.
+
+    Attributes:
+        max_message_parts: submessages, list elements and map entries of a request with a transcript, or of a row.
+        max_row_bytes: how long a row may get by reports.
+        max_resource_bytes: how long metadata and spec of a resource may be.
+    """
+
+    max_message_parts: int = 100_000
+    max_row_bytes: int = 10 * 2**20
+    max_resource_bytes: int = 3 * 2**20
+
+    @property
+    def max_written_bytes(self) -> int:
+        """How long a resource may be that create, update or apply answer: 4 MiB by default, as clients take."""
+        return self.max_resource_bytes + 2**20
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What steps work with, wired by `app`.
+
+    Attributes:
+        store: where rows are read that need no transaction, and followed.
+        unit_of_work: runs pipelines in transactions of that store.
+        kinds: every kind by name.
+        ids: gives ids.
+        downstream: clients of other domains; see `downstream.Downstream`. A client that is None means the store itself.
+        sizes: how much a caller may ask for.
+        slices: runs what takes long on the event loop.
+    """
+
+    store: Store
+    unit_of_work: UnitOfWork
+    kinds: Mapping[str, Kind]
+    ids: IdSource
+    downstream: Downstream
+    sizes: Sizes = Sizes()
+    slices: Slices = field(default_factory=Slices)
+
+
+class Client(Protocol):
+    """What steps ask of another domain's kind."""
+
+    @property
+    def in_process(self) -> bool:
+        """Whether its calls join the caller's transaction."""
+        ...
+
+    async def get(self, id_: str) -> Any:  # noqa: ANN401 - each client has its own kind
+        """The resource, or None where there is none of that id."""
+        ...
+
+    async def create(self, resource: Any, /) -> Any:  # noqa: ANN401 - as above
+        """Make a resource; gives it as it was made."""
+        ...
+
+    async def delete(self, id_: str) -> None:
+        """Delete a resource; it may be gone already."""
+        ...
+
+
+@dataclass
+class Downstream:
+    """Clients of other domains, by kind's name. Without a client, steps use the store directly."""
+
+    clients: dict[str, Client] = field(default_factory=dict)
+
+    def of(self, kind: str) -> Client | None:
+        """The client for a kind."""
+        return self.clients.get(kind)

@@ -1,0 +1,187 @@
+"""List: resources of a kind, newest first, a page at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from stigmer.errors import Violation
+from stigmer.pipeline.kind import key_value
+from stigmer.steps import page_token
+from stigmer.steps.fitting import without_longest
+from stigmer.steps.validate_proto import refuse
+from stigmer.store.base import Query, Through, Window
+from stigmer.wire import codec, descriptors
+from stigmer.wire.codec import Encoded
+from stigmer.wire.message_types import full_name_of
+from stigmer.wire.scalars import varint
+
+if TYPE_CHECKING:
+    import betterproto2
+
+    from stigmer.pipeline.context import Context
+    from stigmer.store.base import Page
+
+DEFAULT_SIZE = 50
+MAX_SIZE = 1000
+MAX_PAGE_BYTES = 3 * 1024 * 1024
+"""Clients refuse replies over 4 MiB unless told otherwise."""
+HEAD_BYTES = 64
+"""A reply's scalar fields take no more."""
+ENTRY_BYTES = 8
+"""A row takes no more in a reply beside its data: a tag and a length."""
+
+MAX_ROW_BYTES = 4 * 1024 * 1024 - HEAD_BYTES - ENTRY_BYTES
+"""A longer row would make a reply that clients refuse, and so end their walk: it goes without parts of its status."""
+
+_NO_TOKEN = "is not a token that this method gave for these filters: start again without one"  # noqa: S105 - a text
+
+
+class Filter(Protocol):
+    """What a request's field asks for."""
+
+    @property
+    def field(self) -> str:
+        """The request's field."""
+        ...
+
+    def narrow(self, query: Query, request: Any, /) -> Query:  # noqa: ANN401 - each list has a request type
+        """The query with this filter's condition, where the request sets the field."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Is:
+    """The resource's field at `path` is the request's `field`."""
+
+    field: str
+    path: str
+
+    def narrow(self, query: Query, request: Any) -> Query:  # noqa: ANN401 - each list has a request type
+        """Add the condition; an unset field asks for nothing."""
+        value = getattr(request, self.field)
+        return Query(query.kind, (*query.keys, (self.path, key_value(value))), query.through) if value else query
+
+
+@dataclass(frozen=True, slots=True)
+class HasAll:
+    """The resource's field at `path` has every value of the request's `field`."""
+
+    field: str
+    path: str
+
+    def narrow(self, query: Query, request: Any) -> Query:  # noqa: ANN401 - each list has a request type
+        """Add a condition for each value."""
+        wanted = tuple((self.path, value) for value in _values(getattr(request, self.field)))
+        return Query(query.kind, (*query.keys, *wanted), query.through)
+
+
+@dataclass(frozen=True, slots=True)
+class IsOrHasParent:
+    """The resource's field at `path` is the request's `field`, or names a `kind` whose field at `parent_path` is."""
+
+    field: str
+    path: str
+    kind: str
+    parent_path: str
+
+    def narrow(self, query: Query, request: Any) -> Query:  # noqa: ANN401 - each list has a request type
+        """Add the join."""
+        value = getattr(request, self.field)
+        return Query(query.kind, query.keys, Through(self.path, value, self.kind, (self.parent_path, value)))
+
+
+class List:
+    """Find a page of the resources that pass every filter.
+
+    Reads the request: `page_size` and `page_token`, or a `page_info`; writes `reply`, made of stored bytes. Refuses a
+    token that is not this method's for these filters.
+    """
+
+    def __init__(self, reply: type[betterproto2.Message], *filters: Filter) -> None:
+        self._reply = reply
+        self._filters = filters
+        self._entries = _entries_number(full_name_of(reply))
+
+    def violations(self, ctx: Context) -> list[Violation]:
+        """A token that this method did not give for these filters."""
+        token = getattr(ctx.request, "page_token", "")
+        if not token or page_token.position(token, self._scope(ctx), _key(ctx)) is not None:
+            return []
+        return [Violation("page_token", _NO_TOKEN)]
+
+    async def __call__(self, ctx: Context) -> None:
+        refuse(self.violations(ctx))
+        query = self._query(ctx)
+        by_token = hasattr(ctx.request, "page_token")
+        ctx.reply = await (self._by_token(ctx, query) if by_token else self._by_number(ctx, query))
+
+    def _query(self, ctx: Context) -> Query:
+        query = Query(ctx.kind.name)
+        for one in self._filters:
+            query = one.narrow(query, ctx.request)
+        return query
+
+    def _scope(self, ctx: Context) -> bytes:
+        asked = ((one.field, _values(getattr(ctx.request, one.field))) for one in self._filters)
+        return page_token.scope(ctx.call.method.path, asked)
+
+    async def _by_token(self, ctx: Context, query: Query) -> Encoded[Any]:
+        size, scope = _size(ctx.request.page_size), self._scope(ctx)
+        before = page_token.position(ctx.request.page_token, scope, _key(ctx))
+        page = await ctx.tx.page(query, _window(size, before=before))
+        token = page_token.token(page.rows[-1].sequence, scope, _key(ctx)) if page.more else ""
+        head: Any = self._reply()
+        head.total_pages, head.next_page_token = -(-page.total // size), token
+        return await self._encoded(ctx, page, head)
+
+    async def _by_number(self, ctx: Context, query: Query) -> Encoded[Any]:
+        info = ctx.request.page_info
+        size = _size(info.size) if info is not None else None
+        skip = (max(info.num, 1) - 1) * (size or 0) if info is not None else 0
+        page = await ctx.tx.page(query, _window(size, skip=skip))
+        head: Any = self._reply()
+        head.total_count = page.total
+        return await self._encoded(ctx, page, head)
+
+    async def _encoded(self, ctx: Context, page: Page, head: betterproto2.Message) -> Encoded[Any]:
+        """The reply: its scalar fields, then each row's bytes as they are stored, or what fits of them."""
+        parts = [codec.encode(head)]
+        tag = varint(self._entries << 3 | 2)
+        for row in page.rows:
+            data = row.data if len(row.data) <= MAX_ROW_BYTES else await _fitting(ctx, row.data)
+            parts += (tag, varint(len(data)), data)
+        return Encoded(self._reply, b"".join(parts))
+
+
+async def _fitting(ctx: Context, data: bytes) -> bytes:
+    """A row that is alone on its page, and still too long for one."""
+    status = descriptors.descriptor(full_name_of(ctx.kind.message)).fields_by_name["status"].number
+    (fitting,) = await ctx.runtime.slices.run(without_longest(data, status, MAX_ROW_BYTES))
+    return fitting
+
+
+def _entries_number(reply: str) -> int:
+    """The number of the reply's one repeated field."""
+    fields = descriptors.descriptor(reply).fields
+    return int(next(field.number for field in fields if field.is_repeated))
+
+
+def _window(limit: int | None, *, before: int | None = None, skip: int = 0) -> Window:
+    budget = MAX_PAGE_BYTES - HEAD_BYTES
+    return Window(limit, before, skip, budget_bytes=budget, overhead_bytes=ENTRY_BYTES)
+
+
+def _size(wanted: int) -> int:
+    return min(wanted, MAX_SIZE) or DEFAULT_SIZE
+
+
+def _key(ctx: Context) -> bytes:
+    return ctx.runtime.store.secret(page_token.SECRET)
+
+
+def _values(wanted: Any) -> list[str]:  # noqa: ANN401 - a field of any list's request
+    """What a filter's field asks for, in an order of its own; empty where it is not set."""
+    if isinstance(wanted, list):
+        return sorted(set(cast("list[str]", wanted)))
+    return [key_value(wanted)] if wanted else []

@@ -1,0 +1,136 @@
+"""For each message type the functions that copy between a wire message and a betterproto2 object.
+
+They are written as Python source from the descriptors, a few lines a field, and compiled when a type is first asked
+for: some twenty times as fast as betterproto2's own codec (2.3 KB: 50 us in, 40 us out). A write function refuses, with
+whatever exception is at hand, what the wire cannot hold; `codec` calls the functions and lets `faults` find the
+words for a refusal. A third function fills in an object of the type's lazy class: it copies the message's own fields
+and makes lazy objects of the messages in it. Types that contain themselves have no lazy class, since each function
+counts how deep they are nested.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from stigmer.wire import descriptors, scalars
+from stigmer.wire.converter_source import Source, enum_name, members_name, value_field
+from stigmer.wire.lazy import SOURCE, lazy_class, untouched
+from stigmer.wire.message_types import enum_class, is_recursive, object_class, python_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import betterproto2
+    from google.protobuf.descriptor import Descriptor
+    from google.protobuf.message import Message
+
+    from stigmer.wire import lazy
+
+MAX_RECURSION = 60
+"""How deep messages of types that contain themselves (Struct) may nest.
+
+Runtimes parse 100 levels, of which such a one takes up to three for two of ours; the rest is for what stands around.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Converter:
+    """A message type with its classes and the functions between them.
+
+    Attributes:
+        full_name: the type's name in the protos.
+        wire_class: the C runtime's class, of the private pool.
+        object_class: the generated betterproto2 class.
+        lazy_class: its subclass whose objects are filled in when touched; the class itself for types in themselves.
+        read: a new object with all that a wire message holds; ValueError or OverflowError where Python cannot hold it.
+        write: copies an object into an empty wire message; any exception where the wire cannot hold it.
+    """
+
+    full_name: str
+    wire_class: type[Message]
+    object_class: type[betterproto2.Message]
+    lazy_class: type[betterproto2.Message]
+    read: Callable[[Message], betterproto2.Message]
+    write: Callable[[Message, betterproto2.Message], None]
+
+
+class Converters:
+    """The converters built so far. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._built: dict[str, Converter] = {}
+        self._lock = threading.RLock()
+        # What the compiled functions see: each other, classes, and the helpers of scalars.
+        self._names: dict[str, Any] = {name: getattr(scalars, name) for name in scalars.__all__}
+        self._names |= {"new": object.__new__, "MAX_RECURSION": MAX_RECURSION, "SOURCE": SOURCE, "merge": _merge}
+        self._identifiers: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"<Converters: {len(self._built)} types>"
+
+    def of(self, full_name: str) -> Converter:
+        """The converter of a type, built on first use; raises KeyError for a type that is not in the protos."""
+        found = self._built.get(full_name)
+        if found is None:
+            with self._lock:
+                self._build(descriptors.descriptor(full_name))
+                found = self._built[full_name]
+        return found
+
+    def _build(self, kind: Descriptor) -> None:
+        """Compile this type and all that it refers to."""
+        missing = {kind.full_name: kind}
+        while missing:
+            _, one = missing.popitem()
+            if one.full_name not in self._built:
+                self._built[one.full_name] = self._compile(one)
+                missing |= {inner.full_name: inner for inner in _referred(one)}
+
+    def _compile(self, kind: Descriptor) -> Converter:
+        name, cls = self._identifier(kind), object_class(kind.full_name)
+        source = Source(kind, python_names(cls), self._identifier)
+        self._names[f"class_{name}"] = lazy = cls
+        for field in kind.fields:
+            value = value_field(field)
+            if value.enum_type is not None:
+                enum = enum_class(cls, python_names(cls)[field.number])
+                self._names[enum_name(value)] = enum
+                self._names[members_name(value)] = scalars.Members(enum)
+        code = compile("\n".join(source.functions()), f"<converter of {kind.full_name}>", "exec")
+        # The source is made of descriptors that ship with this package, never of anything that a caller sent.
+        exec(code, self._names)  # noqa: S102
+        read, write = self._names[f"read_{name}"], self._names[f"write_{name}"]
+        wire_class = descriptors.message_class(kind.full_name)
+        if not is_recursive(kind):
+            lazy = self._names[f"lazy_{name}"] = lazy_class(cls, _filling(wire_class, self._names[f"fill_{name}"]))
+        return Converter(kind.full_name, wire_class, cls, lazy, read, write)
+
+    def _identifier(self, kind: Descriptor) -> str:
+        """A Python name for a type, unique and readable in a traceback."""
+        return self._identifiers.setdefault(kind.full_name, f"{kind.name}_{len(self._identifiers)}")
+
+
+def _filling(
+    wire_class: type[Message], fill: Callable[[Message], dict[str, Any]]
+) -> Callable[[lazy.Source], dict[str, Any]]:
+    """The function that fills in objects of a lazy class, whether they come from a wire message or from bytes."""
+    return lambda source: fill(wire_class.FromString(source) if isinstance(source, bytes) else source)
+
+
+def _merge(wire: Message, message: object) -> None:
+    """Write an object that nobody has touched."""
+    source = untouched(message)
+    if isinstance(source, bytes):
+        wire.MergeFromString(source)
+    elif source is not None:
+        wire.MergeFrom(source)
+
+
+def _referred(kind: Descriptor) -> Iterator[Descriptor]:
+    """The message types that converters of `kind` call."""
+    for field in kind.fields:
+        inner = value_field(field).message_type
+        if inner is not None and inner.full_name not in scalars.WELL_KNOWN:
+            yield inner
