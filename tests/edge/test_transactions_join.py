@@ -227,20 +227,6 @@ async def test_a_deeply_nested_call_sees_all_above_it(rig: Rig) -> None:
     assert len(await rig.ids("Environment")) == DEEP
 
 
-async def test_an_embedded_handler_s_own_methods_join(rig: Rig) -> None:
-    """The generated service's methods run the pipeline alone; inside a call they are part of it."""
-    from stigmer.handlers.session import HANDLER
-
-    commands = HANDLER.bind(rig.runtime)[0].servicer
-
-    async def inside() -> None:
-        await commands.create(samples.session())
-        assert await rig.ids("Session") == set()
-
-    await rig.outer(inside)
-    assert len(await rig.ids("Session")) == 1
-
-
 async def test_a_deleted_row_is_gone_for_the_rest_of_the_call(rig: Rig) -> None:
     environment = await rig.environments.create(samples.environment())
 

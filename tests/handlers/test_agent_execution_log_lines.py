@@ -10,6 +10,9 @@ import samples
 from conformance_plane import Plane, lines
 from grpclib.exceptions import GRPCError
 
+from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import AgentExecutionCommandControllerStub
+from stigmer.edge.door import Edge
+from stigmer.edge.loopback import LoopbackChannel
 from stigmer.handlers import HANDLERS
 from stigmer.pipeline.ids import IdSource
 from stigmer.pipeline.runtime import Downstream, Runtime
@@ -34,11 +37,13 @@ WITHOUT_CLIENT = [
 
 
 def alone(app: App) -> Any:
-    """The AgentExecution command service, embedded with no downstream clients."""
+    """The AgentExecution command service, with no downstream clients."""
     kinds = {handler.kind.name: handler.kind for handler in HANDLERS}
-    runtime = Runtime(app.store, UnitOfWork(app.store), kinds, IdSource(), Downstream())
+    ids = IdSource()
+    runtime = Runtime(app.store, UnitOfWork(app.store), kinds, ids, Downstream())
     handler = next(handler for handler in HANDLERS if handler.kind.name == "AgentExecution")
-    return handler.bind(runtime)[0].servicer
+    channel: Any = LoopbackChannel(Edge(handler.bind(runtime), ids))
+    return AgentExecutionCommandControllerStub(channel)
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -88,8 +88,8 @@ class Rig(Stubs):
         handlers = [self._with_inside(handler) for handler in HANDLERS]
         kinds = {handler.kind.name: handler.kind for handler in handlers}
         self.runtime = Runtime(store, self.unit_of_work, kinds, ids, downstream)
-        services = [service for handler in handlers for service in handler.bind(self.runtime)]
-        self.edge = Edge(services, ids, interceptors)
+        endpoints = [endpoint for handler in handlers for endpoint in handler.bind(self.runtime)]
+        self.edge = Edge(endpoints, ids, interceptors)
         self.loopback = LoopbackChannel(self.edge)
         downstream.clients["Agent"] = AgentClient(self.loopback)
         downstream.clients["AgentInstance"] = AgentInstanceClient(self.loopback)

@@ -55,22 +55,20 @@ class Route:
     Attributes:
         method: as the protos describe it.
         request: the class of its requests.
+        reply: the class of its replies.
         unary: the chain of a unary RPC, from an Exchange down to the handler.
         stream: the chain of a streaming RPC, from a Source.
     """
 
-    def __init__(
-        self, endpoint: Endpoint, method: Method, outer: Sequence[Interceptor], own: Sequence[Interceptor]
-    ) -> None:
-        self.method = method
-        self.request = object_class(method.request)
+    def __init__(self, endpoint: Endpoint, outer: Sequence[Interceptor], own: Sequence[Interceptor]) -> None:
+        self.method = method = endpoint.method
+        self.request, self.reply = object_class(method.request), object_class(method.reply)
         self._runtime = endpoint.runtime
         most = endpoint.runtime.sizes.max_message_parts
         self._max_parts = most if bounds.holds_transcript(method.request) else min(most, bounds.MAX_PARTS)
         self._strip = _stripper(method)
-        reply = object_class(method.reply)
-        unary = _answering(unary_chain(own, _unary_end(endpoint)), reply) if own else endpoint.unary
-        stream = _streaming(_stream_chain(own, _stream_end(endpoint)), reply) if own else endpoint.stream
+        unary = _answering(unary_chain(own, _unary_end(endpoint)), self.reply) if own else endpoint.unary
+        stream = _streaming(_stream_chain(own, _stream_end(endpoint)), self.reply) if own else endpoint.stream
         self.unary = unary_chain(outer, self._arriving(unary))
         self.stream = _stream_chain(outer, self._arriving_stream(stream))
 

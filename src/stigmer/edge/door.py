@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from grpclib.const import Handler, Status
+from grpclib.const import Cardinality, Handler, Status
 from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError
 from multidict import MultiDict
@@ -38,16 +39,16 @@ if TYPE_CHECKING:
     from grpclib._typing import IServable
     from grpclib.server import Stream
 
-    from stigmer.handlers.base import Service
     from stigmer.pipeline.context import Reply
     from stigmer.pipeline.ids import IdSource
+    from stigmer.pipeline.pipeline import Endpoint
 
 
 class Edge:
-    """The door to a set of services.
+    """The door to the kinds' services.
 
     Args:
-        services: the kinds' services, bound to a runtime.
+        endpoints: the kinds' RPCs, bound to a runtime.
         ids: names calls.
         interceptors: the host's own; they run inside the built-in ones.
 
@@ -55,16 +56,12 @@ class Edge:
         calls: those of the network that run; for the server's drain.
     """
 
-    def __init__(self, services: Iterable[Service], ids: IdSource, interceptors: Sequence[Interceptor] = ()) -> None:
+    def __init__(self, endpoints: Iterable[Endpoint], ids: IdSource, interceptors: Sequence[Interceptor] = ()) -> None:
         self._outer = built_in(ids)
         self._own = tuple(interceptors)
-        self._services = tuple(services)
-        self._store = self._services[0].store
-        self._routes = {
-            path: Route(service.endpoints[path], method, self._outer, self._own)
-            for service in self._services
-            for path, method in service.methods.items()
-        }
+        by_path = {endpoint.method.path: endpoint for endpoint in endpoints}
+        self._store = next(iter(by_path.values())).runtime.store
+        self._routes = {path: Route(endpoint, self._outer, self._own) for path, endpoint in by_path.items()}
         self.calls = Calls()
 
     def __repr__(self) -> str:
@@ -74,18 +71,18 @@ class Edge:
 
     def handlers(self) -> list[IServable]:
         """What a grpclib server serves, with `EdgeCodec` or a codec like it: `server.Server`, or grpclib's own."""
-        return [
-            _Mapped({path: self._served(path, shape) for path, shape in _shapes(service.servicer)})
-            for service in self._services
-        ]
+        services: defaultdict[str, dict[str, Handler]] = defaultdict(dict)
+        for path, route in self._routes.items():
+            services[route.method.service][path] = self._served(route)
+        return [_Mapped(served) for served in services.values()]
 
     def foreign(self, servable: IServable) -> IServable:
         """A service that is not stigmer's, such as health, behind the same interceptors; they see no messages."""
         return _Mapped({path: self._served_raw(path, shape) for path, shape in _shapes(servable)})
 
-    def _served(self, path: str, shape: Shape) -> Handler:
-        route = self._routes[path]
-        serve = self._serve_stream if route.method.server_streaming else self._serve_unary
+    def _served(self, route: Route) -> Handler:
+        streams = route.method.server_streaming
+        serve = self._serve_stream if streams else self._serve_unary
 
         async def func(stream: Stream[Any, Any]) -> None:
             call = self._call(stream, route.method)
@@ -93,7 +90,8 @@ class Edge:
             with _as_status(call), self.calls.run(call):
                 await serve(stream, route, call)
 
-        return Handler(*shape._replace(func=func))
+        cardinality = Cardinality.UNARY_STREAM if streams else Cardinality.UNARY_UNARY
+        return Handler(func, cardinality, route.request, route.reply)
 
     def _served_raw(self, path: str, shape: Shape) -> Handler:
         _, service, name = path.split("/")

@@ -1,6 +1,6 @@
 """Agent: a reusable definition of who does the work."""
 
-from stigmer._gen.ai.stigmer.agentic.agent.v1 import Agent, AgentCommandControllerBase, AgentQueryControllerBase
+from stigmer._gen.ai.stigmer.agentic.agent.v1 import Agent
 from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
 from stigmer.pipeline.kind import Kind
@@ -14,7 +14,6 @@ from stigmer.steps.validate_proto import ValidateProto
 
 HANDLER = Handler(
     kind=Kind(Agent),
-    services=(AgentCommandControllerBase, AgentQueryControllerBase),
     rpcs={
         "create": (
             ValidateProto(),

@@ -1,11 +1,6 @@
 """AgentExecution: one run of an agent within a session, from PENDING to its end."""
 
-from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import (
-    AgentExecution,
-    AgentExecutionCommandControllerBase,
-    AgentExecutionList,
-    AgentExecutionQueryControllerBase,
-)
+from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import AgentExecution, AgentExecutionList
 from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
 from stigmer.pipeline.kind import Kind
@@ -32,7 +27,6 @@ HANDLER = Handler(
         slug_unique=False,
         dependents=(Dependent("ExecutionContext", "spec.execution_id"),),
     ),
-    services=(AgentExecutionCommandControllerBase, AgentExecutionQueryControllerBase),
     rpcs={
         "create": (
             ValidateProto(),

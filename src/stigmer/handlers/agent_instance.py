@@ -1,11 +1,6 @@
 """AgentInstance: an agent with the environments that it runs in."""
 
-from stigmer._gen.ai.stigmer.agentic.agentinstance.v1 import (
-    AgentInstance,
-    AgentInstanceCommandControllerBase,
-    AgentInstanceList,
-    AgentInstanceQueryControllerBase,
-)
+from stigmer._gen.ai.stigmer.agentic.agentinstance.v1 import AgentInstance, AgentInstanceList
 from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
 from stigmer.pipeline.kind import Kind
@@ -14,7 +9,6 @@ from stigmer.steps.validate_proto import ValidateProto
 
 HANDLER = Handler(
     kind=Kind(AgentInstance, reached_by=("spec.agent_id",), fixed=("spec.agent_id",)),
-    services=(AgentInstanceCommandControllerBase, AgentInstanceQueryControllerBase),
     rpcs={
         "create": standard.CREATE,
         "update": standard.UPDATE,

@@ -1,17 +1,12 @@
 """Environment: named values, secret ones among them, that instances of agents run with."""
 
-from stigmer._gen.ai.stigmer.agentic.environment.v1 import (
-    Environment,
-    EnvironmentCommandControllerBase,
-    EnvironmentQueryControllerBase,
-)
+from stigmer._gen.ai.stigmer.agentic.environment.v1 import Environment
 from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
 from stigmer.pipeline.kind import Kind
 
 HANDLER = Handler(
     kind=Kind(Environment),
-    services=(EnvironmentCommandControllerBase, EnvironmentQueryControllerBase),
     rpcs={
         "create": standard.CREATE,
         "update": standard.UPDATE,

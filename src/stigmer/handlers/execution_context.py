@@ -1,10 +1,6 @@
 """ExecutionContext: what one execution runs with; never changed, gone with its execution."""
 
-from stigmer._gen.ai.stigmer.agentic.executioncontext.v1 import (
-    ExecutionContext,
-    ExecutionContextCommandControllerBase,
-    ExecutionContextQueryControllerBase,
-)
+from stigmer._gen.ai.stigmer.agentic.executioncontext.v1 import ExecutionContext
 from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
 from stigmer.pipeline.kind import Kind
@@ -15,7 +11,6 @@ from stigmer.steps.validate_proto import ValidateProto
 
 HANDLER = Handler(
     kind=Kind(ExecutionContext, reached_by=("spec.execution_id",), namespaced=False),
-    services=(ExecutionContextCommandControllerBase, ExecutionContextQueryControllerBase),
     rpcs={
         "create": standard.CREATE,
         "apply": (ValidateProto(), ResolveSlug(), LoadForApply(), ThenCreate()),

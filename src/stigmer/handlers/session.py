@@ -1,11 +1,6 @@
 """Session: a conversation with an instance of an agent; it holds the executions."""
 
-from stigmer._gen.ai.stigmer.agentic.session.v1 import (
-    Session,
-    SessionCommandControllerBase,
-    SessionList,
-    SessionQueryControllerBase,
-)
+from stigmer._gen.ai.stigmer.agentic.session.v1 import Session, SessionList
 from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
 from stigmer.pipeline.kind import Kind
@@ -23,7 +18,6 @@ HANDLER = Handler(
         fixed=("spec.agent_instance_id",),
         dependents=(EXECUTIONS,),
     ),
-    services=(SessionCommandControllerBase, SessionQueryControllerBase),
     rpcs={
         "create": standard.CREATE,
         "update": standard.UPDATE,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from stigmer.pipeline.call import Call
     from stigmer.pipeline.kind import Kind
     from stigmer.pipeline.runtime import Runtime
+    from stigmer.wire.descriptors import Method
 
 log = get_logger("stigmer.pipeline")
 tracer = trace.get_tracer("stigmer.pipeline")
@@ -178,11 +179,17 @@ def _attributes(ctx: Context) -> dict[str, str | int]:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One RPC of one handler, ready to be called: a pipeline with what it works with.
+    """One RPC of one handler, ready to be called by `edge`: a pipeline with what it works with.
 
-    `edge` calls it for calls from outside; the generated service's own methods call it for who embeds one handler.
+    Attributes:
+        method: the RPC, as the protos describe it.
+        pipeline: what serves it.
+        kind: the kind that it is about.
+        runtime: what the steps work with.
+        pipelines: all of the handler's, by RPC name.
     """
 
+    method: Method
     pipeline: Pipeline
     kind: Kind
     runtime: Runtime
