@@ -14,19 +14,15 @@ from itertools import count
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from grpclib.client import Channel
-from grpclib.encoding.proto import ProtoStatusDetailsCodec
-
 from benchmarks import messages
 from benchmarks.load import WARM_UP_S, Sample
-from stigmer import app
+from stigmer import app, rpc
 from stigmer._gen.ai.stigmer.agentic.executioncontext.v1 import (
     ExecutionContext,
     ExecutionContextCommandControllerStub,
     ExecutionContextId,
     ExecutionContextQueryControllerStub,
 )
-from stigmer.rpc import BridgeCodec
 from stigmer.store.sqlite import CACHE_BYTES, SqliteStore
 from stigmer.wire import codec
 
@@ -59,7 +55,7 @@ def stub(server: Running, operation: str, seconds: float) -> Sample:
 
 
 async def _stub(server: Running, operation: str, seconds: float) -> Sample:
-    async with Channel(*server.address, codec=BridgeCodec(), status_details_codec=ProtoStatusDetailsCodec()) as channel:
+    async with rpc.channel(f"127.0.0.1:{server.address[1]}") as channel:
         create = _creating(channel)
         if operation == "create":
             return await repeat(create, seconds)

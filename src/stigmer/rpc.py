@@ -1,39 +1,112 @@
-"""The codec as grpclib wants it, for our servers and for clients of the generated stubs.
+"""What a gRPC client in Python needs: `channel` to a server, every generated stub, the codec that both speak.
 
-Give it to `grpclib.server.Server` and `grpclib.client.Channel` together with `ProtoStatusDetailsCodec()`: a codec of
-one's own turns status details off otherwise.
+```python
+async with stigmer.rpc.channel("127.0.0.1:7234") as channel:
+    agent = await stigmer.rpc.AgentQueryControllerStub(channel).get(AgentId("agt-…"))
+```
+
+A host's own grpclib server takes the same `Codec`, for its own services and for those of `Plane.services`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import ssl
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-import betterproto2
-import google.rpc.error_details_pb2  # noqa: F401  # pyright: ignore[reportUnusedImport]  # grpclib finds details so
+from google.protobuf.message import DecodeError, Message
 from grpclib.encoding.base import CodecBase
 
+from stigmer._gen.stubs import *  # noqa: F403 - generated; its __all__ says what there is
+from stigmer.errors import InvalidArgument
 from stigmer.wire import codec
 
 if TYPE_CHECKING:
-    from stigmer.wire.codec import Encoded
+    from os import PathLike
 
-M = TypeVar("M", bound=betterproto2.Message)
+    import betterproto2
+    from grpclib.client import Channel
+
+    Sent = betterproto2.Message | Message | codec.Encoded[Any]
 
 
-class BridgeCodec(CodecBase):
-    """Messages as betterproto2 objects, or as `Encoded` where the bytes are there already."""
+def channel(address: str = "127.0.0.1:7234", *, tls: ssl.SSLContext | bool = False) -> Channel:
+    """A channel for the stubs: an async context manager, which connects at its first call and again when it has to.
+
+    Make it inside the running loop.
+
+    Args:
+        address: of the server, as HOST:PORT or [IPV6]:PORT.
+        tls: True trusts the authorities that this system trusts; `tls_context` makes one of PEM files.
+
+    Raises:
+        ValueError: the address is none.
+    """
+    from grpclib.client import Channel  # noqa: PLC0415 - HTTP/2, which stubs of a plane in this process do without
+    from grpclib.encoding.proto import ProtoStatusDetailsCodec  # noqa: PLC0415 - as above
+
+    from stigmer.settings import split_address  # noqa: PLC0415 - pydantic, which stubs do without
+
+    import_module("google.rpc.error_details_pb2")  # grpclib gives those details of an error whose modules are imported
+    host, port = split_address(address)
+    security = tls_context() if tls is True else tls or None
+    return Channel(host, port, ssl=security, codec=Codec(), status_details_codec=ProtoStatusDetailsCodec())
+
+
+def tls_context(
+    ca: str | PathLike[str] | None = None,
+    *,
+    cert: str | PathLike[str] | None = None,
+    key: str | PathLike[str] | None = None,
+) -> ssl.SSLContext:
+    """The client's side of TLS. It reads files: on an event loop, have a thread call it.
+
+    Args:
+        ca: a PEM file of the authorities to trust; those that this system trusts where None.
+        cert: a PEM file of the client's certificate, where the server wants one.
+        key: a PEM file of its private key; may be in `cert` too.
+
+    Raises:
+        OSError: a file cannot be read or is no such PEM file, or key and certificate are no pair.
+    """
+    context = ssl.create_default_context(cafile=ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2"])
+    if cert is not None:
+        context.load_cert_chain(cert, key)
+    return context
+
+
+class Codec(CodecBase):
+    """Messages of `stigmer.types`, and google.protobuf's, as bytes and back.
+
+    Give it to a grpclib channel or server together with grpclib's ProtoStatusDetailsCodec(), which one with a codec of
+    its own would not have otherwise.
+    """
 
     @property
     def __content_subtype__(self) -> str:
         return "proto"
 
-    def encode(self, message: M | Encoded[M], message_type: type[M]) -> bytes:
-        """The bytes to send; raises TypeError for a message of another type, InvalidArgument as `codec.encode`."""
+    def encode(self, message: Sent, message_type: type[Any]) -> bytes:
+        """The bytes to send.
+
+        Raises:
+            TypeError: the message is not one of `message_type`.
+            InvalidArgument: the wire cannot hold what is in it.
+        """
         kind = message.type if isinstance(message, codec.Encoded) else type(message)
         if not issubclass(kind, message_type):
             raise TypeError(f"the method wants {message_type.__qualname__}, not {kind.__qualname__}")
-        return message.data if isinstance(message, codec.Encoded) else codec.encode(message)
+        if isinstance(message, codec.Encoded):
+            return message.data
+        return message.SerializeToString() if isinstance(message, Message) else codec.encode(message)
 
-    def decode(self, data: bytes, message_type: type[M]) -> M:
+    def decode(self, data: bytes, message_type: type[Any]) -> Any:  # noqa: ANN401 - a message of either library
         """The message received; raises InvalidArgument where the bytes are no such message."""
-        return codec.decode(message_type, data)
+        if not issubclass(message_type, Message):
+            return codec.decode(message_type, data)
+        try:
+            return message_type.FromString(data)
+        except DecodeError as error:
+            raise InvalidArgument.of("", f"the bytes are no {message_type.DESCRIPTOR.full_name}") from error

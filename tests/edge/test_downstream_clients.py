@@ -16,7 +16,7 @@ from grpclib.exceptions import GRPCError
 
 from stigmer.downstream import AgentClient, AgentInstanceClient, SessionClient
 from stigmer.errors import Code, InvalidArgument, Relayed, StigmerError, Unavailable
-from stigmer.rpc import BridgeCodec
+from stigmer.rpc import Codec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -88,7 +88,7 @@ async def test_an_unsendable_resource_is_refused_here(channel: Any) -> None:
 
 
 async def test_a_service_out_of_reach_is_unavailable() -> None:
-    channel = Channel("127.0.0.1", 1, codec=BridgeCodec())
+    channel = Channel("127.0.0.1", 1, codec=Codec())
     with pytest.raises(Unavailable, match="out of reach"):
         await SessionClient(channel).create(samples.session())
     with pytest.raises(Unavailable, match="out of reach"):

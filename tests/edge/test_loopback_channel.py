@@ -123,7 +123,7 @@ async def test_of_timeout_and_deadline_the_sooner_counts(wire: Callable[..., Rig
 async def test_a_stub_s_own_defaults_hold(wire: Callable[..., Rig]) -> None:
     seen = Seen()
     rig = wire(seen)
-    stub = sessions.SessionCommandControllerStub(rig.loopback, timeout=5, metadata={"x-of": "stub"})  # type: ignore[arg-type]  # it takes the place of a Channel
+    stub = sessions.SessionCommandControllerStub(rig.loopback, timeout=5, metadata={"x-of": "stub"})
     await stub.create(samples.session())
     (call,) = seen.calls
     assert call.deadline_s is not None

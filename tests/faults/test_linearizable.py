@@ -14,23 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvloop
-from grpclib.client import Channel
-from grpclib.encoding.proto import ProtoStatusDetailsCodec
 from history import Seen, contradictions
 from samples import NOBODY, agent_instance, session
 from served_process import served
 
+from stigmer import rpc
 from stigmer._gen.ai.stigmer.agentic.agentinstance import v1 as instances
 from stigmer._gen.ai.stigmer.agentic.session import v1 as sessions
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceReference
 from stigmer.app import running
-from stigmer.rpc import BridgeCodec
 from stigmer.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
+    from grpclib.client import Channel
     from served_process import Served
 
 CALLERS = 16
@@ -141,8 +140,8 @@ LENGTHS = pytest.mark.parametrize("seconds", [3.0, pytest.param(60.0, marks=pyte
 async def test_no_read_from_a_socket_goes_back_in_time(tmp_path: Path, loop: str, seconds: float) -> None:
     async with served(tmp_path, loop) as server, AsyncExitStack() as stack:
         stack.enter_context(reading_the_log_of(server))
-        codecs: Any = {"codec": BridgeCodec(), "status_details_codec": ProtoStatusDetailsCodec()}
-        channels = [await stack.enter_async_context(Channel(*server.address, **codecs)) for _ in range(CALLERS)]
+        address = f"127.0.0.1:{server.address[1]}"
+        channels = [await stack.enter_async_context(rpc.channel(address)) for _ in range(CALLERS)]
         check(await history_of(channels, seconds))
 
 

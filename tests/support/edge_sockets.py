@@ -16,7 +16,7 @@ from transport_rig import BytesCodec
 
 from stigmer import app as composition
 from stigmer.edge.door import EdgeCodec
-from stigmer.rpc import BridgeCodec
+from stigmer.rpc import Codec
 from stigmer.server import Server
 from stigmer.settings import Settings
 from stigmer.store.sqlite import SqliteStore
@@ -63,7 +63,7 @@ async def grpcio_client(server: Addressed, compression: str = "") -> AsyncGenera
 
 def dial(server: Addressed, codec: CodecBase | None = None) -> Channel:
     host, port = server.address
-    return Channel(host, port, codec=codec or BridgeCodec(), status_details_codec=ProtoStatusDetailsCodec())
+    return Channel(host, port, codec=codec or Codec(), status_details_codec=ProtoStatusDetailsCodec())
 
 
 @contextmanager

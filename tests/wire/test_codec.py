@@ -32,7 +32,7 @@ from stigmer._gen.ai.stigmer.commons.apiresource import (
 )
 from stigmer._gen.google.protobuf import Value
 from stigmer.errors import InvalidArgument
-from stigmer.rpc import BridgeCodec
+from stigmer.rpc import Codec
 from stigmer.wire import codec, descriptors, scalars
 from stigmer.wire.message_types import object_class, python_names
 
@@ -154,7 +154,7 @@ def test_equal_objects_have_equal_bytes() -> None:
 def test_classes_of_one_name_in_two_packages_are_not_mixed_up() -> None:
     assert object_class("ai.stigmer.agentic.session.v1.AgentId") is SessionAgentId
     with pytest.raises(TypeError, match="the method wants AgentId, not AgentId"):
-        BridgeCodec().encode(SessionAgentId("x"), AgentId)
+        Codec().encode(SessionAgentId("x"), AgentId)
 
 
 class Agents(AgentQueryControllerBase):
@@ -165,7 +165,7 @@ class Agents(AgentQueryControllerBase):
 
 
 async def test_a_grpclib_stub_and_server_speak_through_the_codec() -> None:
-    async with ChannelFor([Agents()], codec=BridgeCodec()) as channel:
+    async with ChannelFor([Agents()], codec=Codec()) as channel:
         assert await AgentQueryControllerStub(channel).get(AgentId("agt-1")) == Agent(kind="agt-1")
 
 

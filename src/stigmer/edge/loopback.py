@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
     import betterproto2
     from betterproto2.grpclib.grpclib_client import MetadataLike
+    from grpclib.client import Channel
     from grpclib.const import Cardinality
     from grpclib.metadata import Deadline
+else:
+    Channel = object  # importing grpclib's would bring HTTP/2 along
 
 
 class Door(Protocol):
@@ -38,8 +41,8 @@ class Door(Protocol):
         ...
 
 
-class LoopbackChannel:
-    """Give it to a generated stub in place of `grpclib.client.Channel`."""
+class LoopbackChannel(Channel):
+    """What a generated stub takes: to type checkers a `grpclib.client.Channel`, closed when its plane is."""
 
     def __init__(self, door: Door) -> None:
         self._door = door
@@ -51,13 +54,13 @@ class LoopbackChannel:
         self,
         name: str,
         cardinality: Cardinality,
-        request_type: type[betterproto2.Message],
-        reply_type: type[betterproto2.Message],
+        request_type: type[Any],
+        reply_type: type[Any],
         *,
         timeout: float | None = None,
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
-    ) -> LoopbackStream:
+    ) -> Any:  # noqa: ANN401 - a LoopbackStream: as much of grpclib's as the stubs use
         """A call to the method `name`; of `timeout` (in seconds) and `deadline` the sooner counts.
 
         Raises:
@@ -69,6 +72,15 @@ class LoopbackChannel:
         deadline_s = time.monotonic() + min(limits) if limits else None
         sent = decode_metadata(encode_metadata(metadata)) if metadata else MultiDict[str | bytes]()
         return LoopbackStream(self._door, name, sent, deadline_s, streaming=bool(cardinality.value.server_streaming))
+
+    def close(self) -> None:
+        """Nothing: no connection is open. It can be used on, as grpclib's can, which connects again."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        self.close()
 
 
 class LoopbackStream:
