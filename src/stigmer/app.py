@@ -136,7 +136,7 @@ async def listening(
         names = sorted({method.service for method in descriptors.methods().values()})
         monitor = await stack.enter_async_context(Monitor(app.store.probe, names))
         server = Server(
-            [*app.edge.handlers(), *(app.edge.foreign(one) for one in _standard(monitor, names))],
+            [*app.edge.handlers(), *(app.edge.intercepted(one) for one in _standard(monitor, names))],
             host=settings.host,
             port=settings.port,
             ssl=security,

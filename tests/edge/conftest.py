@@ -38,8 +38,8 @@ async def wire(store: SqliteStore) -> AsyncGenerator[Callable[..., Rig]]:
         await rig.unit_of_work.settled()
     await turns()
     for rig in made:
-        assert not rig.unit_of_work._turns._locks
-        assert not rig.unit_of_work._turns._interested
+        assert not rig.unit_of_work._row_queues._locks
+        assert not rig.unit_of_work._row_queues._interested
         assert not rig.edge.calls._running
         assert store.feed._open == 0
     assert asyncio.all_tasks() <= before | {asyncio.current_task()}

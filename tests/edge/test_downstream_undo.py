@@ -16,7 +16,7 @@ from grpclib.exceptions import GRPCError
 from store_stepper import after_iterations
 
 from stigmer.downstream import AgentInstanceClient, SessionClient
-from stigmer.steps import neighbours
+from stigmer.steps import other_kinds
 from stigmer.store.base import Query, Window
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def landed_instead_of_sleep(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
         await two.far.store.probe()
         await turns()
 
-    monkeypatch.setattr(neighbours, "asyncio", SimpleNamespace(sleep=landed))
+    monkeypatch.setattr(other_kinds, "asyncio", SimpleNamespace(sleep=landed))
 
 
 async def run(two: Two, **call: Any) -> Any:

@@ -95,7 +95,7 @@ def growing(app: App) -> dict[str, int]:
     edge, work, feed, cache = app.edge, app.unit_of_work, app.store.feed, app.store._cache  # type: ignore[attr-defined]  # white box
     return {
         "calls": len(edge.calls._running),
-        "turns": len(work._turns._locks) + len(work._turns._interested),
+        "row queues": len(work._row_queues._locks) + len(work._row_queues._interested),
         "tasks kept": len(work._tasks) + len(work._apart),
         "followers": len(feed._followers),
         "subscriptions": feed._open,

@@ -89,7 +89,7 @@ async def test_cancelling_in_the_queue_for_a_row_leaves_no_lock(rig: Rig, iterat
 
     assert not [one for one in outcomes[::2] if isinstance(one, BaseException)]
     await settle(rig)
-    assert rig.unit_of_work._turns._locks == {}
+    assert rig.unit_of_work._row_queues._locks == {}
 
 
 async def test_cancelling_the_holder_of_a_turn_lets_the_next_one_run(rig: Rig) -> None:
@@ -109,11 +109,11 @@ async def test_cancelling_the_holder_of_a_turn_lets_the_next_one_run(rig: Rig) -
     rig.inside.action = hold
     holder = apart(rig.environments.create(samples.environment()))
     await holding.wait()
-    (lock,) = rig.unit_of_work._turns._locks.values()
+    (lock,) = rig.unit_of_work._row_queues._locks.values()
     assert lock.locked()
     holder.cancel()
     await asyncio.wait([holder])
-    assert rig.unit_of_work._turns._locks == {}
+    assert rig.unit_of_work._row_queues._locks == {}
 
 
 async def test_a_deadline_that_has_passed_writes_nothing(rig: Rig) -> None:

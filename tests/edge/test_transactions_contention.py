@@ -29,7 +29,7 @@ async def test_64_callers_on_one_row_all_succeed(rig: Rig) -> None:
 
     await asyncio.gather(*(apart(report(number)) for number in range(64)))
 
-    assert rig.unit_of_work._turns._locks == {}
+    assert rig.unit_of_work._row_queues._locks == {}
 
 
 async def test_who_waits_for_a_row_is_not_passed_by_those_that_come_later(
@@ -54,7 +54,7 @@ async def test_a_call_that_waits_for_one_that_wants_its_turn_is_not_stuck(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It holds the turn at a row, and waits for two others' changes of that row."""
-    monkeypatch.setattr(row_queue, "TURN_S", 0.01)
+    monkeypatch.setattr(row_queue, "WAIT_S", 0.01)
     rival = await rig.agent()
 
     async def change() -> None:

@@ -19,10 +19,10 @@ from stigmer._gen.ai.stigmer.commons.apiresource import (
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadataVersion as Version
 from stigmer.handlers import HANDLERS
 from stigmer.pipeline.ids import IdSource, is_well_formed
-from stigmer.pipeline.kind import Kind, key_value, present
+from stigmer.pipeline.kind import Kind, key_value, required
 from stigmer.steps import audit
 from stigmer.wire import codec
-from stigmer.wire.lazy import shallow
+from stigmer.wire.lazy import shallow_copy
 
 PREFIXES = {
     "Agent": "agt",
@@ -65,11 +65,11 @@ def test_what_the_server_makes_is_well_formed_for_its_kind_alone() -> None:
 
 def test_a_new_audit_is_updated_as_created_and_its_halves_are_apart() -> None:
     made = audit.created("ida-1")
-    spec, status = present(made.spec_audit), present(made.status_audit)
+    spec, status = required(made.spec_audit), required(made.status_audit)
     assert spec == status
     assert spec is not status
     assert (spec.created_by, spec.created_at) == (spec.updated_by, spec.updated_at)
-    assert (present(spec.created_by).id, spec.event) == ("ida-1", "created")
+    assert (required(spec.created_by).id, spec.event) == ("ida-1", "created")
 
 
 def stamped(before: ApiResourceAuditInfo) -> ApiResourceAuditInfo:
@@ -81,13 +81,13 @@ def stamped(before: ApiResourceAuditInfo) -> ApiResourceAuditInfo:
 
 
 def test_a_later_audit_keeps_who_created_it_and_forgets_who_changed_it_before() -> None:
-    before = present(audit.created("ida-1").spec_audit)
+    before = required(audit.created("ida-1").spec_audit)
     before.updated_by = ApiResourceAuditActor(id="ida-1", avatar="https://example.org/1.png")
     after = stamped(before)
     assert (after.created_by, after.created_at) == (before.created_by, before.created_at)
     assert (after.updated_by, after.event) == (ApiResourceAuditActor(id="ida-2"), "updated")
-    assert present(after.updated_at) >= present(before.updated_at)
-    assert present(after.updated_at).tzinfo is dt.UTC
+    assert required(after.updated_at) >= required(before.updated_at)
+    assert required(after.updated_at).tzinfo is dt.UTC
     assert stamped(ApiResourceAuditInfo()).created_by is None
 
 
@@ -130,7 +130,7 @@ def test_enums_stand_in_keys_by_their_numbers() -> None:
 def test_a_shallow_copy_takes_unknown_fields_along_and_leaves_the_first_alone() -> None:
     first = samples.agent()
     first._unknown_fields = b"\xfa\x3f\x01x"
-    second = shallow(first)
+    second = shallow_copy(first)
     second.kind, second.metadata = "Banana", None
     assert second._unknown_fields == first._unknown_fields
     assert (first.kind, first.metadata is not None) == ("Agent", True)
@@ -138,4 +138,4 @@ def test_a_shallow_copy_takes_unknown_fields_along_and_leaves_the_first_alone() 
 
 def test_a_submessage_that_is_missing_is_a_fault() -> None:
     with pytest.raises(TypeError, match="missing"):
-        present(None)
+        required(None)

@@ -15,9 +15,9 @@ from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import AgentExecution, Ag
 from stigmer._gen.ai.stigmer.agentic.session.v1 import Session, SessionSpec
 from stigmer._gen.google.protobuf import Struct, Value
 from stigmer.errors import InvalidArgument
-from stigmer.pipeline.kind import present
+from stigmer.pipeline.kind import required
 from stigmer.wire import codec
-from stigmer.wire.lazy import Lazy, shallow, untouched
+from stigmer.wire.lazy import Lazy, shallow_copy, untouched
 from stigmer.wire.masking import masked
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def test_what_does_not_look_does_not_touch() -> None:
     codec.encode(made)
     codec.to_wire(made)
     masked(made)
-    shallow(made)
+    shallow_copy(made)
     assert untouched(made) is not None
 
 
@@ -113,9 +113,9 @@ def test_an_untouched_one_is_written_as_its_bytes_and_a_touched_one_as_what_it_h
     data = codec.encode(stored())
     made = codec.lazily(Session, data)
     assert codec.encode(made) is data
-    present(made.metadata).name = "two"
+    required(made.metadata).name = "two"
     assert codec.decode(Session, codec.encode(made)).metadata == dataclasses.replace(
-        present(stored().metadata), name="two"
+        required(stored().metadata), name="two"
     )
     assert codec.decode(Session, data) == stored()
 
@@ -129,16 +129,16 @@ def test_messages_inside_are_filled_in_on_their_own() -> None:
     made.status.messages[1].content = "changed"
     assert [untouched(one) is None for one in made.status.messages] == [False, True, False]
     back = codec.decode(AgentExecution, codec.encode(made))
-    assert present(back.metadata).name == "changed"
-    assert [one.content for one in present(back.status).messages] == ["0", "changed", "2"]
+    assert required(back.metadata).name == "changed"
+    assert [one.content for one in required(back.status).messages] == ["0", "changed", "2"]
 
 
 def test_two_of_one_source_share_nothing() -> None:
     wire = codec.to_wire(stored())
     one, two = codec.lazily(Session, wire), codec.lazily(Session, wire)
-    present(one.metadata).labels["spoiled"] = "yes"
+    required(one.metadata).labels["spoiled"] = "yes"
     assert two == stored()
-    three = shallow(two)
+    three = shallow_copy(two)
     three.kind = "other"
     assert two == stored()
     assert codec.wire_of(codec.lazily(Session, wire)) is wire

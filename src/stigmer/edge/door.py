@@ -12,7 +12,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from grpclib.const import Cardinality, Handler, Status
+from grpclib import const
 from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError
 from multidict import MultiDict
@@ -71,16 +71,16 @@ class Edge:
 
     def handlers(self) -> list[IServable]:
         """What a grpclib server serves, with `EdgeCodec` or a codec like it: `server.Server`, or grpclib's own."""
-        services: defaultdict[str, dict[str, Handler]] = defaultdict(dict)
+        services: defaultdict[str, dict[str, const.Handler]] = defaultdict(dict)
         for path, route in self._routes.items():
             services[route.method.service][path] = self._served(route)
         return [_Mapped(served) for served in services.values()]
 
-    def foreign(self, servable: IServable) -> IServable:
-        """A service that is not stigmer's, such as health, behind the same interceptors; they see no messages."""
+    def intercepted(self, servable: IServable) -> IServable:
+        """A service that no kind declares, such as health, behind the same interceptors; they see no messages."""
         return _Mapped({path: self._served_raw(path, shape) for path, shape in _shapes(servable)})
 
-    def _served(self, route: Route) -> Handler:
+    def _served(self, route: Route) -> const.Handler:
         streams = route.method.server_streaming
         serve = self._serve_stream if streams else self._serve_unary
 
@@ -90,10 +90,10 @@ class Edge:
             with _as_status(call), self.calls.run(call):
                 await serve(stream, route, call)
 
-        cardinality = Cardinality.UNARY_STREAM if streams else Cardinality.UNARY_UNARY
-        return Handler(func, cardinality, route.request, route.reply)
+        cardinality = const.Cardinality.UNARY_STREAM if streams else const.Cardinality.UNARY_UNARY
+        return const.Handler(func, cardinality, route.request, route.reply)
 
-    def _served_raw(self, path: str, shape: Shape) -> Handler:
+    def _served_raw(self, path: str, shape: Shape) -> const.Handler:
         _, service, name = path.split("/")
         streaming = bool(shape.cardinality.server_streaming)
         method = Method(path, service, name, "", "", streaming, None, None, is_public=False, skip_authorization=True)
@@ -111,7 +111,7 @@ class Edge:
             with _as_status(call), self.calls.run(call):
                 await chain(call, None)
 
-        return Handler(*shape._replace(func=func))
+        return const.Handler(*shape._replace(func=func))
 
     def _call(self, stream: Stream[Any, Any], method: Method) -> Call:
         deadline = deadline_of(stream)
@@ -231,10 +231,10 @@ def _shapes(servable: IServable) -> list[tuple[str, Shape]]:
 class _Mapped:
     """What grpclib takes for a service."""
 
-    def __init__(self, mapping: Mapping[str, Handler]) -> None:
+    def __init__(self, mapping: Mapping[str, const.Handler]) -> None:
         self._mapping = dict(mapping)
 
-    def __mapping__(self) -> dict[str, Handler]:
+    def __mapping__(self) -> dict[str, const.Handler]:
         return self._mapping
 
 
@@ -273,4 +273,4 @@ class _as_status:  # noqa: N801 - a context manager, used like a function
 
 
 def _status(error: StigmerError) -> GRPCError:
-    return GRPCError(Status(int(error.code)), error.message, list(details_of(error)) or None)
+    return GRPCError(const.Status(int(error.code)), error.message, list(details_of(error)) or None)

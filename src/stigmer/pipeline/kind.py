@@ -124,7 +124,7 @@ def key_value(value: str | int) -> str:
     return value if isinstance(value, str) else str(int(value))
 
 
-def present(value: M | None) -> M:
+def required(value: M | None) -> M:
     """A submessage that validation has seen to be there."""
     if value is None:
         raise TypeError("a required submessage is missing")

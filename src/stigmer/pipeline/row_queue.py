@@ -1,4 +1,4 @@
-"""Queues at contended rows: who lost a race waits its turn. `unit_of_work` runs losers again through here."""
+"""Queues at contended rows: a run that lost a race waits for the row. `unit_of_work` runs losers again through here."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from stigmer.store.base import ConflictError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
-TURN_S = 5.0
-"""How long a call waits for its turn at a contended row before it tries without."""
+WAIT_S = 5.0
+"""How long a call waits for a contended row before it tries without."""
 
 
-class Turns:
-    """Queues, one for each contended key: losers wait their turn instead of racing again.
+class RowQueues:
+    """One queue for each contended row: losers wait for it instead of racing again.
 
-    A turn is a courtesy that spares useless runs; what is written is decided by the store alone. Hence nobody waits
-    for it for longer than TURN_S: a call may hold one while it waits for another call that wants it.
+    A queue only spares useless runs; what is written is decided by the store alone. Hence nobody waits for longer than
+    WAIT_S: a call may hold a row while it waits for another call that wants it.
     """
 
     def __init__(self) -> None:
@@ -28,14 +28,14 @@ class Turns:
         self._interested: defaultdict[tuple[str, ...], int] = defaultdict(int)
 
     def __repr__(self) -> str:
-        return f"<Turns for {len(self._locks)} keys>"
+        return f"<RowQueues for {len(self._locks)} rows>"
 
     @asynccontextmanager
     async def queue(self) -> AsyncGenerator[Callable[[tuple[str, ...]], Awaitable[None]]]:
-        """A place in the queues: call it with a key to wait for the turn there; it lasts until the next, or the end."""
+        """Call what it gives with a key to wait for that row; it is held until the next one, or the end."""
         held: list[tuple[str, ...]] = []
 
-        async def turn(key: tuple[str, ...]) -> None:
+        async def hold(key: tuple[str, ...]) -> None:
             if key in held:
                 return
             self._release(held)
@@ -43,7 +43,7 @@ class Turns:
                 held.append(key)
 
         try:
-            yield turn
+            yield hold
         finally:
             self._release(held)
 
@@ -61,7 +61,7 @@ class Turns:
     async def _acquire(self, key: tuple[str, ...]) -> bool:
         self._interested[key] += 1
         try:
-            async with asyncio.timeout(TURN_S):
+            async with asyncio.timeout(WAIT_S):
                 await self._locks[key].acquire()
         except BaseException as error:
             self._forget(key)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from stigmer.errors import Aborted
 from stigmer.pipeline.call import CURRENT
-from stigmer.pipeline.row_queue import Turns
+from stigmer.pipeline.row_queue import RowQueues
 from stigmer.store.base import ConflictError, StoreError
 from stigmer.store.transaction import SealedError, Transaction
 from stigmer.telemetry.logs import get_logger
@@ -42,7 +42,7 @@ class UnitOfWork:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._turns = Turns()
+        self._row_queues = RowQueues()
         self._tasks: set[asyncio.Task[None]] = set()
         self._apart: set[asyncio.Task[None]] = set()
 
@@ -116,10 +116,10 @@ class UnitOfWork:
             return await self._attempt(call, once)
         except ConflictError as conflict:
             key = conflict.key
-        async with self._turns.queue() as turn:
+        async with self._row_queues.queue() as hold:
             while call.attempt < MAX_RUNS:
                 log.debug("Lost a race, running again", key="/".join(key), attempt=call.attempt)
-                await turn(key)
+                await hold(key)
                 call.attempt += 1
                 try:
                     return await self._attempt(call, once)
@@ -133,7 +133,7 @@ class UnitOfWork:
             layer, apart = transaction.seal()
             self._commit_apart(transaction, apart)
             if call.attempt == 1:
-                self._turns.yield_to_queues((*layer.puts, *layer.removes))
+                self._row_queues.yield_to_queues((*layer.puts, *layer.removes))
             await self._commit(call, transaction, layer)
             return result
 

@@ -13,7 +13,7 @@ from stigmer._gen.ai.stigmer.commons.apiresource import (
 )
 from stigmer.wire import codec
 from stigmer.wire.descriptors import kind_by_name
-from stigmer.wire.lazy import shallow
+from stigmer.wire.lazy import shallow_copy
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -45,7 +45,7 @@ def next_version(
     ids: IdSource, sent: ApiResourceMetadata, before: ApiResourceMetadata | None
 ) -> ApiResourceMetadataVersion:
     """The version of metadata and spec that a write makes; the caller's message is kept."""
-    version = shallow(sent.version) if sent.version is not None else ApiResourceMetadataVersion()
+    version = shallow_copy(sent.version) if sent.version is not None else ApiResourceMetadataVersion()
     version.id = ids.new(kind_by_name("ApiResourceVersion").id_prefix)
     version.previous_version_id = before.version.id if before is not None and before.version is not None else ""
     return version

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from stigmer.errors import AlreadyExists, Violation
 from stigmer.pipeline.ids import is_well_formed
-from stigmer.pipeline.kind import present
+from stigmer.pipeline.kind import required
 from stigmer.steps import audit
 from stigmer.steps.validate_proto import refuse
-from stigmer.wire.lazy import shallow
+from stigmer.wire.lazy import shallow_copy
 
 if TYPE_CHECKING:
     from stigmer.pipeline.context import Context
@@ -33,13 +33,13 @@ class BuildNewState:
 
     async def __call__(self, ctx: Context) -> None:
         refuse(self.violations(ctx))
-        sent = present(ctx.request.metadata)
-        state = shallow(ctx.request)
-        state.metadata = shallow(sent)
+        sent = required(ctx.request.metadata)
+        state = shallow_copy(ctx.request)
+        state.metadata = shallow_copy(sent)
         state.metadata.id = await _id(ctx, sent.id)
         state.metadata.slug = ctx.slug
         state.metadata.version = audit.next_version(ctx.runtime.ids, sent, None)
-        state.spec = shallow(state.spec)
+        state.spec = shallow_copy(state.spec)
         state.status = ctx.kind.new_status(audit.created(ctx.call.caller))
         ctx.new_state = state
         ctx.resource_id = ctx.call.resource_id = state.metadata.id

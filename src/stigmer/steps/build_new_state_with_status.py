@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import ExecutionPhase
 from stigmer.errors import FailedPrecondition, ResourceExhausted
-from stigmer.pipeline.kind import present
+from stigmer.pipeline.kind import required
 from stigmer.steps import audit
 from stigmer.wire import codec
 from stigmer.wire.descriptors import is_map
@@ -59,7 +59,7 @@ class BuildNewStateWithStatus:
 
 def _merged(ctx: Context) -> Iterator[bytes | None]:
     """The new state as bytes; None where the work could be left."""
-    state: Any = ctx.kind.wire_of(present(ctx.row))
+    state: Any = ctx.kind.wire_of(required(ctx.row))
     reported: Any = cast("Any", ctx.wire).status
     _check_phase(ctx.resource_id, state.status.phase, reported.phase)
     for field, value in reported.ListFields():
@@ -88,7 +88,7 @@ def _set(status: Message, field: FieldDescriptor, value: Any) -> Iterator[None]:
 
 async def _check_growth(ctx: Context, data: bytes) -> None:
     """Reports add up: what each of them may bring, all of them together may not be."""
-    sizes, before = ctx.runtime.sizes, len(present(ctx.row).data)
+    sizes, before = ctx.runtime.sizes, len(required(ctx.row).data)
     if before < len(data) > sizes.max_row_bytes:
         raise ResourceExhausted(f"AgentExecution {ctx.resource_id} would have more than {sizes.max_row_bytes} bytes")
     lists = any(field.is_repeated for field, _ in cast("Any", ctx.wire).status.ListFields())

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stigmer.errors import Aborted, InvalidArgument, Violation, clip
-from stigmer.pipeline.kind import Resource, present
+from stigmer.pipeline.kind import Resource, required
 from stigmer.steps import audit
 from stigmer.wire import codec
-from stigmer.wire.lazy import shallow
+from stigmer.wire.lazy import shallow_copy
 
 if TYPE_CHECKING:
     from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata
@@ -25,14 +25,14 @@ class BuildUpdateState:
     """
 
     async def __call__(self, ctx: Context) -> None:
-        existing = present(ctx.existing)
-        sent, kept = present(ctx.request.metadata), present(existing.metadata)
+        existing = required(ctx.existing)
+        sent, kept = required(ctx.request.metadata), required(existing.metadata)
         if not ctx.applying:
             _check_version(ctx, sent, kept)
-        state = shallow(ctx.request)
+        state = shallow_copy(ctx.request)
         state.metadata = _metadata(sent, kept)
         state.metadata.version = audit.next_version(ctx.runtime.ids, sent, kept)
-        state.spec = shallow(state.spec)
+        state.spec = shallow_copy(state.spec)
         _keep_fixed(ctx.kind.fixed, state, existing)
         state.status = _status(existing, ctx.call.caller)
         ctx.new_state = state
@@ -49,7 +49,7 @@ def _check_version(ctx: Context, sent: ApiResourceMetadata, kept: ApiResourceMet
 
 
 def _metadata(sent: ApiResourceMetadata, kept: ApiResourceMetadata) -> ApiResourceMetadata:
-    metadata = shallow(sent)
+    metadata = shallow_copy(sent)
     metadata.id, metadata.slug = kept.id, kept.slug
     metadata.org, metadata.owner_scope = kept.org, kept.owner_scope
     return metadata

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer.errors import AlreadyExists
-from stigmer.pipeline.kind import present
+from stigmer.pipeline.kind import required
 
 if TYPE_CHECKING:
     from stigmer.pipeline.context import Context
@@ -20,7 +20,7 @@ class CheckDuplicate:
     """
 
     async def __call__(self, ctx: Context) -> None:
-        namespace = ctx.kind.namespace_of(present(ctx.request.metadata).org)
+        namespace = ctx.kind.namespace_of(required(ctx.request.metadata).org)
         holder = await ctx.tx.by_slug(ctx.kind.name, ctx.slug, namespace)
         if holder is not None:
             raise AlreadyExists(ctx.kind.name, holder.id, slug=ctx.slug)

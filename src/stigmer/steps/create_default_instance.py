@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from stigmer._gen.ai.stigmer.agentic.agentinstance.v1 import AgentInstance, AgentInstanceSpec
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata
-from stigmer.pipeline.kind import present
-from stigmer.steps import neighbours
+from stigmer.pipeline.kind import required
+from stigmer.steps import other_kinds
 from stigmer.telemetry.logs import get_logger
-from stigmer.wire.lazy import shallow
+from stigmer.wire.lazy import shallow_copy
 
 if TYPE_CHECKING:
     from stigmer._gen.ai.stigmer.agentic.agent.v1 import Agent
@@ -30,7 +30,7 @@ class CreateDefaultInstance:
 
     async def __call__(self, ctx: Context) -> None:
         agent: Agent = ctx.new_state  # type: ignore[assignment]  # the step stands in Agent.create alone
-        agent.status = shallow(present(agent.status))
+        agent.status = shallow_copy(required(agent.status))
         agent.status.default_instance_id = await _create(ctx, agent)
 
 
@@ -43,7 +43,7 @@ class CreateDefaultInstanceIfNeeded:
     """
 
     async def __call__(self, ctx: Context) -> None:
-        spec = present(ctx.new_state).spec
+        spec = required(ctx.new_state).spec
         if spec.session_id:
             return
         kind = ctx.runtime.kinds["Agent"]
@@ -52,17 +52,17 @@ class CreateDefaultInstanceIfNeeded:
             log.debug("The agent is kept elsewhere, with its default instance", agent_id=spec.agent_id)
             return
         agent: Agent = kind.resource_of(row)  # type: ignore[assignment]  # the kind is Agent
-        status = present(agent.status)
-        if status.default_instance_id and await neighbours.find(ctx, "AgentInstance", status.default_instance_id):
+        status = required(agent.status)
+        if status.default_instance_id and await other_kinds.find(ctx, "AgentInstance", status.default_instance_id):
             return
-        agent.status = shallow(status)
+        agent.status = shallow_copy(status)
         agent.status.default_instance_id = await _create(ctx, agent)
         ctx.tx.update(kind.row_of(agent, based_on=row))
 
 
 async def _create(ctx: Context, agent: Agent) -> str:
     """Make the instance; gives its id."""
-    owner = present(agent.metadata)
+    owner = required(agent.metadata)
     metadata = ApiResourceMetadata(
         name=f"{owner.name}-default",
         slug=f"{owner.slug}-default",
@@ -76,7 +76,7 @@ async def _create(ctx: Context, agent: Agent) -> str:
         spec=AgentInstanceSpec(agent_id=owner.id, description=DESCRIPTION),
     )
     ctx.tx.require("Agent", owner.id)
-    made = await neighbours.create(ctx, "AgentInstance", instance)
+    made = await other_kinds.create(ctx, "AgentInstance", instance)
     id_: str = made.metadata.id
     ctx.tx.after_commit(lambda: log.info("Successfully created default instance", agent_id=owner.id, instance_id=id_))
     return id_

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from stigmer._gen.ai.stigmer.agentic.session.v1 import Session, SessionSpec
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata, ApiResourceOwnerScope
 from stigmer.errors import NotFound
-from stigmer.pipeline.kind import present
-from stigmer.steps import neighbours
+from stigmer.pipeline.kind import required
+from stigmer.steps import other_kinds
 from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -45,16 +45,16 @@ class CreateSessionIfNeeded:
     clock: Milliseconds = field(default_factory=Milliseconds, compare=False)
 
     async def __call__(self, ctx: Context) -> None:
-        spec = present(ctx.new_state).spec
+        spec = required(ctx.new_state).spec
         if spec.session_id:
             return
-        agent: Agent | None = await neighbours.find(ctx, "Agent", spec.agent_id)
+        agent: Agent | None = await other_kinds.find(ctx, "Agent", spec.agent_id)
         if agent is None:
             raise NotFound("Agent", spec.agent_id)
         session = _session(ctx, agent, f"session-{self.clock()}")
         way = _way(ctx)
         _announce(way)
-        made = await neighbours.create(ctx, "Session", session)
+        made = await other_kinds.create(ctx, "Session", session)
         spec.session_id = made.metadata.id
         if way != NETWORK:
             ctx.tx.require("Session", spec.session_id)
@@ -65,7 +65,7 @@ class CreateSessionIfNeeded:
 
 def _session(ctx: Context, agent: Agent, name: str) -> Session:
     """The session to make: scope and org are the agent's; a platform agent's session cannot be platform-scoped."""
-    owner, execution = present(agent.metadata), present(present(ctx.new_state).metadata)
+    owner, execution = required(agent.metadata), required(required(ctx.new_state).metadata)
     org, scope = owner.org, owner.owner_scope
     if scope == ApiResourceOwnerScope.platform:
         org = execution.org
@@ -74,7 +74,7 @@ def _session(ctx: Context, agent: Agent, name: str) -> Session:
         api_version=agent.api_version,
         kind="Session",
         metadata=ApiResourceMetadata(name=name, slug=name, org=org, owner_scope=scope),
-        spec=SessionSpec(agent_instance_id=present(agent.status).default_instance_id, subject=SUBJECT),
+        spec=SessionSpec(agent_instance_id=required(agent.status).default_instance_id, subject=SUBJECT),
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer.errors import NotFound
-from stigmer.pipeline.kind import present
+from stigmer.pipeline.kind import required
 from stigmer.wire.codec import Encoded
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class DeleteResource:
     also_status_id: str = ""
 
     async def __call__(self, ctx: Context) -> None:
-        row = present(ctx.row)
+        row = required(ctx.row)
         ctx.tx.delete(row)
         await ctx.tx.delete_dependents(ctx.kind.dependents, row.id)
         if self.also_kind:

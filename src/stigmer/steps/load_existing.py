@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer.errors import NotFound, Violation, clip
-from stigmer.pipeline.kind import present
+from stigmer.pipeline.kind import required
 from stigmer.steps.validate_proto import refuse
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class LoadExisting:
 
     async def __call__(self, ctx: Context) -> None:
         refuse(self.violations(ctx))
-        id_ = getattr(ctx.request, self.id_field) if self.id_field else present(ctx.request.metadata).id
+        id_ = getattr(ctx.request, self.id_field) if self.id_field else required(ctx.request.metadata).id
         ctx.call.resource_id = id_
         row = await (_by_id(ctx, id_) if id_ else _by_slug(ctx))
         ctx.row = row
@@ -47,7 +47,7 @@ async def _by_id(ctx: Context, id_: str) -> Row:
 
 
 async def _by_slug(ctx: Context) -> Row:
-    namespace = ctx.kind.namespace_of(present(ctx.request.metadata).org)
+    namespace = ctx.kind.namespace_of(required(ctx.request.metadata).org)
     row = await ctx.tx.by_slug(ctx.kind.name, ctx.slug, namespace)
     if row is None:
         raise NotFound(ctx.kind.name, ctx.slug, message=f"{ctx.kind.name} with slug '{clip(ctx.slug)}' not found")

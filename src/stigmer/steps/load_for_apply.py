@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer.errors import AlreadyExists, InvalidArgument
-from stigmer.pipeline.kind import present
+from stigmer.pipeline.kind import required
 
 if TYPE_CHECKING:
     from stigmer.pipeline.context import Context
@@ -20,7 +20,7 @@ class LoadForApply:
     """
 
     async def __call__(self, ctx: Context) -> None:
-        metadata = present(ctx.request.metadata)
+        metadata = required(ctx.request.metadata)
         ctx.row = await ctx.tx.by_slug(ctx.kind.name, ctx.slug, ctx.kind.namespace_of(metadata.org))
         if ctx.row is not None and metadata.id not in ("", ctx.row.id):
             raise InvalidArgument.of(

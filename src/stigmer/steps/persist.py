@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer.errors import ResourceExhausted
-from stigmer.pipeline.kind import present
+from stigmer.pipeline.kind import required
 from stigmer.wire.codec import Encoded
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Persist:
     grows: bool = False
 
     async def __call__(self, ctx: Context) -> None:
-        row = ctx.kind.row_of(present(ctx.new_state), based_on=ctx.row, created_by=ctx.call.caller)
+        row = ctx.kind.row_of(required(ctx.new_state), based_on=ctx.row, created_by=ctx.call.caller)
         if not self.grows:
             _refuse_unanswerable(ctx, row)
         if ctx.row is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from stigmer.errors import Violation
 from stigmer.pipeline.ids import slug_of
-from stigmer.pipeline.kind import present
+from stigmer.pipeline.kind import required
 from stigmer.steps.validate_proto import refuse
 
 if TYPE_CHECKING:
@@ -38,6 +38,6 @@ class ResolveSlug:
 def _slug(ctx: Context) -> str:
     """The slug, made of the name once."""
     if not ctx.slug:
-        metadata = present(ctx.request.metadata)
+        metadata = required(ctx.request.metadata)
         ctx.slug = metadata.slug or slug_of(metadata.name)
     return ctx.slug

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import ExecutionPhase
-from stigmer.pipeline.kind import present
+from stigmer.pipeline.kind import required
 
 if TYPE_CHECKING:
     from stigmer.pipeline.context import Context
@@ -17,4 +17,4 @@ class SetInitialPhase:
     """Set the phase to PENDING. Reads and writes `new_state`."""
 
     async def __call__(self, ctx: Context) -> None:
-        present(ctx.new_state).status.phase = ExecutionPhase.EXECUTION_PENDING
+        required(ctx.new_state).status.phase = ExecutionPhase.EXECUTION_PENDING

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from stigmer.errors import NotFound
-from stigmer.pipeline.kind import key_value, present
+from stigmer.pipeline.kind import key_value, required
 from stigmer.steps.build_new_state_with_status import TERMINAL
 from stigmer.wire.codec import Encoded
 
@@ -33,7 +33,7 @@ class StreamUpdates:
     async def stream(self, ctx: Context) -> AsyncGenerator[Reply, None]:
         """The states, as their stored bytes."""
         store, kind = ctx.runtime.store, ctx.kind
-        sequence, ends = present(ctx.row).sequence, partial(_has_ended, ctx)
+        sequence, ends = required(ctx.row).sequence, partial(_has_ended, ctx)
         with store.feed.subscribe(kind.name, ctx.resource_id, ends) as subscription:
             row = await store.get(kind.name, ctx.resource_id)
             ctx.row = ctx.reply = None  # a follower that waits holds no state

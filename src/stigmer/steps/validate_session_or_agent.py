@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer.errors import InvalidArgument, NotFound, Violation
-from stigmer.steps import neighbours
+from stigmer.steps import other_kinds
 from stigmer.steps.validate_proto import refuse
-from stigmer.wire.lazy import shallow
+from stigmer.wire.lazy import shallow_copy
 
 if TYPE_CHECKING:
     from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import AgentExecutionSpec
@@ -31,15 +31,15 @@ class ValidateSessionOrAgent:
 
     async def __call__(self, ctx: Context) -> None:
         refuse(self.violations(ctx))
-        ctx.request.spec = spec = shallow(ctx.request.spec)
+        ctx.request.spec = spec = shallow_copy(ctx.request.spec)
         if spec.session_id:
             await _of_session(ctx, spec)
-        elif await neighbours.find(ctx, "Agent", spec.agent_id) is None:
+        elif await other_kinds.find(ctx, "Agent", spec.agent_id) is None:
             raise NotFound("Agent", spec.agent_id)
 
 
 async def _of_session(ctx: Context, spec: AgentExecutionSpec) -> None:
-    session = await neighbours.find(ctx, "Session", spec.session_id)
+    session = await other_kinds.find(ctx, "Session", spec.session_id)
     if session is None:
         raise NotFound("Session", spec.session_id)
     agent_id = await _agent_of(ctx, session.spec.agent_instance_id)
@@ -52,5 +52,5 @@ async def _of_session(ctx: Context, spec: AgentExecutionSpec) -> None:
 
 async def _agent_of(ctx: Context, instance_id: str) -> str:
     """The agent of a session's instance; empty where the instance is gone: references are not checked on write."""
-    instance = await neighbours.find(ctx, "AgentInstance", instance_id)
+    instance = await other_kinds.find(ctx, "AgentInstance", instance_id)
     return instance.spec.agent_id if instance is not None else ""

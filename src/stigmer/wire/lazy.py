@@ -94,7 +94,7 @@ def class_of(message: betterproto2.Message) -> type[betterproto2.Message]:
     return cls.filled if issubclass(cls, Lazy) else cls
 
 
-def shallow(message: M) -> M:
+def shallow_copy(message: M) -> M:
     """A copy of a message that can be given other fields; submessages, unknown fields too, are shared."""
     source = untouched(message)
     if source is not None:

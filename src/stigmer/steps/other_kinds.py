@@ -1,4 +1,4 @@
-"""Other domains' resources, as steps reach them: through a downstream client where there is one, else in the store.
+"""Resources of other kinds, as steps reach them: through a downstream client where there is one, else in the store.
 
 A client runs every interceptor; the store's way is for who embeds one handler alone.
 """
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stigmer.errors import Code, StigmerError
-from stigmer.pipeline.kind import present
+from stigmer.pipeline.kind import required
 from stigmer.steps import audit
-from stigmer.wire.lazy import shallow
+from stigmer.wire.lazy import shallow_copy
 
 if TYPE_CHECKING:
     from stigmer.pipeline.context import Context
@@ -100,8 +100,8 @@ class _Undo:
 def _store(ctx: Context, name: str, resource: Any) -> Resource:  # noqa: ANN401 - the kind decides the type
     """Stage the resource as its kind's create would, without interceptors."""
     kind = ctx.runtime.kinds[name]
-    state: Resource = shallow(resource)
-    state.metadata = shallow(present(state.metadata))
+    state: Resource = shallow_copy(resource)
+    state.metadata = shallow_copy(required(state.metadata))
     state.metadata.id = ctx.runtime.ids.new(kind.meta.id_prefix)
     state.metadata.version = audit.next_version(ctx.runtime.ids, state.metadata, None)
     state.status = kind.new_status(audit.created(ctx.call.caller))
