@@ -29,9 +29,8 @@ def modules(generated: Path, services: Iterable[str]) -> tuple[str, str]:
     """
     packages = {".".join(path.parent.relative_to(generated).parts): path for path in generated.rglob("__init__.py")}
     found = {package: exported(path.read_text()) for package, path in packages.items()}
-    served = set(services)
-    stubs = {f"{name}Stub" for name in served}
-    types = {package: names - stubs - {f"{name}Base" for name in served} for package, names in found.items()}
+    stubs = {f"{name}Stub" for name in services}
+    types = {package: names - stubs for package, names in found.items()}
     stubs_of = {package: {name: name for name in names & stubs} for package, names in found.items()}
     return module(TYPES_DOC, flat(types)), module(STUBS_DOC, stubs_of)
 

@@ -10,6 +10,7 @@ import betterproto2
 import pytest
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
+from grpclib.const import Cardinality, Handler
 from grpclib.testing import ChannelFor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,6 @@ from wire_strategies import any_message, messages, stable, unknown_fields
 from stigmer._gen.ai.stigmer.agentic.agent.v1 import (
     Agent,
     AgentId,
-    AgentQueryControllerBase,
     AgentQueryControllerStub,
 )
 from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import (
@@ -157,11 +157,16 @@ def test_classes_of_one_name_in_two_packages_are_not_mixed_up() -> None:
         Codec().encode(SessionAgentId("x"), AgentId)
 
 
-class Agents(AgentQueryControllerBase):
+class Agents:
     """Answers from bytes, as a stored row would."""
 
-    async def get(self, message: AgentId) -> Agent:
-        return codec.Encoded(Agent, codec.encode(Agent(kind=message.value)))  # type: ignore[return-value]  # the codec's
+    async def get(self, stream: Any) -> None:
+        request = await stream.recv_message()
+        await stream.send_message(codec.Encoded(Agent, codec.encode(Agent(kind=request.value))))
+
+    def __mapping__(self) -> dict[str, Handler]:
+        path = "/ai.stigmer.agentic.agent.v1.AgentQueryController/get"
+        return {path: Handler(self.get, Cardinality.UNARY_UNARY, AgentId, Agent)}
 
 
 async def test_a_grpclib_stub_and_server_speak_through_the_codec() -> None:

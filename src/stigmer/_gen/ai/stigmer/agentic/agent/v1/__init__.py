@@ -5,10 +5,8 @@
 
 __all__ = (
     "Agent",
-    "AgentCommandControllerBase",
     "AgentCommandControllerStub",
     "AgentId",
-    "AgentQueryControllerBase",
     "AgentQueryControllerStub",
     "AgentSpec",
     "AgentStatus",
@@ -26,13 +24,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import betterproto2
-import grpclib
-from betterproto2 import grpclib as betterproto2_grpclib
+from stigmer._gen import service_stub as betterproto2_grpclib
 
 from ......message_pool import default_message_pool
 
 if TYPE_CHECKING:
-    import grpclib.server
     from betterproto2.grpclib.grpclib_client import MetadataLike
     from grpclib.metadata import Deadline
 
@@ -473,139 +469,3 @@ class AgentQueryControllerStub(betterproto2_grpclib.ServiceStub):
 
 from ....commons import apiresource as ___commons__apiresource__
 from ...environment import v1 as __environment__v1__
-
-
-class AgentCommandControllerBase(betterproto2_grpclib.ServiceBase):
-    """
-    Changes agents.
-    """
-
-    async def apply(self, message: "Agent") -> "Agent":
-        """
-        Makes the agent, or updates it where its slug exists already.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def create(self, message: "Agent") -> "Agent":
-        """
-        Makes an agent, and its default instance with it.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def update(self, message: "Agent") -> "Agent":
-        """
-        Replaces name, labels, annotations, tags and spec of the agent with this id or, without one, this slug.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def delete(self, message: "AgentId") -> "Agent":
-        """
-        Deletes an agent with its default instance. Answers what was deleted.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def __rpc_apply(self, stream: "grpclib.server.Stream[Agent, Agent]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.apply(request)
-        await stream.send_message(response)
-
-    async def __rpc_create(self, stream: "grpclib.server.Stream[Agent, Agent]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.create(request)
-        await stream.send_message(response)
-
-    async def __rpc_update(self, stream: "grpclib.server.Stream[Agent, Agent]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.update(request)
-        await stream.send_message(response)
-
-    async def __rpc_delete(self, stream: "grpclib.server.Stream[AgentId, Agent]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.delete(request)
-        await stream.send_message(response)
-
-    def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
-        return {
-            "/ai.stigmer.agentic.agent.v1.AgentCommandController/apply": grpclib.const.Handler(
-                self.__rpc_apply,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                Agent,
-                Agent,
-            ),
-            "/ai.stigmer.agentic.agent.v1.AgentCommandController/create": grpclib.const.Handler(
-                self.__rpc_create,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                Agent,
-                Agent,
-            ),
-            "/ai.stigmer.agentic.agent.v1.AgentCommandController/update": grpclib.const.Handler(
-                self.__rpc_update,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                Agent,
-                Agent,
-            ),
-            "/ai.stigmer.agentic.agent.v1.AgentCommandController/delete": grpclib.const.Handler(
-                self.__rpc_delete,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                AgentId,
-                Agent,
-            ),
-        }
-
-
-class AgentQueryControllerBase(betterproto2_grpclib.ServiceBase):
-    """
-    Reads agents.
-    """
-
-    async def get(self, message: "AgentId") -> "Agent":
-        """
-        Answers the agent with this id.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def get_by_reference(self, message: "___commons__apiresource__.ApiResourceReference") -> "Agent":
-        """
-        Answers the agent with this slug.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def __rpc_get(self, stream: "grpclib.server.Stream[AgentId, Agent]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.get(request)
-        await stream.send_message(response)
-
-    async def __rpc_get_by_reference(
-        self, stream: "grpclib.server.Stream[___commons__apiresource__.ApiResourceReference, Agent]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.get_by_reference(request)
-        await stream.send_message(response)
-
-    def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
-        return {
-            "/ai.stigmer.agentic.agent.v1.AgentQueryController/get": grpclib.const.Handler(
-                self.__rpc_get,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                AgentId,
-                Agent,
-            ),
-            "/ai.stigmer.agentic.agent.v1.AgentQueryController/getByReference": grpclib.const.Handler(
-                self.__rpc_get_by_reference,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                ___commons__apiresource__.ApiResourceReference,
-                Agent,
-            ),
-        }

@@ -5,11 +5,9 @@
 
 __all__ = (
     "AgentExecution",
-    "AgentExecutionCommandControllerBase",
     "AgentExecutionCommandControllerStub",
     "AgentExecutionId",
     "AgentExecutionList",
-    "AgentExecutionQueryControllerBase",
     "AgentExecutionQueryControllerStub",
     "AgentExecutionSpec",
     "AgentExecutionStatus",
@@ -35,13 +33,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import betterproto2
-import grpclib
-from betterproto2 import grpclib as betterproto2_grpclib
+from stigmer._gen import service_stub as betterproto2_grpclib
 
 from ......message_pool import default_message_pool
 
 if TYPE_CHECKING:
-    import grpclib.server
     from betterproto2.grpclib.grpclib_client import MetadataLike
     from grpclib.metadata import Deadline
 
@@ -727,186 +723,3 @@ class AgentExecutionQueryControllerStub(betterproto2_grpclib.ServiceStub):
 from ......google import protobuf as _____google__protobuf__
 from ....commons import apiresource as ___commons__apiresource__
 from ...executioncontext import v1 as __executioncontext__v1__
-
-
-class AgentExecutionCommandControllerBase(betterproto2_grpclib.ServiceBase):
-    """
-    Changes agent executions.
-    """
-
-    async def create(self, message: "AgentExecution") -> "AgentExecution":
-        """
-        Starts a turn: makes the session and the default instance where they are missing, and waits for a worker.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def update(self, message: "AgentExecution") -> "AgentExecution":
-        """
-        Replaces name, labels, annotations, tags and spec of the execution with this id.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def update_status(self, message: "AgentExecutionUpdateStatusInput") -> "AgentExecution":
-        """
-        Merges news of the worker into the status. The phase cannot change once it is final.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def delete(self, message: "___commons__apiresource__.ApiResourceId") -> "AgentExecution":
-        """
-        Deletes an execution with its contexts. Answers what was deleted.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def __rpc_create(self, stream: "grpclib.server.Stream[AgentExecution, AgentExecution]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.create(request)
-        await stream.send_message(response)
-
-    async def __rpc_update(self, stream: "grpclib.server.Stream[AgentExecution, AgentExecution]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.update(request)
-        await stream.send_message(response)
-
-    async def __rpc_update_status(
-        self, stream: "grpclib.server.Stream[AgentExecutionUpdateStatusInput, AgentExecution]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.update_status(request)
-        await stream.send_message(response)
-
-    async def __rpc_delete(
-        self, stream: "grpclib.server.Stream[___commons__apiresource__.ApiResourceId, AgentExecution]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.delete(request)
-        await stream.send_message(response)
-
-    def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
-        return {
-            "/ai.stigmer.agentic.agentexecution.v1.AgentExecutionCommandController/create": grpclib.const.Handler(
-                self.__rpc_create,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                AgentExecution,
-                AgentExecution,
-            ),
-            "/ai.stigmer.agentic.agentexecution.v1.AgentExecutionCommandController/update": grpclib.const.Handler(
-                self.__rpc_update,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                AgentExecution,
-                AgentExecution,
-            ),
-            "/ai.stigmer.agentic.agentexecution.v1.AgentExecutionCommandController/updateStatus": grpclib.const.Handler(
-                self.__rpc_update_status,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                AgentExecutionUpdateStatusInput,
-                AgentExecution,
-            ),
-            "/ai.stigmer.agentic.agentexecution.v1.AgentExecutionCommandController/delete": grpclib.const.Handler(
-                self.__rpc_delete,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                ___commons__apiresource__.ApiResourceId,
-                AgentExecution,
-            ),
-        }
-
-
-class AgentExecutionQueryControllerBase(betterproto2_grpclib.ServiceBase):
-    """
-    Reads agent executions.
-    """
-
-    async def get(self, message: "AgentExecutionId") -> "AgentExecution":
-        """
-        Answers the agent execution with this id.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def list(self, message: "ListAgentExecutionsRequest") -> "AgentExecutionList":
-        """
-        Answers a page of agent executions, newest first.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def list_by_session(self, message: "ListAgentExecutionsBySessionRequest") -> "AgentExecutionList":
-        """
-        Answers a page of the executions of a session, newest first.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def subscribe(self, message: "AgentExecutionId") -> "AsyncIterator[AgentExecution]":
-        """
-        Answers the execution as it is, then each later state in order, until the phase is final. A slow reader may
-        miss states in between, never the last one.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-        yield AgentExecution()
-
-    async def __rpc_get(self, stream: "grpclib.server.Stream[AgentExecutionId, AgentExecution]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.get(request)
-        await stream.send_message(response)
-
-    async def __rpc_list(self, stream: "grpclib.server.Stream[ListAgentExecutionsRequest, AgentExecutionList]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.list(request)
-        await stream.send_message(response)
-
-    async def __rpc_list_by_session(
-        self, stream: "grpclib.server.Stream[ListAgentExecutionsBySessionRequest, AgentExecutionList]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.list_by_session(request)
-        await stream.send_message(response)
-
-    async def __rpc_subscribe(self, stream: "grpclib.server.Stream[AgentExecutionId, AgentExecution]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        await self._call_rpc_handler_server_stream(
-            self.subscribe,
-            stream,
-            request,
-        )
-
-    def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
-        return {
-            "/ai.stigmer.agentic.agentexecution.v1.AgentExecutionQueryController/get": grpclib.const.Handler(
-                self.__rpc_get,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                AgentExecutionId,
-                AgentExecution,
-            ),
-            "/ai.stigmer.agentic.agentexecution.v1.AgentExecutionQueryController/list": grpclib.const.Handler(
-                self.__rpc_list,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                ListAgentExecutionsRequest,
-                AgentExecutionList,
-            ),
-            "/ai.stigmer.agentic.agentexecution.v1.AgentExecutionQueryController/listBySession": grpclib.const.Handler(
-                self.__rpc_list_by_session,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                ListAgentExecutionsBySessionRequest,
-                AgentExecutionList,
-            ),
-            "/ai.stigmer.agentic.agentexecution.v1.AgentExecutionQueryController/subscribe": grpclib.const.Handler(
-                self.__rpc_subscribe,
-                grpclib.const.Cardinality.UNARY_STREAM,
-                AgentExecutionId,
-                AgentExecution,
-            ),
-        }

@@ -5,11 +5,9 @@
 
 __all__ = (
     "AgentInstance",
-    "AgentInstanceCommandControllerBase",
     "AgentInstanceCommandControllerStub",
     "AgentInstanceId",
     "AgentInstanceList",
-    "AgentInstanceQueryControllerBase",
     "AgentInstanceQueryControllerStub",
     "AgentInstanceSpec",
     "GetAgentInstancesByAgentRequest",
@@ -19,13 +17,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import betterproto2
-import grpclib
-from betterproto2 import grpclib as betterproto2_grpclib
+from stigmer._gen import service_stub as betterproto2_grpclib
 
 from ......message_pool import default_message_pool
 
 if TYPE_CHECKING:
-    import grpclib.server
     from betterproto2.grpclib.grpclib_client import MetadataLike
     from grpclib.metadata import Deadline
 
@@ -300,161 +296,3 @@ class AgentInstanceQueryControllerStub(betterproto2_grpclib.ServiceStub):
 
 from ....commons import apiresource as ___commons__apiresource__
 from ....commons import rpc as ___commons__rpc__
-
-
-class AgentInstanceCommandControllerBase(betterproto2_grpclib.ServiceBase):
-    """
-    Changes agent instances.
-    """
-
-    async def apply(self, message: "AgentInstance") -> "AgentInstance":
-        """
-        Makes the agent instance, or updates it where its slug exists already.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def create(self, message: "AgentInstance") -> "AgentInstance":
-        """
-        Makes an agent instance. A slug that is taken is refused.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def update(self, message: "AgentInstance") -> "AgentInstance":
-        """
-        Replaces name, labels, annotations, tags and spec of the agent instance with this id or, without one, this
-        slug.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def delete(self, message: "AgentInstanceId") -> "AgentInstance":
-        """
-        Deletes an agent instance. Answers what was deleted.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def __rpc_apply(self, stream: "grpclib.server.Stream[AgentInstance, AgentInstance]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.apply(request)
-        await stream.send_message(response)
-
-    async def __rpc_create(self, stream: "grpclib.server.Stream[AgentInstance, AgentInstance]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.create(request)
-        await stream.send_message(response)
-
-    async def __rpc_update(self, stream: "grpclib.server.Stream[AgentInstance, AgentInstance]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.update(request)
-        await stream.send_message(response)
-
-    async def __rpc_delete(self, stream: "grpclib.server.Stream[AgentInstanceId, AgentInstance]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.delete(request)
-        await stream.send_message(response)
-
-    def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
-        return {
-            "/ai.stigmer.agentic.agentinstance.v1.AgentInstanceCommandController/apply": grpclib.const.Handler(
-                self.__rpc_apply,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                AgentInstance,
-                AgentInstance,
-            ),
-            "/ai.stigmer.agentic.agentinstance.v1.AgentInstanceCommandController/create": grpclib.const.Handler(
-                self.__rpc_create,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                AgentInstance,
-                AgentInstance,
-            ),
-            "/ai.stigmer.agentic.agentinstance.v1.AgentInstanceCommandController/update": grpclib.const.Handler(
-                self.__rpc_update,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                AgentInstance,
-                AgentInstance,
-            ),
-            "/ai.stigmer.agentic.agentinstance.v1.AgentInstanceCommandController/delete": grpclib.const.Handler(
-                self.__rpc_delete,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                AgentInstanceId,
-                AgentInstance,
-            ),
-        }
-
-
-class AgentInstanceQueryControllerBase(betterproto2_grpclib.ServiceBase):
-    """
-    Reads agent instances.
-    """
-
-    async def get(self, message: "AgentInstanceId") -> "AgentInstance":
-        """
-        Answers the agent instance with this id.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def get_by_agent(self, message: "GetAgentInstancesByAgentRequest") -> "AgentInstanceList":
-        """
-        Answers the instances of an agent, newest first.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def get_by_reference(self, message: "___commons__apiresource__.ApiResourceReference") -> "AgentInstance":
-        """
-        Answers the agent instance with this slug.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def __rpc_get(self, stream: "grpclib.server.Stream[AgentInstanceId, AgentInstance]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.get(request)
-        await stream.send_message(response)
-
-    async def __rpc_get_by_agent(
-        self, stream: "grpclib.server.Stream[GetAgentInstancesByAgentRequest, AgentInstanceList]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.get_by_agent(request)
-        await stream.send_message(response)
-
-    async def __rpc_get_by_reference(
-        self, stream: "grpclib.server.Stream[___commons__apiresource__.ApiResourceReference, AgentInstance]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.get_by_reference(request)
-        await stream.send_message(response)
-
-    def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
-        return {
-            "/ai.stigmer.agentic.agentinstance.v1.AgentInstanceQueryController/get": grpclib.const.Handler(
-                self.__rpc_get,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                AgentInstanceId,
-                AgentInstance,
-            ),
-            "/ai.stigmer.agentic.agentinstance.v1.AgentInstanceQueryController/getByAgent": grpclib.const.Handler(
-                self.__rpc_get_by_agent,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                GetAgentInstancesByAgentRequest,
-                AgentInstanceList,
-            ),
-            "/ai.stigmer.agentic.agentinstance.v1.AgentInstanceQueryController/getByReference": grpclib.const.Handler(
-                self.__rpc_get_by_reference,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                ___commons__apiresource__.ApiResourceReference,
-                AgentInstance,
-            ),
-        }

@@ -5,10 +5,8 @@
 
 __all__ = (
     "Environment",
-    "EnvironmentCommandControllerBase",
     "EnvironmentCommandControllerStub",
     "EnvironmentId",
-    "EnvironmentQueryControllerBase",
     "EnvironmentQueryControllerStub",
     "EnvironmentSpec",
     "EnvironmentValue",
@@ -18,13 +16,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import betterproto2
-import grpclib
-from betterproto2 import grpclib as betterproto2_grpclib
+from stigmer._gen import service_stub as betterproto2_grpclib
 
 from ......message_pool import default_message_pool
 
 if TYPE_CHECKING:
-    import grpclib.server
     from betterproto2.grpclib.grpclib_client import MetadataLike
     from grpclib.metadata import Deadline
 
@@ -255,144 +251,3 @@ class EnvironmentQueryControllerStub(betterproto2_grpclib.ServiceStub):
 
 
 from ....commons import apiresource as ___commons__apiresource__
-
-
-class EnvironmentCommandControllerBase(betterproto2_grpclib.ServiceBase):
-    """
-    Changes environments.
-    """
-
-    async def apply(self, message: "Environment") -> "Environment":
-        """
-        Makes the environment, or updates it where its slug exists already.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def create(self, message: "Environment") -> "Environment":
-        """
-        Makes an environment. A slug that is taken is refused.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def update(self, message: "Environment") -> "Environment":
-        """
-        Replaces name, labels, annotations, tags and spec of the environment with this id or, without one, this
-        slug.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def delete(self, message: "___commons__apiresource__.ApiResourceDeleteInput") -> "Environment":
-        """
-        Deletes an environment. Answers what was deleted.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def __rpc_apply(self, stream: "grpclib.server.Stream[Environment, Environment]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.apply(request)
-        await stream.send_message(response)
-
-    async def __rpc_create(self, stream: "grpclib.server.Stream[Environment, Environment]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.create(request)
-        await stream.send_message(response)
-
-    async def __rpc_update(self, stream: "grpclib.server.Stream[Environment, Environment]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.update(request)
-        await stream.send_message(response)
-
-    async def __rpc_delete(
-        self, stream: "grpclib.server.Stream[___commons__apiresource__.ApiResourceDeleteInput, Environment]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.delete(request)
-        await stream.send_message(response)
-
-    def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
-        return {
-            "/ai.stigmer.agentic.environment.v1.EnvironmentCommandController/apply": grpclib.const.Handler(
-                self.__rpc_apply,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                Environment,
-                Environment,
-            ),
-            "/ai.stigmer.agentic.environment.v1.EnvironmentCommandController/create": grpclib.const.Handler(
-                self.__rpc_create,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                Environment,
-                Environment,
-            ),
-            "/ai.stigmer.agentic.environment.v1.EnvironmentCommandController/update": grpclib.const.Handler(
-                self.__rpc_update,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                Environment,
-                Environment,
-            ),
-            "/ai.stigmer.agentic.environment.v1.EnvironmentCommandController/delete": grpclib.const.Handler(
-                self.__rpc_delete,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                ___commons__apiresource__.ApiResourceDeleteInput,
-                Environment,
-            ),
-        }
-
-
-class EnvironmentQueryControllerBase(betterproto2_grpclib.ServiceBase):
-    """
-    Reads environments.
-    """
-
-    async def get(self, message: "___commons__apiresource__.ApiResourceId") -> "Environment":
-        """
-        Answers the environment with this id.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def get_by_reference(self, message: "___commons__apiresource__.ApiResourceReference") -> "Environment":
-        """
-        Answers the environment with this slug.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def __rpc_get(
-        self, stream: "grpclib.server.Stream[___commons__apiresource__.ApiResourceId, Environment]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.get(request)
-        await stream.send_message(response)
-
-    async def __rpc_get_by_reference(
-        self, stream: "grpclib.server.Stream[___commons__apiresource__.ApiResourceReference, Environment]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.get_by_reference(request)
-        await stream.send_message(response)
-
-    def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
-        return {
-            "/ai.stigmer.agentic.environment.v1.EnvironmentQueryController/get": grpclib.const.Handler(
-                self.__rpc_get,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                ___commons__apiresource__.ApiResourceId,
-                Environment,
-            ),
-            "/ai.stigmer.agentic.environment.v1.EnvironmentQueryController/getByReference": grpclib.const.Handler(
-                self.__rpc_get_by_reference,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                ___commons__apiresource__.ApiResourceReference,
-                Environment,
-            ),
-        }

@@ -5,11 +5,9 @@
 
 __all__ = (
     "ExecutionContext",
-    "ExecutionContextCommandControllerBase",
     "ExecutionContextCommandControllerStub",
     "ExecutionContextExecutionIdInput",
     "ExecutionContextId",
-    "ExecutionContextQueryControllerBase",
     "ExecutionContextQueryControllerStub",
     "ExecutionContextSpec",
     "ExecutionValue",
@@ -19,13 +17,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import betterproto2
-import grpclib
-from betterproto2 import grpclib as betterproto2_grpclib
+from stigmer._gen import service_stub as betterproto2_grpclib
 
 from ......message_pool import default_message_pool
 
 if TYPE_CHECKING:
-    import grpclib.server
     from betterproto2.grpclib.grpclib_client import MetadataLike
     from grpclib.metadata import Deadline
 
@@ -274,143 +270,3 @@ class ExecutionContextQueryControllerStub(betterproto2_grpclib.ServiceStub):
 
 
 from ....commons import apiresource as ___commons__apiresource__
-
-
-class ExecutionContextCommandControllerBase(betterproto2_grpclib.ServiceBase):
-    """
-    Changes execution contexts.
-    """
-
-    async def apply(self, message: "ExecutionContext") -> "ExecutionContext":
-        """
-        Makes the execution context. There is no update: one that exists already is refused.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def create(self, message: "ExecutionContext") -> "ExecutionContext":
-        """
-        Makes an execution context.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def delete(self, message: "___commons__apiresource__.ApiResourceDeleteInput") -> "ExecutionContext":
-        """
-        Deletes an execution context. Answers what was deleted.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def __rpc_apply(self, stream: "grpclib.server.Stream[ExecutionContext, ExecutionContext]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.apply(request)
-        await stream.send_message(response)
-
-    async def __rpc_create(self, stream: "grpclib.server.Stream[ExecutionContext, ExecutionContext]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.create(request)
-        await stream.send_message(response)
-
-    async def __rpc_delete(
-        self, stream: "grpclib.server.Stream[___commons__apiresource__.ApiResourceDeleteInput, ExecutionContext]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.delete(request)
-        await stream.send_message(response)
-
-    def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
-        return {
-            "/ai.stigmer.agentic.executioncontext.v1.ExecutionContextCommandController/apply": grpclib.const.Handler(
-                self.__rpc_apply,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                ExecutionContext,
-                ExecutionContext,
-            ),
-            "/ai.stigmer.agentic.executioncontext.v1.ExecutionContextCommandController/create": grpclib.const.Handler(
-                self.__rpc_create,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                ExecutionContext,
-                ExecutionContext,
-            ),
-            "/ai.stigmer.agentic.executioncontext.v1.ExecutionContextCommandController/delete": grpclib.const.Handler(
-                self.__rpc_delete,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                ___commons__apiresource__.ApiResourceDeleteInput,
-                ExecutionContext,
-            ),
-        }
-
-
-class ExecutionContextQueryControllerBase(betterproto2_grpclib.ServiceBase):
-    """
-    Reads execution contexts.
-    """
-
-    async def get(self, message: "ExecutionContextId") -> "ExecutionContext":
-        """
-        Answers the execution context with this id.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def get_by_reference(self, message: "___commons__apiresource__.ApiResourceReference") -> "ExecutionContext":
-        """
-        Answers the execution context with this slug.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def get_by_execution_id(self, message: "ExecutionContextExecutionIdInput") -> "ExecutionContext":
-        """
-        Answers the newest context of an execution.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def __rpc_get(self, stream: "grpclib.server.Stream[ExecutionContextId, ExecutionContext]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.get(request)
-        await stream.send_message(response)
-
-    async def __rpc_get_by_reference(
-        self, stream: "grpclib.server.Stream[___commons__apiresource__.ApiResourceReference, ExecutionContext]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.get_by_reference(request)
-        await stream.send_message(response)
-
-    async def __rpc_get_by_execution_id(
-        self, stream: "grpclib.server.Stream[ExecutionContextExecutionIdInput, ExecutionContext]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.get_by_execution_id(request)
-        await stream.send_message(response)
-
-    def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
-        return {
-            "/ai.stigmer.agentic.executioncontext.v1.ExecutionContextQueryController/get": grpclib.const.Handler(
-                self.__rpc_get,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                ExecutionContextId,
-                ExecutionContext,
-            ),
-            "/ai.stigmer.agentic.executioncontext.v1.ExecutionContextQueryController/getByReference": grpclib.const.Handler(
-                self.__rpc_get_by_reference,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                ___commons__apiresource__.ApiResourceReference,
-                ExecutionContext,
-            ),
-            "/ai.stigmer.agentic.executioncontext.v1.ExecutionContextQueryController/getByExecutionId": grpclib.const.Handler(
-                self.__rpc_get_by_execution_id,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                ExecutionContextExecutionIdInput,
-                ExecutionContext,
-            ),
-        }

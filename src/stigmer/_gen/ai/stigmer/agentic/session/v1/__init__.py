@@ -8,11 +8,9 @@ __all__ = (
     "ListSessionsByAgentRequest",
     "ListSessionsRequest",
     "Session",
-    "SessionCommandControllerBase",
     "SessionCommandControllerStub",
     "SessionId",
     "SessionList",
-    "SessionQueryControllerBase",
     "SessionQueryControllerStub",
     "SessionSpec",
 )
@@ -21,13 +19,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import betterproto2
-import grpclib
-from betterproto2 import grpclib as betterproto2_grpclib
+from stigmer._gen import service_stub as betterproto2_grpclib
 
 from ......message_pool import default_message_pool
 
 if TYPE_CHECKING:
-    import grpclib.server
     from betterproto2.grpclib.grpclib_client import MetadataLike
     from grpclib.metadata import Deadline
 
@@ -363,158 +359,3 @@ class SessionQueryControllerStub(betterproto2_grpclib.ServiceStub):
 
 
 from ....commons import apiresource as ___commons__apiresource__
-
-
-class SessionCommandControllerBase(betterproto2_grpclib.ServiceBase):
-    """
-    Changes sessions.
-    """
-
-    async def apply(self, message: "Session") -> "Session":
-        """
-        Makes the session, or updates it where its slug exists already.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def create(self, message: "Session") -> "Session":
-        """
-        Makes a session. A slug that is taken is refused.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def update(self, message: "Session") -> "Session":
-        """
-        Replaces name, labels, annotations, tags and spec of the session with this id or, without one, this slug.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def delete(self, message: "SessionId") -> "Session":
-        """
-        Deletes a session with its executions and their contexts. Answers what was deleted.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def __rpc_apply(self, stream: "grpclib.server.Stream[Session, Session]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.apply(request)
-        await stream.send_message(response)
-
-    async def __rpc_create(self, stream: "grpclib.server.Stream[Session, Session]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.create(request)
-        await stream.send_message(response)
-
-    async def __rpc_update(self, stream: "grpclib.server.Stream[Session, Session]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.update(request)
-        await stream.send_message(response)
-
-    async def __rpc_delete(self, stream: "grpclib.server.Stream[SessionId, Session]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.delete(request)
-        await stream.send_message(response)
-
-    def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
-        return {
-            "/ai.stigmer.agentic.session.v1.SessionCommandController/apply": grpclib.const.Handler(
-                self.__rpc_apply,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                Session,
-                Session,
-            ),
-            "/ai.stigmer.agentic.session.v1.SessionCommandController/create": grpclib.const.Handler(
-                self.__rpc_create,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                Session,
-                Session,
-            ),
-            "/ai.stigmer.agentic.session.v1.SessionCommandController/update": grpclib.const.Handler(
-                self.__rpc_update,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                Session,
-                Session,
-            ),
-            "/ai.stigmer.agentic.session.v1.SessionCommandController/delete": grpclib.const.Handler(
-                self.__rpc_delete,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                SessionId,
-                Session,
-            ),
-        }
-
-
-class SessionQueryControllerBase(betterproto2_grpclib.ServiceBase):
-    """
-    Reads sessions.
-    """
-
-    async def get(self, message: "SessionId") -> "Session":
-        """
-        Answers the session with this id.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def list(self, message: "ListSessionsRequest") -> "SessionList":
-        """
-        Answers a page of sessions, newest first.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def list_by_agent(self, message: "ListSessionsByAgentRequest") -> "SessionList":
-        """
-        Answers a page of the sessions of an agent or agent instance, newest first.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def __rpc_get(self, stream: "grpclib.server.Stream[SessionId, Session]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.get(request)
-        await stream.send_message(response)
-
-    async def __rpc_list(self, stream: "grpclib.server.Stream[ListSessionsRequest, SessionList]") -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.list(request)
-        await stream.send_message(response)
-
-    async def __rpc_list_by_agent(
-        self, stream: "grpclib.server.Stream[ListSessionsByAgentRequest, SessionList]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.list_by_agent(request)
-        await stream.send_message(response)
-
-    def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
-        return {
-            "/ai.stigmer.agentic.session.v1.SessionQueryController/get": grpclib.const.Handler(
-                self.__rpc_get,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                SessionId,
-                Session,
-            ),
-            "/ai.stigmer.agentic.session.v1.SessionQueryController/list": grpclib.const.Handler(
-                self.__rpc_list,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                ListSessionsRequest,
-                SessionList,
-            ),
-            "/ai.stigmer.agentic.session.v1.SessionQueryController/listByAgent": grpclib.const.Handler(
-                self.__rpc_list_by_agent,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                ListSessionsByAgentRequest,
-                SessionList,
-            ),
-        }
