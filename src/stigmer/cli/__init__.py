@@ -14,8 +14,6 @@ import signal
 import sys
 from contextlib import suppress
 
-from stigmer.errors import StartupError
-
 COMMANDS = {
     "serve": "Run the server until SIGTERM or Ctrl-C.",
     "health": "Ask a running server whether it serves.",
@@ -66,6 +64,7 @@ def _open_standard_streams() -> None:
 
 def _run() -> None:
     from stigmer.cli.commands import run  # noqa: PLC0415  # typer, while an interrupt is quiet
+    from stigmer.errors import StartupError  # noqa: PLC0415  # dataclasses, likewise
 
     try:
         run()

@@ -2,7 +2,7 @@
 
 `_gen/descriptors.binpb` is loaded once into a pool of our own, so that nothing here meets the process-wide protobuf
 registry. Generated classes carry no options: whoever asks about a kind, a method's authorization or a message's shape
-asks here. `codec` builds its converters from these descriptors, `validation` its rules.
+asks here. `codec` builds its converters from these descriptors, `pipeline.rules` its rules.
 """
 
 from __future__ import annotations
