@@ -99,7 +99,7 @@ def test_one_line_warns_of_variables_that_are_no_setting(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     "name",
     [
-        *(f"STIGMER_{name}" for name in OF_THE_CLIENT),
+        *(f"STIGMER_{name}" for name in sorted(OF_THE_CLIENT)),
         "STIGMER_SERVICE_HOST",
         "STIGMER_SERVICE_PORT_GRPC",
         "STIGMER_PORT",

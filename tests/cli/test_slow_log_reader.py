@@ -9,7 +9,6 @@ import asyncio
 import os
 import re
 import signal
-import statistics
 import sys
 import time
 from contextlib import asynccontextmanager
@@ -76,6 +75,11 @@ async def called(stubs: Stubs, times: int) -> list[float]:
     return durations
 
 
+def quarter(durations_s: list[float]) -> float:
+    """The lower quartile: what a loaded machine adds to some of them does not reach it."""
+    return sorted(durations_s)[len(durations_s) // 4]
+
+
 async def test_a_slow_reader_costs_the_callers_nothing(tmp_path: Path) -> None:
     async with piped(tmp_path) as (server, stubs):
         await called(stubs, LINES_IN_THE_PIPE)
@@ -84,7 +88,7 @@ async def test_a_slow_reader_costs_the_callers_nothing(tmp_path: Path) -> None:
             alone_s.append(max(await called(stubs, CALLS_A_READ)))
             await server.read()
             beside_s.append(max(await called(stubs, CALLS_A_READ)))
-    assert statistics.median(beside_s) < statistics.median(alone_s) + 0.03  # one call waited 50 ms after each read
+    assert quarter(beside_s) < quarter(alone_s) + 0.03  # one call waited 50 ms after each read
 
 
 async def test_a_reader_that_reads_no_more_keeps_no_server_from_stopping(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 CREATE = "/ai.stigmer.agentic.session.v1.SessionCommandController/create"
 GRACE_S = 2.0
+AT_MOST_S = GRACE_S + 4
+"""Of the server's own clock, from the signal to its last line; a loaded machine is given what it adds."""
 
 
 @pytest.fixture
@@ -53,13 +55,15 @@ async def test_a_disk_that_hangs_does_not_hold_it_up_and_nothing_acknowledged_is
     async with serving(tmp_path, disk, loop) as (server, stubs), connect(server) as wire:
         kept = await stubs.sessions.create(samples.session())
         disk.hang()
-        calls = [wire.request(message(codec.encode(samples.session())), path=CREATE) for _ in range(5)]
+        create = message(codec.encode(samples.session()))
+        calls = [wire.request(create, path=CREATE, flush=False) for _ in range(5)]
+        wire.flush()  # in one segment: none of them comes after the signal
         await disk.waits()
         ending = asyncio.ensure_future(stopped(server))
         for call in calls:
             assert (await wire.status(call)).startswith("14 the server is stopping")
         assert await ending == 1
-        assert server.took_s() < GRACE_S
+        assert server.took_s() < AT_MOST_S
         *_, stops, left = server.lines
         assert (stops["event"], stops["cancelled_calls"]) == ("stigmer stops", 5)
         assert left["event"] == "stigmer stops and leaves the disk behind"
@@ -71,7 +75,7 @@ async def test_a_disk_that_hangs_does_not_hold_it_up_and_nothing_acknowledged_is
 
 
 async def test_a_disk_that_is_slow_lets_running_calls_finish(tmp_path: Path, disk: SlowDisk) -> None:
-    async with serving(tmp_path, disk) as (server, stubs), connect(server) as wire:
+    async with serving(tmp_path, disk, "--grace-s", "60") as (server, stubs), connect(server) as wire:
         await stubs.sessions.create(samples.session())
         disk.delay(200)
         call = wire.request(message(codec.encode(samples.session())), path=CREATE)
@@ -79,7 +83,7 @@ async def test_a_disk_that_is_slow_lets_running_calls_finish(tmp_path: Path, dis
         ending = asyncio.ensure_future(stopped(server))
         assert await wire.status(call) == "0"
         assert await ending == 0
-        assert server.took_s() < GRACE_S
+        assert server.took_s() < 60
 
 
 async def test_a_disk_that_hangs_while_nothing_is_asked_does_not_hold_up_the_close(
@@ -89,7 +93,7 @@ async def test_a_disk_that_hangs_while_nothing_is_asked_does_not_hold_up_the_clo
         await stubs.sessions.create(samples.session())
         disk.hang()
         assert await stopped(server) == 1
-        assert server.took_s() < GRACE_S
+        assert server.took_s() < AT_MOST_S
 
 
 @pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])

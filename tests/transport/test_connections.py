@@ -33,7 +33,7 @@ class Caller:
 
     async def call(self) -> bool:
         with pytest.raises(GRPCError, match="not found"):
-            await asyncio.wait_for(self._stub.get(ApiResourceId(value="env-nobody")), 30)
+            await asyncio.wait_for(self._stub.get(ApiResourceId(value="env-nobody")), 60)
         return True
 
 
@@ -59,7 +59,7 @@ async def silent(server: Served, stack: AsyncExitStack) -> socket.socket:
 async def closed(one: socket.socket) -> bool:
     """Wait for the end of a connection."""
     with suppress(ConnectionResetError):
-        while await asyncio.wait_for(asyncio.get_running_loop().sock_recv(one, 65536), 30):
+        while await asyncio.wait_for(asyncio.get_running_loop().sock_recv(one, 65536), 60):
             pass
     return True
 
@@ -92,7 +92,7 @@ async def test_silent_connections_make_way_for_new_ones_the_oldest_first(tmp_pat
 async def test_a_connection_without_a_call_is_closed_in_time_and_one_with_a_call_is_not(
     tmp_path: Path, loop: str
 ) -> None:
-    flags = (loop, "--idle-connection-s", "0.3")
+    flags = (loop, "--idle-connection-s", "1")  # far more than a caller takes from its connection to its call
     async with served(tmp_path, *flags) as server, AsyncExitStack() as stack, caller(server) as one:
         greeting = await stack.enter_async_context(connect(server))
         assert await closed(await silent(server, stack))

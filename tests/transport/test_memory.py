@@ -49,8 +49,9 @@ def half_sent(wire: Wire, size: int) -> int:
     return wire.request(message(b"\x0a" * FIRST, size=size), path=CREATE, end=False)
 
 
-async def send_on(wire: Wire, left: dict[int, int]) -> None:
-    """Send what the windows allow of messages of which so much is left, all but a byte of each."""
+async def send_on(wire: Wire, left: dict[int, int], least: int) -> None:
+    """Send what the windows allow of messages of which so much is left, all but a byte of each; `least` are allowed."""
+    total = 0
     while True:
         sent = 0
         for stream_id, size in left.items():
@@ -59,12 +60,13 @@ async def send_on(wire: Wire, left: dict[int, int]) -> None:
                 wire.h2.send_data(stream_id, b"\x0a" * room)
                 left[stream_id] -= room
                 sent += room
+        total += sent
         wire.flush()
         await wire.writer.drain()
         try:
             await asyncio.wait_for(wire.read(), 0.001 if sent else 0.5)
         except TimeoutError:
-            if not sent:
+            if not sent and total > least:
                 return
 
 
@@ -101,8 +103,7 @@ async def test_announced_requests_that_are_never_whole_stay_within_the_budget(tm
         before = server.forget_peak()
         for wire in (one, two):
             left = {half_sent(wire, 9_900_000): 9_900_000 - FIRST for _ in range(30)}
-            await send_on(wire, left)
-            assert sum(9_900_000 - size for size in left.values()) > 20 * MB
+            await send_on(wire, left, 20 * MB)
         assert server.memory_bytes("VmHWM") - before < 110 * MB  # 290 MB without a budget
         assert await works(server)
 
@@ -110,7 +111,7 @@ async def test_announced_requests_that_are_never_whole_stay_within_the_budget(tm
 async def test_requests_that_find_no_room_wait_and_are_refused_and_told_when_to_come_back(tmp_path: Path) -> None:
     async with served(tmp_path, *SMALL, "--memory-wait-s", "0.5") as server, connect(server) as wire:
         streams = [half_sent(wire, MB) for _ in range(5)]
-        answers = [await asyncio.wait_for(wire.status(one), 20) for one in streams[3:]]
+        answers = [await asyncio.wait_for(wire.status(one), 60) for one in streams[3:]]
         assert [answer.split()[0] for answer in answers] == ["8", "8"]
         raw = wire.trailers(streams[4])["grpc-status-details-bin"]
         status = Status.FromString(base64.b64decode(raw + "=" * (-len(raw) % 4)))
@@ -198,7 +199,7 @@ async def test_what_a_closed_connection_held_is_free_without_a_collection(tmp_pa
 
 async def fallen(server: Served, to: int) -> None:
     """Wait until no more than that is in memory."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while server.memory_bytes() > to:  # noqa: ASYNC110  # another process's memory
             await asyncio.sleep(0.05)  # the system tells, and says nothing by itself
 
@@ -233,6 +234,6 @@ async def test_a_socket_that_nobody_reads_is_closed(tmp_path: Path) -> None:
             wire.request(get, path=f"{QUERY}/get")
         await wire.reader.readexactly(1000)
         wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        lines = [await asyncio.wait_for(server.logged("call"), 30) for _ in range(11)]
+        lines = [await asyncio.wait_for(server.logged("call"), 60) for _ in range(11)]
         assert {line["code"] for line in lines} > {"CANCELLED"}
         assert await works(server)
