@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from stigmer import reflection
 from stigmer.downstream import AgentClient, AgentInstanceClient, SessionClient
-from stigmer.edge.door import Edge, EdgeCodec
+from stigmer.edge.door import Edge
 from stigmer.edge.loopback import LoopbackChannel
 from stigmer.handlers import HANDLERS
 from stigmer.health import NAME as HEALTH
@@ -140,7 +140,6 @@ async def listening(
             host=settings.host,
             port=settings.port,
             ssl=security,
-            codec=EdgeCodec(),
             limits=_limits(settings),
             calls=app.edge.calls,
         )

@@ -78,7 +78,7 @@ def tls_context(
 
 
 class Codec(CodecBase):
-    """Messages of `stigmer.types`, and google.protobuf's, as bytes and back.
+    """Messages of `stigmer.types`, and google.protobuf's, as bytes and back; the one codec of channels and servers.
 
     Give it to a grpclib channel or server together with grpclib's ProtoStatusDetailsCodec(), which one with a codec of
     its own would not have otherwise.
@@ -103,7 +103,9 @@ class Codec(CodecBase):
         return message.SerializeToString() if isinstance(message, Message) else codec.encode(message)
 
     def decode(self, data: bytes, message_type: type[Any]) -> Any:  # noqa: ANN401 - a message of either library
-        """The message received; raises InvalidArgument where the bytes are no such message."""
+        """The message received, or its bytes where a method takes bytes; raises InvalidArgument where they are none."""
+        if message_type is bytes:
+            return data
         if not issubclass(message_type, Message):
             return codec.decode(message_type, data)
         try:

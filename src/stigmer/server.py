@@ -8,13 +8,12 @@ import os
 import signal
 import socket
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-from google.protobuf.message import DecodeError, Message
-from grpclib.encoding.base import CodecBase
-from grpclib.encoding.proto import ProtoCodec, ProtoStatusDetailsCodec
+from grpclib.encoding.proto import ProtoStatusDetailsCodec
 
-from stigmer.errors import InvalidArgument, StartupError
+from stigmer.errors import StartupError
+from stigmer.rpc import Codec
 from stigmer.telemetry import log_stream
 from stigmer.telemetry.logs import get_logger
 from stigmer.transport.listener import Listener
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from grpclib._typing import IServable
-    from grpclib.encoding.base import StatusDetailsCodecBase
+    from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
 
     from stigmer.transport.calls import Calls
     from stigmer.transport.limits import Limits
@@ -42,28 +41,6 @@ _REMEDIES = {
     errno.EPERM: "not permitted: listen on another port",
     errno.EADDRNOTAVAIL: "this machine has no such address: use 127.0.0.1, or 0.0.0.0 for all of them",
 }
-
-
-class _WithProtobuf(CodecBase):
-    """A codec, beside it one for the messages of health and reflection, which are google.protobuf's."""
-
-    def __init__(self, codec: CodecBase) -> None:
-        self._codec, self._protobuf = codec, ProtoCodec()
-
-    @property
-    def __content_subtype__(self) -> str:
-        return self._codec.__content_subtype__
-
-    def encode(self, message: Any, message_type: type[Any]) -> bytes:  # noqa: ANN401  # grpclib's signature
-        return (self._protobuf if issubclass(message_type, Message) else self._codec).encode(message, message_type)
-
-    def decode(self, data: bytes, message_type: type[Any]) -> Any:  # noqa: ANN401  # grpclib's signature
-        if not issubclass(message_type, Message):
-            return self._codec.decode(data, message_type)
-        try:
-            return message_type.FromString(data)
-        except DecodeError as error:
-            raise InvalidArgument.of("", f"the bytes are no {message_type.DESCRIPTOR.full_name}") from error
 
 
 class Server:
@@ -91,7 +68,7 @@ class Server:
             host: an address or name of this machine; a name with several addresses listens on all.
             port: 0 takes a free one, see `address`.
             ssl: see `tls.server_context`; None serves plain text.
-            codec: how the handlers' messages become bytes; those of google.protobuf (health, reflection) need none.
+            codec: how the handlers' messages become bytes; `rpc.Codec` where None.
             status_details_codec: how details become bytes; grpclib's where None.
             limits: see `Limits`.
             calls: those that the handlers run; the open streams are ended when clients were told to go away, the
@@ -102,7 +79,7 @@ class Server:
         self._drained = False
         self._listener = Listener(
             handlers,
-            codec=_WithProtobuf(codec or ProtoCodec()),
+            codec=codec or Codec(),
             status_details_codec=status_details_codec or ProtoStatusDetailsCodec(),
             limits=limits,
         )

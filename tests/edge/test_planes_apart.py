@@ -12,8 +12,8 @@ from edge_sockets import dial
 from grpclib.server import Server
 
 from stigmer import app as composition
-from stigmer.edge.door import EdgeCodec
 from stigmer.edge.interceptors import Interceptor
+from stigmer.rpc import Codec
 from stigmer.settings import Settings
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ async def test_the_same_behind_a_host_s_own_server(tmp_path: Path) -> None:
     crossing, seen = Crossing(), Seen()
     async with plane(tmp_path / "a", crossing) as a, plane(tmp_path / "b", seen) as b:
         crossing.others.append(Stubs(b.loopback))
-        server = Server(a.edge.handlers(), codec=EdgeCodec())
+        server = Server(a.edge.handlers(), codec=Codec())
         await server.start("127.0.0.1", 0)
         (socket,) = server._server.sockets  # type: ignore[union-attr]  # it has started
         channel = dial(Addressed(socket.getsockname()))

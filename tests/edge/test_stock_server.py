@@ -17,7 +17,7 @@ from grpclib.encoding.proto import ProtoStatusDetailsCodec
 from grpclib.server import Server
 
 from stigmer import app as composition
-from stigmer.edge.door import EdgeCodec
+from stigmer.rpc import Codec
 from stigmer.settings import Settings
 from stigmer.wire import codec
 
@@ -47,7 +47,7 @@ class Stock:
 async def stock(directory: Path, *interceptors: Interceptor) -> AsyncGenerator[tuple[Send, Stubs]]:
     """A grpcio client's way to a stock server, and stubs on the loopback."""
     async with composition.running(Settings(data_dir=directory), interceptors) as app:
-        server = Server(app.edge.handlers(), codec=EdgeCodec(), status_details_codec=ProtoStatusDetailsCodec())
+        server = Server(app.edge.handlers(), codec=Codec(), status_details_codec=ProtoStatusDetailsCodec())
         await server.start("127.0.0.1", 0)
         try:
             async with grpcio_client(Stock(server)) as send:

@@ -15,7 +15,6 @@ from grpclib.encoding.proto import ProtoStatusDetailsCodec
 from transport_rig import BytesCodec
 
 from stigmer import app as composition
-from stigmer.edge.door import EdgeCodec
 from stigmer.rpc import Codec
 from stigmer.server import Server
 from stigmer.settings import Settings
@@ -81,9 +80,7 @@ async def serving(directory: Path, *interceptors: Interceptor) -> AsyncGenerator
     """A control plane of its own: a channel to its port, and itself."""
     async with SqliteStore(directory) as store:
         app = composition.assemble(store, interceptors)
-        async with Server(
-            app.edge.handlers(), host="127.0.0.1", port=0, codec=EdgeCodec(), calls=app.edge.calls
-        ) as server:
+        async with Server(app.edge.handlers(), host="127.0.0.1", port=0, calls=app.edge.calls) as server:
             channel = dial(server)
             try:
                 yield channel, app

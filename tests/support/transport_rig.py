@@ -7,12 +7,13 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from google.protobuf.message import Message
 from grpclib.const import Cardinality, Handler, Status
-from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError
 
 from stigmer import errors
 from stigmer.pipeline.call import Call
+from stigmer.rpc import Codec
 from stigmer.transport.admission import deadline_of
 from stigmer.transport.calls import Calls
 from stigmer.wire.descriptors import Method
@@ -28,16 +29,14 @@ if TYPE_CHECKING:
 PEER = Path(__file__).with_name("transport_peer.py")
 
 
-class BytesCodec(CodecBase):
-    """Messages that are bytes already."""
-
-    __content_subtype__ = "proto"
+class BytesCodec(Codec):
+    """Messages that are bytes already, but for those of google.protobuf."""
 
     def encode(self, message: Any, message_type: Any) -> bytes:
-        return bytes(message)
+        return super().encode(message, message_type) if isinstance(message, Message) else bytes(message)
 
     def decode(self, data: bytes, message_type: Any) -> Any:
-        return data
+        return super().decode(data, message_type) if issubclass(message_type, Message) else data
 
 
 METHOD = Method("/t.T/M", "t.T", "M", "", "", False, None, None, is_public=False, skip_authorization=True)

@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from grpclib import const
-from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError
 from multidict import MultiDict
 
@@ -70,7 +69,7 @@ class Edge:
     # From the network.
 
     def handlers(self) -> list[IServable]:
-        """What a grpclib server serves, with `EdgeCodec` or a codec like it: `server.Server`, or grpclib's own."""
+        """What a grpclib server with `rpc.Codec` serves; requests stay bytes, which their routes parse in slices."""
         services: defaultdict[str, dict[str, const.Handler]] = defaultdict(dict)
         for path, route in self._routes.items():
             services[route.method.service][path] = self._served(route)
@@ -91,7 +90,7 @@ class Edge:
                 await serve(stream, route, call)
 
         cardinality = const.Cardinality.UNARY_STREAM if streams else const.Cardinality.UNARY_UNARY
-        return const.Handler(func, cardinality, route.request, route.reply)
+        return const.Handler(func, cardinality, bytes, route.reply)
 
     def _served_raw(self, path: str, shape: Shape) -> const.Handler:
         _, service, name = path.split("/")
@@ -195,24 +194,6 @@ class Edge:
         if not isinstance(request, route.request):
             raise TypeError(f"{path} wants {route.request.__qualname__}, not {type(request).__qualname__}")
         return route, Call.within(CURRENT.get(), self._store, route.method, metadata, deadline_s)
-
-
-class EdgeCodec(CodecBase):
-    """grpclib's codec for `Edge.handlers`: requests stay the bytes they are, replies may be bytes already."""
-
-    @property
-    def __content_subtype__(self) -> str:
-        return "proto"
-
-    def encode(self, message: Reply, message_type: type[betterproto2.Message]) -> bytes:
-        """The bytes to send."""
-        del message_type  # the handlers are the project's own
-        return message.data if isinstance(message, codec.Encoded) else codec.encode(message)
-
-    def decode(self, data: bytes, message_type: type[betterproto2.Message]) -> bytes:
-        """The request as it came: its route parses it, where that can be done in slices."""
-        del message_type
-        return data
 
 
 class Shape(NamedTuple):
