@@ -1,4 +1,4 @@
-"""What every call passes, from the network or the loopback alike: one interceptor a file, in the order of BUILT_IN.
+"""What every call passes, from the network or the loopback alike: one interceptor a file, in the order of `built_in`.
 
 A host adds its own with `Interceptor`; they run inside the built-in ones, next to the handler.
 """
