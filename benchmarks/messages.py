@@ -21,8 +21,11 @@ GET = f"/{_AGENTIC}.executioncontext.v1.ExecutionContextQueryController/get"
 GET_BY_REFERENCE = f"/{_AGENTIC}.executioncontext.v1.ExecutionContextQueryController/getByReference"
 CREATE = f"/{_AGENTIC}.executioncontext.v1.ExecutionContextCommandController/create"
 LIST = f"/{_AGENTIC}.session.v1.SessionQueryController/list"
+CREATE_SESSION = f"/{_AGENTIC}.session.v1.SessionCommandController/create"
+CREATE_ENVIRONMENT = f"/{_AGENTIC}.environment.v1.EnvironmentCommandController/create"
 CREATE_AGENT = f"/{_AGENTIC}.agent.v1.AgentCommandController/create"
 CREATE_EXECUTION = f"/{_AGENTIC}.agentexecution.v1.AgentExecutionCommandController/create"
+UPDATE_EXECUTION = f"/{_AGENTIC}.agentexecution.v1.AgentExecutionCommandController/update"
 UPDATE_STATUS = f"/{_AGENTIC}.agentexecution.v1.AgentExecutionCommandController/updateStatus"
 SUBSCRIBE = f"/{_AGENTIC}.agentexecution.v1.AgentExecutionQueryController/subscribe"
 
@@ -101,6 +104,17 @@ def agent(name: str) -> bytes:
     message.metadata.org = "acme"
     message.metadata.owner_scope = 2
     message.spec.instructions = "Answer in one line."
+    data: bytes = message.SerializeToString()
+    return data
+
+
+def environment(name: str) -> bytes:
+    """A create request for an environment of no values."""
+    message = new(f"{_AGENTIC}.environment.v1.Environment", api_version=API_VERSION, kind="Environment")
+    message.metadata.name = name
+    message.metadata.org = "acme"
+    message.metadata.owner_scope = 2
+    message.spec.description = "Production"
     data: bytes = message.SerializeToString()
     return data
 

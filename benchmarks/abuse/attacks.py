@@ -11,11 +11,12 @@ from collections import Counter
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from benchmarks import messages
 from benchmarks.abuse.data import AGENT, TAGS
 from benchmarks.abuse.peer import INITIAL_WINDOW_SIZE, Gone, Peer, message
+from benchmarks.heavy import HEAVY
 from benchmarks.wire import DATA, END_STREAM, HEADERS, PING, RST_STREAM, frame
 
 if TYPE_CHECKING:
@@ -27,8 +28,7 @@ MB = 1_000_000
 EXECUTION_LIST = "/ai.stigmer.agentic.agentexecution.v1.AgentExecutionQueryController/list"
 GET_EXECUTION = "/ai.stigmer.agentic.agentexecution.v1.AgentExecutionQueryController/get"
 GET_BY_AGENT = "/ai.stigmer.agentic.agentinstance.v1.AgentInstanceQueryController/getByAgent"
-CREATE_SESSION = "/ai.stigmer.agentic.session.v1.SessionCommandController/create"
-UPDATE_EXECUTION = "ai.stigmer.agentic.agentexecution.v1.AgentExecutionUpdateStatusInput"
+REPORT = "ai.stigmer.agentic.agentexecution.v1.AgentExecutionUpdateStatusInput"
 
 
 @dataclass(frozen=True)
@@ -216,35 +216,26 @@ def _repeated(target: Target, path: str, body: Callable[[int], bytes], *, pause_
     return outcomes
 
 
+def _heavy(target: Target, name: str, execution_id: str) -> Counter[str]:
+    """One of `benchmarks.heavy`, again and again."""
+    one = HEAVY[name]
+    body = one.body(execution_id)
+    return _repeated(target, one.path, lambda _: body)
+
+
 def map_entries(target: Target) -> Counter[str]:
-    """Contexts of 99,000 values."""
-    context = messages.context("many-values")
-    for number in range(99_000):
-        context.spec.data[f"k{number}"].value = "v"
-    body: bytes = context.SerializeToString()
-    return _repeated(target, messages.CREATE, lambda _: body)
-
-
-def _report(execution_id: str) -> Any:
-    return messages.new(UPDATE_EXECUTION, execution_id=execution_id)
+    """Environments of 99,000 values."""
+    return _heavy(target, "99,000 entries of a map", "")
 
 
 def empty_messages(target: Target) -> Counter[str]:
     """Reports of 99,000 empty messages: 198 kB."""
-    report = _report(target.data.running[0])
-    for _ in range(99_000):
-        report.status.messages.add()
-    body: bytes = report.SerializeToString()
-    return _repeated(target, messages.UPDATE_STATUS, lambda _: body)
+    return _heavy(target, "198 kB of empty messages", target.data.running[0])
 
 
 def long_transcripts(target: Target) -> Counter[str]:
     """Reports of 10,000 messages, 9.5 MB together: these are welcome, and must not cost others much."""
-    report = _report(target.data.huge[-1])
-    for _ in range(10_000):
-        report.status.messages.add().content = "c" * 940
-    body: bytes = report.SerializeToString()
-    return _repeated(target, messages.UPDATE_STATUS, lambda _: body)
+    return _heavy(target, "10,000 messages of 1 kB", target.data.huge[-1])
 
 
 def grown_rows(target: Target) -> Counter[str]:
@@ -253,7 +244,7 @@ def grown_rows(target: Target) -> Counter[str]:
 
 
 def _phase(execution_id: str) -> bytes:
-    report = _report(execution_id)
+    report = messages.new(REPORT, execution_id=execution_id)
     report.status.phase = 2
     data: bytes = report.SerializeToString()
     return data
@@ -261,45 +252,22 @@ def _phase(execution_id: str) -> bytes:
 
 def mcp_servers(target: Target) -> Counter[str]:
     """Agents of 512 kB of MCP servers that say nothing."""
-    agent = messages.parsed(messages.AGENT, messages.agent("many-servers"))
-    for number in range(60_000):
-        agent.spec.mcp_servers.add().name = str(number)
-    body: bytes = agent.SerializeToString()
-    return _repeated(target, messages.CREATE_AGENT, lambda _: body)
+    return _heavy(target, "512 kB of MCP servers", "")
 
 
 def long_names(target: Target) -> Counter[str]:
-    """Contexts whose name is five million times `a!`, less what the limit takes."""
-    context = messages.context("a!" * 4_900_000)
-    body: bytes = context.SerializeToString()
-    return _repeated(target, messages.CREATE, lambda _: body)
+    """Sessions whose name is five million times `a!`."""
+    return _heavy(target, "a name of 5 million a!", "")
 
 
 def many_tags(target: Target) -> Counter[str]:
     """Sessions of 90,000 tags."""
-    session = messages.session("many-tags")
-    session.metadata.tags.extend(f"t{number}" for number in range(90_000))
-
-    def body(number: int) -> bytes:
-        session.metadata.name = f"many-tags-{number}-{target.end_s}"
-        data: bytes = session.SerializeToString()
-        return data
-
-    return _repeated(target, CREATE_SESSION, body)
+    return _heavy(target, "90,000 tags", "")
 
 
 def deep_messages(target: Target) -> Counter[str]:
-    """Reports whose tool calls hold trees of Struct, and fields that nobody knows."""
-    report = _report(target.data.running[0])
-    tool = report.status.tool_calls.add()
-    tree = tool.args
-    for _ in range(15):
-        for name in ("a", "b", "c"):
-            for number in range(300):
-                tree[f"{name}{number}"] = "v"
-        tree = tree.get_or_create_struct("deeper")
-    body = report.SerializeToString() + b"\xa0\x06\x01" * 200_000
-    return _repeated(target, messages.UPDATE_STATUS, lambda _: body)
+    """Reports of messages that hold trees of Struct, as deep as may be."""
+    return _heavy(target, "Structs as deep as may be", target.data.running[0])
 
 
 def gzip_bombs(target: Target) -> Counter[str]:

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 import bystander
 import pytest
 import samples
+from benchmarks.heavy import HEAVY
 from edge_rig import Stubs, id_of, sessions
 from edge_sockets import dial
 from grpclib.const import Cardinality
 from grpclib.exceptions import GRPCError
-from heavy_requests import Heavy, heavy_requests
 from served_process import Served, served
 from transport_rig import BytesCodec
 
 from stigmer.wire import codec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Sequence
 
 HELD_MS = 250
 """What the loop's thread may work between two turns of a task that only waits: 50 ms here, and room for slow machines.
@@ -33,10 +33,10 @@ It is the processor's time, so that the time of other processes does not count; 
 (55 ms for one at a time, up to 137 for eight, with six others on two cores). It was 1,400 for 99,000 entries of a map,
 3,700 for the long name.
 """
-WAITED_MS = 5_000
-"""What a get may take meanwhile, where other processes have the processors."""
+WAITED_MS = 2_000
+"""What a get may take meanwhile, with the other processes of the machine."""
 GET = "/ai.stigmer.agentic.session.v1.SessionQueryController/get"
-FEW = {
+FEW = (
     "99,000 entries of a map",
     "as many MCP servers as may be",
     "a name of 5 million a!",
@@ -46,7 +46,7 @@ FEW = {
     "one message with 90,000 tool calls",
     "Structs as deep as may be",
     "an update that sends the transcript back",
-}
+)
 WATCHED = """
 import asyncio, json, os, time
 from stigmer import app
@@ -94,12 +94,12 @@ async def beside(server: Served, id_: str) -> AsyncGenerator[asyncio.subprocess.
             await process.wait()
 
 
-async def send(server: Served, heavy: Heavy) -> str:
+async def send(server: Served, path: str, body: bytes) -> str:
     """The request on a connection of its own; its status."""
     channel = dial(server, BytesCodec())
     try:
-        async with channel.request(heavy.path, Cardinality.UNARY_UNARY, bytes, bytes) as call:
-            await call.send_message(heavy.body, end=True)
+        async with channel.request(path, Cardinality.UNARY_UNARY, bytes, bytes) as call:
+            await call.send_message(body, end=True)
             return await code_of(call)
     finally:
         channel.close()
@@ -113,10 +113,10 @@ async def code_of(call: Any) -> str:
     return "OK"
 
 
-async def attacked(directory: Path, names: set[str] | None, copies: Sequence[int], *flags: str) -> tuple[float, float]:
+async def attacked(directory: Path, names: Iterable[str], copies: Sequence[int], *flags: str) -> tuple[float, float]:
     """How long the loop was held, and how long a get took, in ms, while so many copies of each were sent at once."""
-    held = directory / "held"
-    async with served(directory / "data", *flags, program=WATCHED, env={"HELD": str(held)}) as server:
+    held = directory.with_suffix(".held")
+    async with served(directory, *flags, program=WATCHED, env={"HELD": str(held)}) as server:
         channel = dial(server)
         stubs = Stubs(channel)
         session = await stubs.sessions.create(samples.session())
@@ -124,10 +124,11 @@ async def attacked(directory: Path, names: set[str] | None, copies: Sequence[int
         async with beside(server, id_of(session)) as client:
             for number in copies:
                 execution = await stubs.executions.create(samples.agent_execution(agent_id=id_of(agent)))
-                for heavy in heavy_requests(id_of(execution)):
-                    if names is None or heavy.name in names:
-                        assert await send(server, heavy) == heavy.code, heavy.name
-                        await asyncio.gather(*(send(server, heavy) for _ in range(number - 1)))
+                for name in names:
+                    heavy = HEAVY[name]
+                    bodies = [heavy.body(id_of(execution)) for _ in range(number)]
+                    assert await send(server, heavy.path, bodies[0]) == heavy.code, name
+                    await asyncio.gather(*(send(server, heavy.path, body) for body in bodies[1:]))
             out, _ = await client.communicate(b"")
         channel.close()
         server.process.send_signal(signal.SIGTERM)
@@ -135,15 +136,24 @@ async def attacked(directory: Path, names: set[str] | None, copies: Sequence[int
     return json.loads(await asyncio.to_thread(held.read_text)), float(out)
 
 
+async def assert_that_nobody_is_held_up(
+    directory: Path, names: Iterable[str], copies: Sequence[int], *more: str
+) -> None:
+    """Within three tries: what other processes take from the machine is not ours."""
+    found: list[tuple[float, float]] = []
+    for number in range(3):
+        found.append(await attacked(directory / str(number), names, copies, *more))
+        held_ms, waited_ms = found[-1]
+        if held_ms < HELD_MS and waited_ms < WAITED_MS:
+            return
+    raise AssertionError(f"held and waited, in ms: {found}")
+
+
 async def test_a_costly_request_holds_up_nobody(tmp_path: Path) -> None:
-    held_ms, waited_ms = await attacked(tmp_path, FEW, [1])
-    assert held_ms < HELD_MS, (held_ms, waited_ms)
-    assert waited_ms < WAITED_MS, (held_ms, waited_ms)
+    await assert_that_nobody_is_held_up(tmp_path, FEW, [1])
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
 async def test_none_of_all_costly_requests_holds_up_anybody_many_at_once(tmp_path: Path, loop: str) -> None:
-    held_ms, waited_ms = await attacked(tmp_path, None, [1, 4, 8], loop)
-    assert held_ms < HELD_MS, (held_ms, waited_ms)
-    assert waited_ms < WAITED_MS, (held_ms, waited_ms)
+    await assert_that_nobody_is_held_up(tmp_path, HEAVY, [1, 4, 8], loop)
