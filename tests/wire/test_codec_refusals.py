@@ -95,7 +95,7 @@ def test_unknown_fields_that_are_no_wire_format_are_refused() -> None:
 def test_two_members_of_a_oneof_are_refused() -> None:
     both = McpServerDefinition(name="x", stdio=StdioServer(command="a"), http=HttpServer(url="b"))
     agent = Agent(spec=AgentSpec(mcp_servers=[McpServerDefinition(name="fine"), both]))
-    assert refused(agent) == {"spec.mcp_servers[1].server_type": "only one of stdio and http may be set"}
+    assert refused(agent) == {"spec.mcp_servers[1].server_type": "only one of stdio, http, docker may be set"}
 
 
 @pytest.mark.parametrize(
@@ -105,15 +105,15 @@ def test_two_members_of_a_oneof_are_refused() -> None:
         (AgentId(value=None), "value", "must be str, not NoneType"),  # type: ignore[arg-type]  # as above
         (AgentId(value="a\ud800"), "value", "is not valid Unicode: a surrogate stands alone"),
         (ListSessionsRequest(page_size=True), "page_size", "must be int, not bool"),
-        (ListSessionsRequest(page_size=1 << 31), "page_size", "must be at least -2147483648 and less than 2147483648"),
+        (ListSessionsRequest(page_size=1 << 31), "page_size", "is out of range"),
         (ListSessionsRequest(tags="ab"), "tags", "must be list, not str"),  # type: ignore[arg-type]  # as above
-        (ListSessionsRequest(tags=["a", 1]), "tags[1]", "must be str, not int"),  # type: ignore[list-item]  # as above
+        (ListSessionsRequest(tags=["a", 1]), "tags", "must be str, not int"),  # type: ignore[list-item]  # as above
         (ApiResourceMetadata(labels={1: "a"}), "labels", "a key must be str, not int"),  # type: ignore[dict-item]  # "
-        (ApiResourceMetadata(labels={"a": 1}), 'labels["a"]', "must be str, not int"),  # type: ignore[dict-item]  # "
+        (ApiResourceMetadata(labels={"a": 1}), "labels", "must be str, not int"),  # type: ignore[dict-item]  # "
         (ApiResourceMetadata(labels=[]), "labels", "must be dict, not list"),  # type: ignore[arg-type]  # as above
         (Agent(metadata=AgentSpec()), "metadata", "must be ApiResourceMetadata, not AgentSpec"),  # type: ignore[arg-type]  # "
         (AgentExecutionStatus(phase="x"), "phase", "must be int, not str"),  # type: ignore[arg-type]  # as above
-        (Value(number_value=10**400), "number_value", "is too large for a float"),
+        (Value(number_value=10**400), "number_value", "is out of range"),
         (
             ApiResourceAuditInfo(created_at=dt.datetime(2026, 1, 1)),  # noqa: DTZ001 - the point of the test
             "created_at",

@@ -79,8 +79,9 @@ def test_secrets_in_maps_and_lists_and_tokens_are_masked() -> None:
     assert isinstance(shown, dict)
     assert shown["env"] == {"K": masked(secret()), "L": {"value": "v"}}
     assert shown["values"] == [masked(secret())]
-    assert shown["callback_token"] == MARK
+    assert set(shown) == {"env", "values"}
     assert SECRET not in repr(shown)
+    assert SECRET.encode() in message.SerializeToString()  # what is masked is a copy
 
 
 def test_other_fields_show_in_a_plain_form() -> None:
@@ -91,7 +92,7 @@ def test_other_fields_show_in_a_plain_form() -> None:
         "phase": "DONE",
         "at": "2026-01-02T03:04:05Z",
         "tags": ["a"],
-        "count": 2**40,
+        "count": str(2**40),
     }
 
 
@@ -99,11 +100,12 @@ def test_an_enum_value_without_a_name_shows_as_its_number() -> None:
     assert masked(Holder(phase=9)) == {"phase": 9}
 
 
-def test_of_a_packed_message_only_the_type_shows() -> None:
+def test_a_packed_message_does_not_show() -> None:
     message = Holder()
     message.packed.type_url = "type.googleapis.com/t.Value"
     message.packed.value = secret().SerializeToString()
-    assert masked(message) == {"packed": {"@type": "type.googleapis.com/t.Value"}}
+    assert masked(message) == {"packed": {}}
+    assert masked(any_pb2.Any(value=b"x")) == {}
 
 
 def test_well_known_types_take_their_json_form() -> None:

@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError, Message
 from stigmer.errors import InvalidArgument, Violation
 from stigmer.wire import descriptors
 from stigmer.wire.converters import Converter, Converters
-from stigmer.wire.faults import object_faults, wire_faults
+from stigmer.wire.faults import object_fault, wire_faults
 from stigmer.wire.lazy import class_of, later, untouched
 from stigmer.wire.message_types import full_name_of
 from stigmer.wire.slices import at_once
@@ -61,9 +61,9 @@ def to_wire(message: betterproto2.Message) -> Message:
     """A wire message with all that the object holds, unknown fields included.
 
     Raises:
-        InvalidArgument: the wire cannot hold it; every such field is named. Two members of a oneof are set, a value has
-            another type than its field, a number is out of range, a string holds a lone surrogate, a Struct is
-            nested too deep.
+        InvalidArgument: the wire cannot hold it; the first such field is named. Two members of a oneof are set, a
+            value has another type than its field, a number is out of range, a string holds a lone surrogate, a Struct
+            is nested too deep.
         TypeError: not an object of a generated class.
     """
     converter = _converter_of(class_of(message))
@@ -71,8 +71,7 @@ def to_wire(message: betterproto2.Message) -> Message:
     try:
         converter.write(wire, message)
     except _REFUSALS as error:
-        found = object_faults(message, descriptors.descriptor(converter.full_name))
-        raise InvalidArgument(*found or [_unexplained(converter, error)]) from error
+        raise InvalidArgument(object_fault(error)) from error
     return wire
 
 
@@ -87,7 +86,7 @@ def from_wire(wire: Message) -> betterproto2.Message:
     try:
         return converter.read(wire)
     except _REFUSALS as error:
-        raise InvalidArgument(*at_once(faults(wire)) or [_unexplained(converter, error)]) from error
+        raise InvalidArgument(*at_once(faults(wire))) from error
 
 
 def wire_of(message: betterproto2.Message) -> Message:
@@ -150,8 +149,3 @@ def serialized(wire: Message) -> bytes:
 @cache
 def _converter_of(cls: type[betterproto2.Message]) -> Converter:
     return _CONVERTERS.of(full_name_of(cls))
-
-
-def _unexplained(converter: Converter, error: Exception) -> Violation:
-    """For a refusal that `faults` finds no words for; the exception's own might hold a value."""
-    return Violation("", f"{converter.full_name} cannot be converted ({type(error).__name__})")

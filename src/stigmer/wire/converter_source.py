@@ -21,7 +21,7 @@ class Source:
     def __init__(self, kind: Descriptor, names: dict[int, str], identify: Callable[[Descriptor], str]) -> None:
         self.kind, self.names, self.identify = kind, names, identify
         self.name = identify(kind)
-        self.guard = "if depth > MAX_RECURSION: raise ValueError" if is_recursive(kind) else None
+        self.guard = "if depth > MAX_RECURSION: raise BadValue(TOO_DEEP)" if is_recursive(kind) else None
         self.oneofs = [oneof for oneof in kind.oneofs if len(oneof.fields) > 1]
 
     def functions(self) -> Iterator[str]:
@@ -59,7 +59,10 @@ class Source:
         yield " }"
 
     def writer(self) -> Iterator[str]:
-        """`write_X(g, o)`: checks each value's class, then lets the C runtime check the rest."""
+        """`write_X(g, o)`: checks each value's class, then lets the C runtime check the rest.
+
+        Comments name the fields: `faults` reads them where the function fails.
+        """
         yield f"def write_{self.name}(g, o{', depth=0' if self.guard else ''}):"
         if self.guard:
             yield f" {self.guard}"
@@ -69,11 +72,12 @@ class Source:
         yield " d = o.__dict__"
         for oneof in self.oneofs:
             count = " + ".join(f"(d[{self.names[member.number]!r}] is not None)" for member in oneof.fields)
-            yield f" if {count} > 1: raise ValueError"
+            members = ", ".join(member.name for member in oneof.fields)
+            yield f" if {count} > 1: raise BadValue('only one of {members} may be set')  # {oneof.name}"
         for field in self.kind.fields:
-            yield f" v = d[{self.names[field.number]!r}]"
+            yield f" v = d[{self.names[field.number]!r}]  # {field.name}"
             yield from (f" {line}" for line in self._write(field))
-        yield " if d.get('_unknown_fields'): g.MergeFromString(d['_unknown_fields'])"
+        yield " if d.get('_unknown_fields'): g.MergeFromString(d['_unknown_fields'])  # "
 
     def _read(self, field: FieldDescriptor, verb: str) -> str:
         """The expression for the value of an attribute; the functions for the messages in it begin with `verb`."""
@@ -147,7 +151,7 @@ class Source:
         key, value = map_parts(field)
         yield "if v.__class__ is not dict: check(v, dict)"
         yield "if v:"
-        yield f" m = {_wire(field)}; all_checked(v, {_exact(key)})"
+        yield f" m = {_wire(field)}; all_checked(v, {_exact(key)}, 'a key ')"
         if value.message_type is None:
             yield f" all_checked(v.values(), {_exact(value)}); m.update(v)"
         else:

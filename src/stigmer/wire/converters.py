@@ -10,6 +10,7 @@ counts how deep they are nested.
 
 from __future__ import annotations
 
+import linecache
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,9 @@ MAX_RECURSION = 60
 
 Runtimes parse 100 levels, of which such a one takes up to three for two of ours; the rest is for what stands around.
 """
+FILENAME = "<converter of "
+"""What the names of the files begin with that tracebacks tell of the functions."""
+TOO_DEEP = f"is nested more than {MAX_RECURSION} levels deep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class Converters:
         # What the compiled functions see: each other, classes, and the helpers of scalars.
         self._names: dict[str, Any] = {name: getattr(scalars, name) for name in scalars.__all__}
         self._names |= {"new": object.__new__, "MAX_RECURSION": MAX_RECURSION, "SOURCE": SOURCE, "merge": _merge}
+        self._names["TOO_DEEP"] = TOO_DEEP
         self._identifiers: dict[str, str] = {}
 
     def __repr__(self) -> str:
@@ -98,7 +103,9 @@ class Converters:
                 enum = enum_class(cls, python_names(cls)[field.number])
                 self._names[enum_name(value)] = enum
                 self._names[members_name(value)] = scalars.Members(enum)
-        code = compile("\n".join(source.functions()), f"<converter of {kind.full_name}>", "exec")
+        filename, lines = f"{FILENAME}{kind.full_name}>", [f"{line}\n" for line in source.functions()]
+        linecache.cache[filename] = (len(lines), None, lines, filename)  # for tracebacks, and for `faults`
+        code = compile("".join(lines), filename, "exec")
         # The source is made of descriptors that ship with this package, never of anything that a caller sent.
         exec(code, self._names)  # noqa: S102
         read, write = self._names[f"read_{name}"], self._names[f"write_{name}"]

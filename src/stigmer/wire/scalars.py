@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 __all__ = [
+    "BadValue",
     "UnknownFieldSet",
     "all_checked",
     "check",
@@ -37,6 +38,10 @@ _NANOS = 10**9
 C = TypeVar("C", bound="Collection[object]")
 
 
+class BadValue(ValueError):
+    """The wire cannot hold a value; the words do not tell what it is."""
+
+
 class SecondsAndNanos(Protocol):
     """A wire Timestamp or Duration."""
 
@@ -55,19 +60,22 @@ class Members(dict[int, betterproto2.Enum]):
         return self._enum(number)
 
 
-def check(value: object, wanted: type | tuple[type, ...]) -> None:
-    """Raise TypeError unless `value` is of that class. A bool is no number; an int will do for a float."""
-    if not isinstance(value, (int, float) if wanted is float else wanted):
-        raise TypeError(wanted)
-    if isinstance(value, bool) and wanted is not bool:
-        raise TypeError(wanted)
+def check(value: object, wanted: type | tuple[type, ...], what: str = "") -> None:
+    """Raise BadValue unless `value` is of that class. A bool is no number; an int will do for a float.
+
+    `what` stands before the words: a key of a map, say.
+    """
+    fits = isinstance(value, (int, float) if wanted is float else wanted)
+    if not fits or (isinstance(value, bool) and wanted is not bool):
+        name = (wanted if isinstance(wanted, type) else wanted[0]).__name__
+        raise BadValue(f"{what}must be {name}, not {type(value).__name__}")
 
 
-def all_checked(values: C, wanted: type) -> C:
-    """The values themselves; raises TypeError unless each is of that class."""
+def all_checked(values: C, wanted: type, what: str = "") -> C:
+    """The values themselves; raises BadValue unless each is of that class."""
     if set(map(type, values)) != {wanted}:
         for value in values:
-            check(value, wanted)
+            check(value, wanted, what)
     return values
 
 
@@ -80,8 +88,11 @@ def read_time(wire: SecondsAndNanos) -> dt.datetime:
 
 
 def write_time(wire: SecondsAndNanos, value: dt.datetime) -> None:
-    """Set a Timestamp; TypeError for a datetime without a time zone."""
-    since = value - _EPOCH
+    """Set a Timestamp; BadValue for a datetime without a time zone."""
+    try:
+        since = value - _EPOCH
+    except TypeError:
+        raise BadValue(f"must be a datetime with a time zone, not {type(value).__name__}") from None
     wire.seconds, wire.nanos = since.days * 86_400 + since.seconds, since.microseconds * 1000
 
 
