@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import samples
-from edge_rig import Around, Rig, Stubs, apart, executions, id_of, sessions, turns
+from edge_rig import Around, Rig, Stubs, apart, executions, id_of, said, sessions, turns
 from edge_sockets import listening
 from grpclib.exceptions import GRPCError
 from opentelemetry import baggage, propagate, trace
@@ -73,7 +73,8 @@ def attributes(span: ReadableSpan) -> dict[str, Any]:
     return dict(span.attributes or {})
 
 
-async def test_the_tree_of_an_execution_s_create(rig: Rig, spans: Spans) -> None:
+async def test_the_tree_of_an_execution_s_create(rig: Rig, spans: Spans, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "stigmer")
     agent = await rig.agent()
     spans.clear()
     await rig.executions.create(samples.agent_execution(agent_id=id_of(agent)), metadata={"x-request-id": "mine"})
@@ -111,7 +112,9 @@ async def test_the_tree_of_an_execution_s_create(rig: Rig, spans: Spans) -> None
     assert inner.kind is SpanKind.INTERNAL
     assert spans.below(inner) == ["session.create"]
     assert attributes(spans.named("session.create")[0])["stigmer.kind"] == "Session"
-    assert len({span.context.trace_id for span in spans.all() if span.context is not None}) == 1
+    (whose,) = {span.context.trace_id for span in spans.all() if span.context is not None}
+    mine = {line["trace_id"] for line in said(caplog, "call") if line["request_id"] == "mine"}
+    assert mine == {trace.format_trace_id(whose)}
 
 
 async def test_a_refusal_is_an_outcome(rig: Rig, spans: Spans) -> None:
@@ -159,13 +162,18 @@ async def test_a_stream_s_spans_lie_within_each_other(rig: Rig, spans: Spans) ->
     assert attributes(call)["rpc.grpc.status_code"] == 0
 
 
-async def test_a_stream_that_is_left_says_so(rig: Rig, spans: Spans) -> None:
+async def test_a_stream_that_is_left_says_so(rig: Rig, spans: Spans, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "stigmer")
     execution = await rig.execution()
     async with aclosing(rig.find_executions.subscribe(executions.AgentExecutionId(value=id_of(execution)))) as states:
         await anext(states)
     await turns()
     assert attributes(spans.named("StreamUpdates")[0])["stigmer.outcome"] == "cancelled"
-    assert attributes(spans.named(f"{EXECUTION}QueryController/subscribe")[0])["rpc.grpc.status_code"] == 1
+    (call,) = spans.named(f"{EXECUTION}QueryController/subscribe")
+    assert attributes(call)["rpc.grpc.status_code"] == 1
+    (line,) = [line for line in said(caplog, "call") if line["code"] == "CANCELLED"]
+    assert call.context is not None
+    assert line["trace_id"] == trace.format_trace_id(call.context.trace_id)
 
 
 async def test_a_cancelled_call_s_spans_end(rig: Rig, spans: Spans) -> None:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from opentelemetry import propagate
+from opentelemetry import propagate, trace
+from opentelemetry.sdk.trace import TracerProvider
 from structlog.contextvars import bound_contextvars
 
 import stigmer
@@ -39,6 +40,7 @@ def _logging_as_it_was() -> Iterator[None]:
     before = (root.handlers[:], root.level, ours.level)
     of_headers = {name: logging.getLogger(name).level for name in logs._OF_HEADERS}
     showwarning = warnings.showwarning
+    kept = {name: getattr(logging, name) for name in ("logThreads", "logProcesses", "logMultiprocessing")}
     root.handlers[:] = []
     yield
     root.handlers[:], root.level, ours.level = before[0], before[1], before[2]
@@ -47,6 +49,8 @@ def _logging_as_it_was() -> Iterator[None]:
     root.setLevel(before[1])  # clears the loggers' level caches
     logging.captureWarnings(False)
     warnings.showwarning = showwarning
+    for name, value in kept.items():
+        setattr(logging, name, value)
     structlog.reset_defaults()
 
 
@@ -96,6 +100,18 @@ def test_fields_of_the_context_are_on_every_line() -> None:
     with bound_contextvars(request_id="r-1"):
         get_logger("stigmer.x").info("e")
     assert lines(stream)[0]["request_id"] == "r-1"
+
+
+def test_lines_within_a_recorded_span_bear_its_trace() -> None:
+    stream = json_logs()
+    log, remote = get_logger("stigmer.x"), trace.NonRecordingSpan(trace.SpanContext(7, 8, is_remote=True))
+    with TracerProvider().get_tracer("host").start_as_current_span("s") as span:
+        log.info("recorded")
+    with trace.use_span(remote):
+        log.info("passed on, by nobody recorded")
+    recorded, passed_on = lines(stream)
+    assert recorded["trace_id"] == f"{span.get_span_context().trace_id:032x}"
+    assert "trace_id" not in passed_on
 
 
 def test_fields_cannot_pose_as_time_level_or_logger() -> None:
@@ -332,6 +348,14 @@ def test_an_embedder_with_plain_logging_sees_text_and_the_place(secret: Message)
         "INFO stigmer.x test_an_embedder_with_plain_logging_sees_text_and_the_place call finished code='OK' request="
     )
     assert SECRET not in stream.getvalue()
+    stream.truncate(0)
+    try:
+        _boom()
+    except RuntimeError:
+        get_logger("stigmer.x").exception("failed", code="INTERNAL")
+    first, *_, last = stream.getvalue().strip("\0").splitlines()
+    assert first.endswith("test_an_embedder_with_plain_logging_sees_text_and_the_place failed code='INTERNAL'")
+    assert last == "RuntimeError: boom"
 
 
 def test_without_a_stderr_logging_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:

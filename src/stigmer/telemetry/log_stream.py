@@ -10,7 +10,6 @@ import logging
 import os
 import queue
 import select
-from contextlib import suppress
 from logging.handlers import QueueHandler, QueueListener
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -48,9 +47,10 @@ class LogStream(QueueHandler):
     """
 
     def __init__(self, stream: TextIO, lines: int = LINES) -> None:
-        self._lines: queue.Queue[str | None] = queue.Queue(lines)
+        self._lines: queue.Queue[str | None] = queue.Queue()
         super().__init__(self._lines)
-        self._writer = _Writer(self._lines, stream, self._told)
+        self._most = lines
+        self._writer = _Writer(self._lines, stream, self.prepare)
         self._writer.start()
         self._queued = 0
         self.lost = 0
@@ -60,14 +60,21 @@ class LogStream(QueueHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue one line; once one was lost, and until half of the room is free, do not even make it."""
-        if self.lost and not self._is_relieved():
+        if self._is_full():
             self.lost += 1
         else:
+            self._tell_lost()
             super().emit(record)
 
-    def _is_relieved(self) -> bool:
-        waiting = self._queued - self._writer.written
-        return self._lines.qsize() <= self._lines.maxsize // 2 and waiting <= CHARACTERS // 2
+    def _is_full(self) -> bool:
+        part = 2 if self.lost else 1
+        characters = self._queued - self._writer.written
+        return self._lines.qsize() >= self._most // part or characters > CHARACTERS // part
+
+    def _tell_lost(self) -> None:
+        if self.lost:
+            super().emit(_told(self.lost, "nobody read them in time"))
+            self.lost = 0
 
     def prepare(self, record: logging.LogRecord) -> str:
         """The line, finished at once: what it tells of may change before it is written."""
@@ -77,29 +84,9 @@ class LogStream(QueueHandler):
             return f"a log line of {record.name} could not be rendered: {type(error).__name__}"
 
     def enqueue(self, record: Any) -> None:  # noqa: ANN401  # a line, where the base has records
-        """Queue one line, or count it as lost."""
-        if not (self._tell_lost() and self._put(record)):
-            self.lost += 1
-
-    def _put(self, line: str) -> bool:
-        if self._queued - self._writer.written > CHARACTERS:
-            return False
-        try:
-            self._lines.put_nowait(line)
-        except queue.Full:
-            return False
-        self._queued += len(line)
-        return True
-
-    def _tell_lost(self) -> bool:
-        """Whether all that was lost has been told of."""
-        if self.lost and self._put(self._told(self.lost, "nobody read them in time")):
-            self.lost = 0
-        return not self.lost
-
-    def _told(self, lost: int, why: str) -> str:
-        fields = {"name": "stigmer.telemetry.logs", "levelname": "WARNING", "msg": f"{lost} log lines were lost: {why}"}
-        return self.prepare(logging.makeLogRecord(fields))
+        """Queue one line, and count its characters."""
+        self._queued += len(record)
+        self._lines.put(record)
 
     def flush(self) -> None:
         """Wait until all lines are written, for FLUSH_S at most."""
@@ -109,9 +96,13 @@ class LogStream(QueueHandler):
 
     def close(self) -> None:
         """Let the thread end when it has written what waits; one that is stuck in a write ends with the process."""
-        with suppress(queue.Full):
-            self._writer.enqueue_sentinel()
+        self._writer.enqueue_sentinel()
         super().close()
+
+
+def _told(lost: int, why: str) -> logging.LogRecord:
+    fields = {"name": "stigmer.telemetry.logs", "levelname": "WARNING", "msg": f"{lost} log lines were lost: {why}"}
+    return logging.makeLogRecord(fields)
 
 
 class _Writer(QueueListener):
@@ -121,9 +112,11 @@ class _Writer(QueueListener):
         written: how many characters so far, of lines without their ends.
     """
 
-    def __init__(self, lines: queue.Queue[str | None], stream: TextIO, told: Callable[[int, str], str]) -> None:
+    def __init__(
+        self, lines: queue.Queue[str | None], stream: TextIO, line: Callable[[logging.LogRecord], str]
+    ) -> None:
         super().__init__(lines)
-        self._lines, self._told = lines, told
+        self._lines, self._line = lines, line
         self._stream = stream
         self._fd = _descriptor(stream)
         self._joined: list[str] = []
@@ -141,7 +134,7 @@ class _Writer(QueueListener):
             self._joined, self._length = [], 0
 
     def _write_joined(self) -> None:
-        before = [self._told(self._unwritten, "they could not be written")] if self._unwritten else []
+        before = [self._line(_told(self._unwritten, "they could not be written"))] if self._unwritten else []
         try:
             self._write("\n".join([*before, *self._joined, ""]))
             self._unwritten = 0

@@ -21,14 +21,14 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, cast
 
 import structlog
+from opentelemetry import trace
 from structlog.contextvars import merge_contextvars
+from structlog.stdlib import ProcessorFormatter
 
 from stigmer.telemetry.log_stream import LogStream, printable
 from stigmer.wire.masking import mask, mask_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from structlog.typing import EventDict, WrappedLogger
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -45,8 +45,6 @@ _OF_HEADERS = (
 COMPLAINT_S = 60.0
 """How long a failure of a host's log handler goes unmentioned after one that was told of."""
 
-_USER_FRAME = 3  # from logging.Logger.log past _emit and the method to the line that logs
-
 logging.getLogger("stigmer").addHandler(logging.NullHandler())
 
 
@@ -54,7 +52,7 @@ class Event(dict[str, Any]):
     """The fields of one line. Its text, for a host's own formatters, is made only when one asks for it."""
 
     def __str__(self) -> str:
-        fields = " ".join(f"{key}={value!r}" for key, value in self.items() if key != "event")
+        fields = " ".join(f"{key}={value!r}" for key, value in self.items() if key not in {"event", "exc_info"})
         return f"{self.get('event', '')} {fields}".rstrip()
 
 
@@ -93,22 +91,6 @@ CURRENT: ContextVar[Named | None] = ContextVar("stigmer_call", default=None)
 """The call that the running task works on; see `pipeline.call`."""
 
 
-def _of_the_call(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
-    """A processor: request id and attempt on every line of a call."""
-    call = CURRENT.get()
-    if call is not None:
-        event_dict.setdefault("request_id", call.request_id)
-        event_dict.setdefault("attempt", call.attempt)
-    return event_dict
-
-
-def _to_stdlib(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> tuple[tuple[Event], dict[str, Any]]:
-    """The last processor: arguments for `logging.Logger.log`."""
-    exc_info = event_dict.pop("exc_info", None)
-    stack_info = bool(event_dict.pop("stack_info", False))
-    return (Event(event_dict),), {"exc_info": exc_info, "stack_info": stack_info}
-
-
 class Seldom:
     """For what could be said at each call: says when it is time to say it again."""
 
@@ -124,8 +106,8 @@ class Seldom:
         return True
 
 
-class Logger(structlog.BoundLoggerBase):
-    """A bound logger that does nothing, at the price of one check, below its level, and never raises.
+class Logger(structlog.stdlib.BoundLogger):
+    """structlog's logger on one of the standard library's; it never raises.
 
     The level is asked at each call, so a logger made at import follows a later `configure` or a host's `setLevel`.
     """
@@ -133,37 +115,15 @@ class Logger(structlog.BoundLoggerBase):
     @property
     def tells_debug(self) -> bool:
         """Whether debug lines go anywhere, for who would have to work to make one."""
-        return bool(self._logger.isEnabledFor(logging.DEBUG))
+        return self.isEnabledFor(logging.DEBUG)
 
-    def debug(self, event: str, **fields: object) -> None:
-        """For who looks into a fault."""
-        if self._logger.isEnabledFor(logging.DEBUG):
-            self._emit(logging.DEBUG, event, fields)
-
-    def info(self, event: str, **fields: object) -> None:
-        """What happened, one line a call."""
-        if self._logger.isEnabledFor(logging.INFO):
-            self._emit(logging.INFO, event, fields)
-
-    def warning(self, event: str, **fields: object) -> None:
-        """Something to look at that did not stop the work."""
-        if self._logger.isEnabledFor(logging.WARNING):
-            self._emit(logging.WARNING, event, fields)
-
-    def error(self, event: str, **fields: object) -> None:
-        """A failure of the server's own."""
-        if self._logger.isEnabledFor(logging.ERROR):
-            self._emit(logging.ERROR, event, fields)
-
-    def exception(self, event: str, **fields: object) -> None:
+    def exception(self, event: str | None = None, *args: Any, **kw: Any) -> None:  # noqa: ANN401  # as the base
         """A failure, with the traceback of the exception that is being handled."""
-        if self._logger.isEnabledFor(logging.ERROR):
-            self._emit(logging.ERROR, event, {"exc_info": True, **fields})
+        self._proxy_to_logger("error", event, *args, **{"exc_info": True, **kw})
 
-    def _emit(self, level: int, event: str, fields: dict[str, Any]) -> None:
+    def _proxy_to_logger(self, method_name: str, event: str | None = None, *event_args: Any, **event_kw: Any) -> None:  # noqa: ANN401  # as the base
         try:
-            args, kwargs = self._process_event(logging.getLevelName(level).lower(), event, fields)
-            self._logger.log(level, *args, stacklevel=_USER_FRAME, **kwargs)
+            super()._proxy_to_logger(method_name, event, *event_args, **event_kw)
         except Exception as error:  # noqa: BLE001  # a host's handler, or a value's repr, must not fail the call that logs
             _complain(error)
 
@@ -179,13 +139,32 @@ def _complain(error: Exception) -> None:
             logging.lastResort.handle(logging.makeLogRecord({"levelno": logging.WARNING, "msg": text}))
 
 
-_PROCESSORS = (merge_contextvars, _of_the_call, mask_messages, _to_stdlib)
+def _of_the_call(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """A processor: request id and attempt on every line of a call, the trace on those within a recorded span."""
+    call, span = CURRENT.get(), trace.get_current_span()
+    if call is not None:
+        line.setdefault("request_id", call.request_id)
+        line.setdefault("attempt", call.attempt)
+    if span.is_recording():
+        line["trace_id"] = trace.format_trace_id(span.get_span_context().trace_id)
+    return line
+
+
+def _to_stdlib(logger: WrappedLogger, method: str, line: EventDict) -> tuple[tuple[Event], dict[str, Any]]:
+    """The last processor: arguments for `logging.Logger.info` and the like, as ProcessorFormatter wants them."""
+    kept = {"_logger": logger, "_name": method}
+    return (Event(line),), {"exc_info": line.get("exc_info"), "extra": kept, "stacklevel": _USER_FRAME}
+
+
+_PROCESSORS = (structlog.stdlib.filter_by_level, merge_contextvars, _of_the_call, mask_messages, _to_stdlib)
+_USER_FRAME = 5  # from logging.Logger.info past structlog's methods and ours to the line that logs
 
 
 def get_logger(name: str, **bound: object) -> Logger:
     """The logger of a module (`stigmer.store`, `stigmer.call`), with fields bound to all its lines.
 
-    Every line of a call bears its request id and attempt; fields bound with `structlog.contextvars` are added as well.
+    Every line of a call bears its request id and attempt, within a span that an SDK records the trace's id; fields
+    bound with `structlog.contextvars` are added as well.
     """
     return Logger(logging.getLogger(name), _PROCESSORS, dict(bound))
 
@@ -204,92 +183,77 @@ def configure(level: Level, format_: Format, stream: TextIO | None = None) -> No
     for name in _OF_HEADERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.captureWarnings(True)
-    structlog.configure(processors=list(_PROCESSORS), wrapper_class=Logger, logger_factory=_factory)
-
-
-def _factory(name: str = "structlog", *_args: object) -> logging.Logger:
-    return logging.getLogger(name)
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line shows them
+    structlog.configure(processors=list(_PROCESSORS), wrapper_class=Logger, logger_factory=logging.getLogger)
 
 
 def _handler(format_: Format, stream: TextIO | None) -> logging.Handler:
     if stream is None:  # python without a stderr
         return logging.NullHandler()
     handler = LogStream(stream)
-    handler.setFormatter(_Formatter(_json if format_ == "json" else _console(stream)))
+    render = (_json,) if format_ == "json" else (_escaped, _console(stream))
+    handler.setFormatter(
+        ProcessorFormatter(
+            foreign_pre_chain=[_masked],
+            processors=[_headed, structlog.processors.format_exc_info, *render],
+            pass_foreign_args=True,
+            use_get_message=False,
+        )
+    )
     return handler
 
 
-class _Formatter(logging.Formatter):
-    """Renders our events and everybody else's records alike."""
-
-    def __init__(self, render: Callable[[EventDict], str]) -> None:
-        super().__init__()
-        self._render = render
-
-    def format(self, record: logging.LogRecord) -> str:
-        when = dt.datetime.fromtimestamp(record.created, dt.UTC)
-        line: EventDict = {
-            "timestamp": when.isoformat(timespec="microseconds").replace("+00:00", "Z"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-        }
-        line.update({key: value for key, value in _fields(record).items() if key not in line})
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        if record.stack_info:
-            line["stack"] = self.formatStack(record.stack_info)
-        return self._render(line)
+def _masked(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """A processor: the text of a line that is not ours, made of masked arguments."""
+    text, arguments = str(mask(line["_record"].msg)), mask(line.pop("positional_args"))
+    if arguments:
+        text %= tuple(cast("list[object]", arguments)) if isinstance(arguments, list) else arguments
+    stack = {"stack": line.pop("stack_info")} if "stack_info" in line else {}
+    return {**line, "event": text, **stack}
 
 
-def _fields(record: logging.LogRecord) -> Mapping[str, Any]:
-    message: object = record.msg
-    if isinstance(message, Event):
-        return {"event": message.get("event", ""), **message}
-    text = str(mask(message))
-    if not record.args:
-        return {"event": text}
-    arguments = mask(record.args)
-    return {"event": text % (tuple(cast("list[object]", arguments)) if isinstance(arguments, list) else arguments)}
+def _headed(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """A processor: time, level, logger and event come first, and no field can pose as one of them."""
+    record: logging.LogRecord = line.pop("_record")
+    del line["_from_structlog"]
+    when = dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="microseconds")
+    head = {"timestamp": when.replace("+00:00", "Z"), "level": record.levelname.lower(), "logger": record.name}
+    return {**head, "event": line.get("event", ""), **{key: line[key] for key in line if key not in head}}
 
 
 _encode = json.JSONEncoder(default=str, separators=(",", ":")).encode
 
 
-def _json(line: EventDict) -> str:
+def _json(_logger: WrappedLogger, _method: str, line: EventDict) -> str:
     return _encode(line).replace("\x7f", "\\u007f")  # the one control character that is ASCII to json
 
 
-def _console(stream: TextIO) -> Callable[[EventDict], str]:
-    renderer = structlog.dev.ConsoleRenderer(
+def _console(stream: TextIO) -> structlog.dev.ConsoleRenderer:
+    return structlog.dev.ConsoleRenderer(
         colors=stream.isatty() and not os.environ.get("NO_COLOR"),
         exception_formatter=structlog.dev.plain_traceback,
         sort_keys=False,
         repr_native_str=True,
     )
-    return lambda line: renderer(None, "", {printable(key): _harmless(key, value) for key, value in line.items()})
 
 
-class _Shown:
-    """A value whose repr is made and harmless."""
+class _Text(str):
+    """What the console shows as it is, be it the text of a value or its repr."""
 
-    __slots__ = ("_text",)
-
-    def __init__(self, value: object) -> None:
-        self._text = printable(repr(value))
-
-    def __repr__(self) -> str:
-        return self._text
+    __slots__ = ()
+    __repr__ = str.__str__
 
 
-def _harmless(key: str, value: object) -> object:
-    """The value as the renderer may have it: it prints some keys as they are, of the others the repr."""
-    if key in _TEXTS:
-        return printable(str(value))
+def _escaped(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """A processor: no value can break the line or steer a terminal; the lines of a traceback are set in."""
+    return {printable(key): _Text(_shown(key, value)) for key, value in line.items()}
+
+
+def _shown(key: str, value: object) -> str:
     if key in _BLOCKS:
         return "\n".join(f"  {printable(line)}" for line in str(value).split("\n"))
-    return value if type(value) in _SAFE else _Shown(value)
+    return printable(str(value) if key in _TEXTS else repr(value))
 
 
 _TEXTS = frozenset({"timestamp", "level", "event", "logger", "logger_name"})
-_BLOCKS = frozenset({"exception", "stack"})  # of many lines, all set in
-_SAFE = (str, int, float, bool, type(None))
+_BLOCKS = frozenset({"exception", "stack"})  # of many lines

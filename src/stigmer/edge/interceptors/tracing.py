@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing, nullcontext
+from contextlib import nullcontext
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -54,22 +54,25 @@ class Tracing(Interceptor):
         """Trace the call; the span is current while a reply is made, not while the reader has it."""
         span = _started(call)
         scope = nullcontext if span is trace.INVALID_SPAN else partial(traces.current, span)
-        code = None
+        code, replies = None, proceed(call, request)
         try:
-            async with aclosing(proceed(call, request)) as replies:
-                while True:
-                    with scope():
-                        reply = await anext(replies, None)
-                    if reply is None:
-                        break
-                    yield reply
-                    del reply
+            while True:
+                with scope():
+                    reply = await anext(replies, None)
+                if reply is None:
+                    break
+                yield reply
+                del reply
             code = Code.OK
         except StigmerError as error:
             code = error.code
             raise
         finally:
-            _end(span, call, code)
+            try:
+                with scope():
+                    await replies.aclose()
+            finally:
+                _end(span, call, code)
 
 
 def _started(call: Call) -> Span:
