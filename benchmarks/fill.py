@@ -59,5 +59,5 @@ def _rows(ids: IdSource, make: Callable[[str], Any], count: int) -> Iterator[Row
         yield replace(template, id=metadata.id, slug=metadata.slug, data=message.SerializeToString(deterministic=True))
 
 
-def _kind(name: str) -> Kind:
+def _kind(name: str) -> Kind[Any]:
     return next(handler.kind for handler in HANDLERS if handler.kind.name == name)

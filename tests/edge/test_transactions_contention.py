@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import samples
@@ -17,7 +17,7 @@ from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceId
 from stigmer.pipeline import row_queue
 
 if TYPE_CHECKING:
-    from stigmer.pipeline.context import Context
+    from stigmer.pipeline.context import AnyContext
 
 
 async def test_64_callers_on_one_row_all_succeed(rig: Rig) -> None:
@@ -62,7 +62,7 @@ async def test_a_call_that_waits_for_one_that_wants_its_turn_is_not_stuck(
         changed.metadata.id = id_of(rival)
         await apart(rig.agents.update(changed))
 
-    async def lose(ctx: Context) -> None:
+    async def lose(ctx: AnyContext) -> None:
         row = await ctx.tx.get("Agent", id_of(rival))
         assert row is not None
         ctx.tx.update(row)
@@ -78,13 +78,13 @@ async def test_64_counters_lose_no_count(rig: Rig) -> None:
     """Each run adds one to what it read: optimistic locking is kept through all the reruns."""
     counter = await rig.environments.create(samples.environment())
 
-    async def add(ctx: Context) -> None:
+    async def add(ctx: AnyContext) -> None:
         row = await ctx.tx.get("Environment", id_of(counter))
-        kind = ctx.runtime.kinds["Environment"]
-        state: Any = kind.resource_of(row)  # type: ignore[arg-type]  # it is there
+        assert row is not None
+        state = await ctx.load(row)
         labels = state.metadata.labels
         labels["count"] = str(int(labels.get("count", "0")) + 1)
-        ctx.tx.update(kind.row_of(state, based_on=row))
+        await ctx.save(state, over=row)
 
     rig.inside.action = add
     await asyncio.gather(*(apart(rig.environments.create(samples.environment())) for _ in range(64)))
@@ -97,7 +97,7 @@ async def test_64_counters_lose_no_count(rig: Rig) -> None:
 async def test_a_call_gives_up_after_a_hundred_runs(rig: Rig) -> None:
     rival = await rig.agent()
 
-    async def always_lose(ctx: Context) -> None:
+    async def always_lose(ctx: AnyContext) -> None:
         await lose_once(rig, ctx, rival, 1)
 
     rig.inside.action = always_lose
@@ -115,7 +115,7 @@ async def test_the_deadline_ends_a_call_that_loses_on_and_on(rig: Rig) -> None:
     rival = await rig.agent()
     waits = asyncio.Event()
 
-    async def always_lose(ctx: Context) -> None:
+    async def always_lose(ctx: AnyContext) -> None:
         await lose_once(rig, ctx, rival, 1)
         if rig.inside.runs == 5:
             await waits.wait()

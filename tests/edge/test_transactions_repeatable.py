@@ -17,7 +17,7 @@ from stigmer.store.transaction import Transaction
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from stigmer.pipeline.context import Context
+    from stigmer.pipeline.context import AnyContext
     from stigmer.store.sqlite import SqliteStore
 
 
@@ -81,7 +81,7 @@ async def test_reads_that_agree_are_none_whatever_else_is_committed(store: Sqlit
 async def test_a_call_whose_two_reads_differ_runs_again(rig: Rig) -> None:
     rival = await rig.agent()
 
-    async def look_twice(ctx: Context) -> None:
+    async def look_twice(ctx: AnyContext) -> None:
         await ctx.tx.get("Agent", id_of(rival))
         if rig.inside.runs == 1:
             rival.metadata.version = None
@@ -97,7 +97,7 @@ async def test_it_runs_again_too_where_a_joined_call_read_the_other_and_its_fail
     rival = samples.agent()
     told: list[str] = []
 
-    async def look_twice(ctx: Context) -> None:
+    async def look_twice(ctx: AnyContext) -> None:
         await ctx.tx.by_slug("Agent", rival.metadata.name, "")
         if rig.inside.runs == 1:
             await apart(rig.agents.create(rival))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from stigmer.edge.interceptors import UnaryNext
     from stigmer.pipeline.call import Call
-    from stigmer.pipeline.context import Context
+    from stigmer.pipeline.context import AnyContext
     from stigmer.store.base import Change
 
 
@@ -127,7 +127,7 @@ async def test_every_run_starts_from_the_request_as_the_interceptors_left_it(wir
     rival = await rig.agent()
     seen: list[tuple[list[str], list[str], str]] = []
 
-    async def spoil(ctx: Context) -> None:
+    async def spoil(ctx: AnyContext) -> None:
         request = ctx.request
         assert request.metadata is not None
         seen.append((sorted(request.metadata.labels), sorted(request.spec.data), request.metadata.name))
@@ -151,7 +151,7 @@ async def test_ids_and_times_are_made_anew(rig: Rig) -> None:
     rival = await rig.agent()
     seen: list[Any] = []
 
-    async def note(ctx: Context) -> None:
+    async def note(ctx: AnyContext) -> None:
         seen.append(ctx.new_state)
         await lose_once(rig, ctx, rival, len(seen))
 
@@ -170,7 +170,7 @@ async def test_the_caller_gets_the_error_of_the_last_run(rig: Rig) -> None:
     holders: list[str] = []
     name = samples.unique("taken")
 
-    async def take(ctx: Context) -> None:
+    async def take(ctx: AnyContext) -> None:
         if rig.inside.runs == 1:
             holders.append(id_of(await apart(rig.environments.create(samples.environment(name=name)))))
 

@@ -33,7 +33,7 @@ async def test_build_new_state_gives_what_the_server_owns(bench: Bench) -> None:
     await BuildNewState()(ctx)
     state: Any = ctx.new_state
     assert is_id(state.metadata.id, "agt")
-    assert ctx.resource_id == ctx.call.resource_id == state.metadata.id
+    assert ctx.call.resource_id == state.metadata.id
     assert state.metadata.slug == "the-slug"
     assert is_id(state.metadata.version.id, "ver")
     assert (state.metadata.version.message, state.metadata.version.previous_version_id) == ("first", "")
@@ -48,7 +48,7 @@ async def test_build_new_state_keeps_a_free_id_and_refuses_any_other(bench: Benc
     free = f"agt-{samples.NOBODY}"
     ctx = bench.context("Agent", "create", samples.agent(id=free), slug="s")
     await BuildNewState()(ctx)
-    assert ctx.resource_id == free
+    assert ctx.call.resource_id == free
     await bench.keep(samples.agent(id=free))
     with pytest.raises(AlreadyExists, match=f"Agent already exists: {free}"):
         await BuildNewState()(bench.context("Agent", "create", samples.agent(id=free), slug="s"))
@@ -58,7 +58,7 @@ async def test_build_new_state_keeps_a_free_id_and_refuses_any_other(bench: Benc
 
 async def update(bench: Bench, resource: Any, request: Any, **fields: Any) -> Any:
     row = await bench.keep(resource)
-    ctx = bench.context(row.kind, "update", request, row=row, existing=bench.resource(row), **fields)
+    ctx = bench.context(row.kind, "update", request, row=row, **fields)
     await BuildUpdateState()(ctx)
     assert is_idle(ctx)
     return ctx.new_state
@@ -107,9 +107,7 @@ async def test_build_update_state_keeps_fixed_fields_and_names_each_that_changed
 async def merged(bench: Bench, before: dict[str, Any], **reported: Any) -> Any:
     row = await bench.keep(samples.agent_execution("ses-1"), **before)
     request = AgentExecutionUpdateStatusInput(execution_id=row.id, status=AgentExecutionStatus(**reported))
-    ctx = bench.context(
-        "AgentExecution", "updateStatus", request, row=row, existing=bench.resource(row), resource_id=row.id
-    )
+    ctx = bench.context("AgentExecution", "updateStatus", request, row=row, resource_id=row.id)
     await BuildNewStateWithStatus()(ctx)
     assert is_idle(ctx)
     assert ctx.new_state is not None
@@ -157,7 +155,7 @@ async def test_persist_stages_a_new_row_and_answers_with_its_bytes(bench: Bench)
 async def test_persist_replaces_the_row_that_was_loaded_at_its_revision(bench: Bench) -> None:
     row = await bench.keep(samples.session("ain-1", tags=["old"]))
     request = samples.session("ain-1", tags=["new"])
-    ctx = bench.context("Session", "update", request, row=row, existing=bench.resource(row))
+    ctx = bench.context("Session", "update", request, row=row)
     await BuildUpdateState()(ctx)
     await Persist()(ctx)
     (put,) = staged(ctx).puts

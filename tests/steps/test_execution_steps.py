@@ -17,16 +17,16 @@ from stigmer.steps.create_session_if_needed import CreateSessionIfNeeded, Millis
 from stigmer.steps.validate_session_or_agent import ValidateSessionOrAgent
 
 if TYPE_CHECKING:
-    from stigmer.pipeline.context import Context
+    from stigmer.pipeline.context import AnyContext
     from stigmer.store.base import Changes, Row
 
 
-def execution(bench: Bench, session_id: str = "", agent_id: str = "", **metadata: Any) -> Context:
+def execution(bench: Bench, session_id: str = "", agent_id: str = "", **metadata: Any) -> AnyContext:
     request = samples.agent_execution(session_id, agent_id, **metadata)
     return bench.context("AgentExecution", "create", request, slug="s")
 
 
-async def built(bench: Bench, session_id: str = "", agent_id: str = "", **metadata: Any) -> Context:
+async def built(bench: Bench, session_id: str = "", agent_id: str = "", **metadata: Any) -> AnyContext:
     ctx = execution(bench, session_id, agent_id, **metadata)
     await BuildNewState()(ctx)
     return ctx
@@ -86,7 +86,7 @@ async def test_validate_session_or_agent_asks_the_downstream_clients_where_there
     assert is_idle(ctx)
 
 
-async def new_agent(bench: Bench, **metadata: Any) -> Context:
+async def new_agent(bench: Bench, **metadata: Any) -> AnyContext:
     ctx = bench.context("Agent", "create", samples.agent(**metadata), slug="helper")
     await BuildNewState()(ctx)
     return ctx

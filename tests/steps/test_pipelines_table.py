@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
+import stigmer.steps
 from stigmer.handlers import HANDLERS
 
 PLAIN_CREATE = "ValidateProto ResolveSlug CheckDuplicate BuildNewState Persist"
@@ -107,3 +111,15 @@ def test_each_rpc_of_the_proto_has_a_pipeline_and_streams_where_the_proto_does(h
     }
     pipelines = handler.pipelines  # type: ignore[attr-defined]  # as above
     assert of_the_proto == {rpc: pipeline.last is not None for rpc, pipeline in pipelines.items()}
+
+
+def test_rows_are_read_and_written_through_the_context_alone() -> None:
+    steps = Path(stigmer.steps.__file__).parent
+    own_way = re.compile(r"\.(row_of|resource_of|create|update)\((?!ctx, )|Encoded\(.*row")
+    found = [
+        f"{file.name}: {line.strip()}"
+        for file in sorted(steps.glob("*.py"))
+        for line in file.read_text().splitlines()
+        if own_way.search(line) and "client.create" not in line
+    ]
+    assert found == []

@@ -16,7 +16,7 @@ from stigmer.steps.validate_proto import ValidateProto
 from stigmer.wire import codec
 
 if TYPE_CHECKING:
-    from stigmer.pipeline.context import Context
+    from stigmer.pipeline.context import AnyContext
 
 
 def fields(error: pytest.ExceptionInfo[InvalidArgument]) -> set[str]:
@@ -101,7 +101,7 @@ def test_slugs_are_made_of_letters_digits_and_single_hyphens(name: str, slug: st
     assert slug_of(name) == slug
 
 
-def duplicate(bench: Bench, kind: str, request: Any, slug: str) -> Context:
+def duplicate(bench: Bench, kind: str, request: Any, slug: str) -> AnyContext:
     return bench.context(kind, "create", request, slug=slug)
 
 

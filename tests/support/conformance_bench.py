@@ -15,7 +15,7 @@ from stigmer._gen.ai.stigmer.commons.apiresource import (
 )
 from stigmer.handlers import HANDLERS
 from stigmer.pipeline.call import Call
-from stigmer.pipeline.context import Context
+from stigmer.pipeline.context import AnyContext, Context
 from stigmer.pipeline.ids import IdSource
 from stigmer.pipeline.runtime import Downstream, Runtime
 from stigmer.pipeline.unit_of_work import UnitOfWork
@@ -64,14 +64,14 @@ class Bench:
         self.downstream = Downstream()
         self.runtime = Runtime(store, UnitOfWork(store), self.kinds, IdSource(), self.downstream)
 
-    def context(self, kind: str, rpc: str, request: Any, **fields: Any) -> Context:
+    def context(self, kind: str, rpc: str, request: Any, resource_id: str = "", **fields: Any) -> AnyContext:
         """A context as it is when the pipeline of an RPC begins."""
         method = next(
             one
             for one in descriptors.methods().values()
             if one.name == rpc and one.kind is not None and one.kind.name == kind
         )
-        call = Call(method, caller=ACTOR)
+        call = Call(method, caller=ACTOR, resource_id=resource_id)
         call.transaction = transaction = Transaction(self.store)
         handler = next(handler for handler in HANDLERS if handler.kind.name == kind)
         wire = codec.to_wire(request)
@@ -95,7 +95,7 @@ class Bench:
         return self.kinds[row.kind].resource_of(row)
 
 
-def staged(ctx: Context) -> Changes:
+def staged(ctx: AnyContext) -> Changes:
     """What the steps staged in the context; ends its transaction."""
     layer, apart = ctx.tx.seal()
     assert apart == []
@@ -106,7 +106,7 @@ def required(changes: Changes) -> set[tuple[str, str]]:
     return {(one.kind, one.id) for one in changes.requires}
 
 
-def is_idle(ctx: Context) -> bool:
+def is_idle(ctx: AnyContext) -> bool:
     """Whether nothing was staged, and nothing is relied on."""
     return not staged(ctx)
 

@@ -81,7 +81,7 @@ async def write_status(app: App, row: Any, default_instance_id: str) -> None:
     from stigmer.handlers.agent import HANDLER
     from stigmer.store.base import Changes, Put
 
-    resource = HANDLER.kind.resource_of(row)
+    resource: Any = HANDLER.kind.resource_of(row)
     resource.status.default_instance_id = default_instance_id
     await app.store.commit(Changes(puts=[Put(HANDLER.kind.row_of(resource, based_on=row), row.revision)]))
 

@@ -21,6 +21,8 @@ from stigmer.edge.interceptors import Interceptor
 from stigmer.edge.loopback import LoopbackChannel
 from stigmer.handlers import HANDLERS
 from stigmer.pipeline.ids import IdSource
+from stigmer.pipeline.kind import Resource
+from stigmer.pipeline.pipeline import Steps
 from stigmer.pipeline.runtime import Downstream, Runtime
 from stigmer.pipeline.unit_of_work import UnitOfWork
 from stigmer.store.base import Query, Window
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from stigmer.edge.interceptors import StreamNext, UnaryNext
     from stigmer.handlers.base import Handler
     from stigmer.pipeline.call import Call
-    from stigmer.pipeline.context import Context
+    from stigmer.pipeline.context import AnyContext
     from stigmer.store.sqlite import SqliteStore
 
 __all__ = ["agents", "contexts", "environments", "executions", "instances", "sessions"]
@@ -69,9 +71,9 @@ class Inside:
 
     def __init__(self) -> None:
         self.runs = 0
-        self.action: Callable[[Context], Awaitable[object]] | None = None
+        self.action: Callable[[AnyContext], Awaitable[object]] | None = None
 
-    async def __call__(self, ctx: Context) -> None:
+    async def __call__(self, ctx: AnyContext) -> None:
         self.runs += 1
         if self.action is not None:
             await self.action(ctx)
@@ -97,15 +99,16 @@ class Rig(Stubs):
         downstream.clients.update(clients)
         super().__init__(self.loopback)
 
-    def _with_inside(self, handler: Handler) -> Handler:
+    def _with_inside(self, handler: Handler[Any]) -> Handler[Any]:
         if handler.kind.name != "Environment":
             return handler
-        return replace(handler, rpcs={**handler.rpcs, "create": (*handler.rpcs["create"], self.inside)})
+        create = Steps(Resource, *handler.rpcs["create"].steps, self.inside)
+        return replace(handler, rpcs={**handler.rpcs, "create": create})
 
     async def outer(self, action: Callable[[], Awaitable[object]], **call: Any) -> Any:
         """A unary call that does `action` in each of its runs, after it has staged its own row."""
 
-        async def run(_ctx: Context) -> None:
+        async def run(_ctx: AnyContext) -> None:
             await action()
 
         self.inside.action = run
@@ -171,7 +174,7 @@ class Seen(Interceptor):
         return [call for call in self.calls if call.method.path.endswith(rpc)]
 
 
-async def lose_once(rig: Rig, ctx: Context, rival: Any, run: int) -> None:
+async def lose_once(rig: Rig, ctx: AnyContext, rival: Any, run: int) -> None:
     """Read and stage a row that another client changes before the commit, in the first run."""
     row = await ctx.tx.get("Agent", id_of(rival))
     assert row is not None

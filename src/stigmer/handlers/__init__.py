@@ -1,12 +1,20 @@
-"""One kind a file; this lists them. `app` binds each to a runtime."""
+"""One kind a file, and one line here. `app` binds each to a runtime."""
 
-from stigmer.handlers import agent, agent_execution, agent_instance, environment, execution_context, session
+from __future__ import annotations
 
-HANDLERS = (
-    agent.HANDLER,
-    agent_instance.HANDLER,
-    session.HANDLER,
-    agent_execution.HANDLER,
-    environment.HANDLER,
-    execution_context.HANDLER,
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stigmer.handlers.base import Handler
+
+FILES = (
+    "agent",
+    "agent_instance",
+    "session",
+    "agent_execution",
+    "environment",
+    "execution_context",
 )
+
+HANDLERS: tuple[Handler[Any], ...] = tuple(import_module(f"{__name__}.{file}").HANDLER for file in FILES)

@@ -1,9 +1,10 @@
 """Agent: a reusable definition of who does the work."""
 
-from stigmer._gen.ai.stigmer.agentic.agent.v1 import Agent
+from stigmer._gen.ai.stigmer.agentic.agent.v1 import Agent, AgentId
 from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
 from stigmer.pipeline.kind import Kind
+from stigmer.pipeline.pipeline import Steps
 from stigmer.steps.build_new_state import BuildNewState
 from stigmer.steps.check_duplicate import CheckDuplicate
 from stigmer.steps.create_default_instance import CreateDefaultInstance
@@ -15,7 +16,8 @@ from stigmer.steps.validate_proto import ValidateProto
 HANDLER = Handler(
     kind=Kind(Agent),
     rpcs={
-        "create": (
+        "create": Steps(
+            Agent,
             ValidateProto(),
             ResolveSlug(),
             CheckDuplicate(),
@@ -25,7 +27,8 @@ HANDLER = Handler(
         ),
         "update": standard.UPDATE,
         "apply": standard.APPLY,
-        "delete": (
+        "delete": Steps(
+            AgentId,
             ValidateProto(),
             ExtractResourceId(),
             LoadExistingForDelete(),

@@ -1,9 +1,17 @@
 """AgentExecution: one run of an agent within a session, from PENDING to its end."""
 
-from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import AgentExecution, AgentExecutionList
+from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import (
+    AgentExecution,
+    AgentExecutionId,
+    AgentExecutionList,
+    AgentExecutionUpdateStatusInput,
+    ListAgentExecutionsBySessionRequest,
+    ListAgentExecutionsRequest,
+)
 from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
 from stigmer.pipeline.kind import Kind
+from stigmer.pipeline.pipeline import Steps
 from stigmer.steps.build_new_state import BuildNewState
 from stigmer.steps.build_new_state_with_status import BuildNewStateWithStatus
 from stigmer.steps.create_default_instance import CreateDefaultInstanceIfNeeded
@@ -28,7 +36,8 @@ HANDLER = Handler(
         dependents=(Dependent("ExecutionContext", "spec.execution_id"),),
     ),
     rpcs={
-        "create": (
+        "create": Steps(
+            AgentExecution,
             ValidateProto(),
             ResolveSlug(),
             ValidateSessionOrAgent(),
@@ -39,7 +48,8 @@ HANDLER = Handler(
             Persist(),
         ),
         "update": standard.UPDATE,
-        "updateStatus": (
+        "updateStatus": Steps(
+            AgentExecutionUpdateStatusInput,
             ValidateProto(),
             LoadExisting(id_field="execution_id"),
             BuildNewStateWithStatus(),
@@ -47,12 +57,16 @@ HANDLER = Handler(
         ),
         "delete": standard.DELETE,
         "get": standard.GET,
-        "list": (
+        "list": Steps(
+            ListAgentExecutionsRequest,
             ValidateProto(),
             List(AgentExecutionList, Is("phase", "status.phase"), HasAll("tags", "metadata.tags")),
         ),
-        "listBySession": (ValidateProto(), List(AgentExecutionList, Is("session_id", "spec.session_id"))),
-        "subscribe": (ValidateProto(), LoadTarget()),
+        "listBySession": Steps(
+            ListAgentExecutionsBySessionRequest,
+            ValidateProto(),
+            List(AgentExecutionList, Is("session_id", "spec.session_id")),
+        ),
+        "subscribe": Steps(AgentExecutionId, ValidateProto(), LoadTarget(), last=StreamUpdates()),
     },
-    streams={"subscribe": StreamUpdates()},
 )

@@ -1,9 +1,14 @@
 """AgentInstance: an agent with the environments that it runs in."""
 
-from stigmer._gen.ai.stigmer.agentic.agentinstance.v1 import AgentInstance, AgentInstanceList
+from stigmer._gen.ai.stigmer.agentic.agentinstance.v1 import (
+    AgentInstance,
+    AgentInstanceList,
+    GetAgentInstancesByAgentRequest,
+)
 from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
 from stigmer.pipeline.kind import Kind
+from stigmer.pipeline.pipeline import Steps
 from stigmer.steps.list_resources import Is, List
 from stigmer.steps.validate_proto import ValidateProto
 
@@ -16,6 +21,8 @@ HANDLER = Handler(
         "delete": standard.DELETE,
         "get": standard.GET,
         "getByReference": standard.GET_BY_REFERENCE,
-        "getByAgent": (ValidateProto(), List(AgentInstanceList, Is("agent_id", "spec.agent_id"))),
+        "getByAgent": Steps(
+            GetAgentInstancesByAgentRequest, ValidateProto(), List(AgentInstanceList, Is("agent_id", "spec.agent_id"))
+        ),
     },
 )

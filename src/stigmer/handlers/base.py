@@ -1,53 +1,66 @@
-"""A kind's handler: which pipeline serves which RPC.
+"""A kind's handler: which steps serve which RPC.
 
 `handlers/` declares one for each kind; `app` binds them to a runtime and gives the endpoints to `edge`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from stigmer.pipeline.pipeline import Endpoint, Pipeline, StreamStep
+import betterproto2
+
+from stigmer.pipeline.kind import Resource
+from stigmer.pipeline.pipeline import Endpoint, Pipeline
 from stigmer.wire import descriptors
+from stigmer.wire.message_types import object_class
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from stigmer.pipeline.kind import Kind
-    from stigmer.pipeline.pipeline import Step
+    from stigmer.pipeline.pipeline import Steps
     from stigmer.pipeline.runtime import Runtime
+    from stigmer.wire.descriptors import Method
+
+R = TypeVar("R", bound=Resource)
 
 
 @dataclass(frozen=True)
-class Handler:
+class Handler(Generic[R]):
     """What serves a kind: each RPC of the services that the protos declare for it.
 
     Attributes:
         kind: what a resource of the kind is.
         rpcs: the steps of each RPC, by its name in the proto.
-        streams: what the streaming ones among them end in.
     """
 
-    kind: Kind
-    rpcs: Mapping[str, tuple[Step, ...]]
-    streams: Mapping[str, StreamStep] = field(default_factory=dict[str, StreamStep])
+    kind: Kind[R]
+    rpcs: Mapping[str, Steps[R]]
 
     @property
     def pipelines(self) -> dict[str, Pipeline]:
         """The pipeline of each RPC, by its name in the proto."""
         prefix = self.kind.meta.enum_name
-        return {rpc: Pipeline(f"{prefix}.{rpc}", steps, self.streams.get(rpc)) for rpc, steps in self.rpcs.items()}
+        return {name: Pipeline(f"{prefix}.{name}", rpc.steps, rpc.last) for name, rpc in self.rpcs.items()}
 
     def bind(self, runtime: Runtime) -> list[Endpoint]:
         """The kind's RPCs on a runtime.
 
         Raises:
-            TypeError: an RPC of the proto has no pipeline, or a pipeline no RPC.
+            TypeError: an RPC of the proto has no steps, steps have no RPC, or are for another request.
         """
         pipelines = self.pipelines
         methods = [method for method in descriptors.methods().values() if method.kind == self.kind.meta]
         served = {method.name for method in methods}
         if served != set(pipelines):
             raise TypeError(f"{self.kind.name}: the proto has the RPCs {served}, the handler {set(pipelines)}")
+        for method in methods:
+            _check_request(method, self.rpcs[method.name].request)
         return [Endpoint(method, pipelines[method.name], self.kind, runtime, pipelines) for method in methods]
+
+
+def _check_request(method: Method, declared: type[Any]) -> None:
+    """The steps' types hold only where the RPC takes what they were checked for; a protocol is met by what fits."""
+    if issubclass(declared, betterproto2.Message) and not issubclass(object_class(method.request), declared):
+        raise TypeError(f"{method.path} takes {method.request}, the handler's steps {declared.__qualname__}")

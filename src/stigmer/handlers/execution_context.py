@@ -1,9 +1,10 @@
 """ExecutionContext: what one execution runs with; never changed, gone with its execution."""
 
-from stigmer._gen.ai.stigmer.agentic.executioncontext.v1 import ExecutionContext
+from stigmer._gen.ai.stigmer.agentic.executioncontext.v1 import ExecutionContext, ExecutionContextExecutionIdInput
 from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
 from stigmer.pipeline.kind import Kind
+from stigmer.pipeline.pipeline import Steps
 from stigmer.steps.load_by_execution_id import LoadByExecutionId
 from stigmer.steps.load_for_apply import LoadForApply, ThenCreate
 from stigmer.steps.resolve_slug import ResolveSlug
@@ -13,10 +14,10 @@ HANDLER = Handler(
     kind=Kind(ExecutionContext, reached_by=("spec.execution_id",), namespaced=False),
     rpcs={
         "create": standard.CREATE,
-        "apply": (ValidateProto(), ResolveSlug(), LoadForApply(), ThenCreate()),
+        "apply": Steps(ExecutionContext, ValidateProto(), ResolveSlug(), LoadForApply(), ThenCreate()),
         "delete": standard.DELETE,
         "get": standard.GET,
         "getByReference": standard.GET_BY_REFERENCE,
-        "getByExecutionId": (ValidateProto(), LoadByExecutionId()),
+        "getByExecutionId": Steps(ExecutionContextExecutionIdInput, ValidateProto(), LoadByExecutionId()),
     },
 )

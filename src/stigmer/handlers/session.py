@@ -1,9 +1,15 @@
 """Session: a conversation with an instance of an agent; it holds the executions."""
 
-from stigmer._gen.ai.stigmer.agentic.session.v1 import Session, SessionList
+from stigmer._gen.ai.stigmer.agentic.session.v1 import (
+    ListSessionsByAgentRequest,
+    ListSessionsRequest,
+    Session,
+    SessionList,
+)
 from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
 from stigmer.pipeline.kind import Kind
+from stigmer.pipeline.pipeline import Steps
 from stigmer.steps.list_resources import HasAll, IsOrHasParent, List
 from stigmer.steps.validate_proto import ValidateProto
 from stigmer.store.base import Dependent
@@ -24,8 +30,9 @@ HANDLER = Handler(
         "apply": standard.APPLY,
         "delete": standard.DELETE,
         "get": standard.GET,
-        "list": (ValidateProto(), List(SessionList, HasAll("tags", "metadata.tags"))),
-        "listByAgent": (
+        "list": Steps(ListSessionsRequest, ValidateProto(), List(SessionList, HasAll("tags", "metadata.tags"))),
+        "listByAgent": Steps(
+            ListSessionsByAgentRequest,
             ValidateProto(),
             List(SessionList, IsOrHasParent("agent_id", "spec.agent_instance_id", "AgentInstance", "spec.agent_id")),
         ),

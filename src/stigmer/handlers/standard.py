@@ -1,9 +1,12 @@
-"""The step lists that kinds share. A kind's file names these, and writes out the ones of its own."""
+"""The steps that kinds share. A kind's file names these, and writes out the ones of its own."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import betterproto2
 
+from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceReference
+from stigmer.pipeline.kind import Resource
+from stigmer.pipeline.pipeline import Steps
 from stigmer.steps.build_new_state import BuildNewState
 from stigmer.steps.build_update_state import BuildUpdateState
 from stigmer.steps.check_duplicate import CheckDuplicate
@@ -11,19 +14,14 @@ from stigmer.steps.delete import DeleteResource, ExtractResourceId, LoadExisting
 from stigmer.steps.load_by_reference import LoadByReference
 from stigmer.steps.load_existing import LoadExisting
 from stigmer.steps.load_for_apply import LoadForApply, ThenCreate
-from stigmer.steps.load_target import LoadTarget
+from stigmer.steps.load_target import ById, LoadTarget
 from stigmer.steps.persist import Persist
 from stigmer.steps.resolve_slug import ResolveSlug
 from stigmer.steps.validate_proto import ValidateProto
 
-if TYPE_CHECKING:
-    from stigmer.pipeline.pipeline import Step
-
-Steps = tuple["Step", ...]
-
-CREATE: Steps = (ValidateProto(), ResolveSlug(), CheckDuplicate(), BuildNewState(), Persist())
-UPDATE: Steps = (ValidateProto(keeps_fixed=True), ResolveSlug(), LoadExisting(), BuildUpdateState(), Persist())
-APPLY: Steps = (ValidateProto(keeps_fixed=True), ResolveSlug(), LoadForApply(), ThenCreate(or_else="update"))
-DELETE: Steps = (ValidateProto(), ExtractResourceId(), LoadExistingForDelete(), DeleteResource())
-GET: Steps = (ValidateProto(), LoadTarget())
-GET_BY_REFERENCE: Steps = (ValidateProto(), LoadByReference())
+CREATE = Steps(Resource, ValidateProto(), ResolveSlug(), CheckDuplicate(), BuildNewState(), Persist())
+UPDATE = Steps(Resource, ValidateProto(keeps_fixed=True), ResolveSlug(), LoadExisting(), BuildUpdateState(), Persist())
+APPLY = Steps(Resource, ValidateProto(keeps_fixed=True), ResolveSlug(), LoadForApply(), ThenCreate(or_else="update"))
+DELETE = Steps(betterproto2.Message, ValidateProto(), ExtractResourceId(), LoadExistingForDelete(), DeleteResource())
+GET = Steps(ById, ValidateProto(), LoadTarget())
+GET_BY_REFERENCE = Steps(ApiResourceReference, ValidateProto(), LoadByReference())

@@ -1,10 +1,15 @@
-"""What the steps of one run share, and what they answer."""
+"""What the steps of one run share, and the one way from resources to rows and from rows to replies.
+
+Steps never build rows or replies themselves: `Context.load`, `save` and `answer` do, for every kind. What is to happen
+to each resource on its way into the store, or out of it, has its place there.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
+from stigmer.pipeline.kind import Resource
 from stigmer.wire import codec
 from stigmer.wire.lazy import class_of
 
@@ -16,13 +21,19 @@ if TYPE_CHECKING:
 
     from stigmer.errors import Violation
     from stigmer.pipeline.call import Call
-    from stigmer.pipeline.kind import Kind, Resource
+    from stigmer.pipeline.kind import Kind
     from stigmer.pipeline.runtime import Runtime
     from stigmer.store.base import Row
     from stigmer.store.transaction import Transaction
 
 Reply: TypeAlias = "betterproto2.Message | codec.Encoded[Any]"
 """What a pipeline answers; stored resources go out as their stored bytes."""
+
+# What a step reads of a request, and the resource it works on. A context of a more special request or kind is one of a
+# more general: both are given when it is made, and steps replace `new_state` by resources of the kind alone.
+Q_co = TypeVar("Q_co", covariant=True)
+R_co = TypeVar("R_co", bound=Resource, covariant=True)
+S = TypeVar("S", bound=Resource)
 
 
 def decoded(reply: Reply) -> betterproto2.Message:
@@ -35,14 +46,16 @@ def decoded(reply: Reply) -> betterproto2.Message:
 class Runs(Protocol):
     """What runs steps on a context: a pipeline, for the steps that hand over to another one of their kind."""
 
-    async def run(self, ctx: Context, /) -> None:
+    async def run(self, ctx: AnyContext, /) -> None:
         """Run the steps in order; raises a StigmerError where one refuses the call."""
         ...
 
 
 @dataclass(slots=True, eq=False)
-class Context:
+class Context(Generic[Q_co, R_co]):
     """What the steps of one run share. A step's docstring says what it reads and writes.
+
+    `Context[AgentId, Agent]` is that of an RPC that takes an AgentId and is about an Agent.
 
     Attributes:
         call: the call that runs.
@@ -55,28 +68,47 @@ class Context:
         rules: what the running pipeline's steps would refuse for the request's sake alone.
         applying: whether apply runs this as its create or update.
         slug: the slug that the request names or its name gives.
-        resource_id: the id of the resource concerned.
-        row: the row that was loaded, and `existing` the resource in it.
+        row: the row that was loaded.
         new_state: the resource as it will be.
         reply: what the caller gets.
     """
 
     call: Call
     runtime: Runtime
-    kind: Kind
-    request: Any
+    kind: Kind[Any]
+    request: Q_co
     wire: Message
     tx: Transaction
     pipelines: Mapping[str, Runs]
     rules: tuple[Rule, ...] = ()
     applying: bool = False
     slug: str = ""
-    resource_id: str = ""
     row: Row | None = None
-    existing: Resource | None = None
-    new_state: Resource | None = None
+    new_state: R_co | None = None
     reply: Reply | None = None
 
+    async def load(self, row: Row) -> Any:  # noqa: ANN401 - of the row's kind
+        """The resource that a row of any kind keeps, filled in when it is touched; each call gives a new one."""
+        return self.runtime.kinds[row.kind].resource_of(row)
 
-Rule: TypeAlias = "Callable[[Context], list[Violation]]"
+    async def save(self, resource: Resource, *, over: Row | None = None) -> Row:
+        """Stage the row of a resource of any kind; gives it.
+
+        Args:
+            resource: of one of the runtime's kinds.
+            over: the row that it replaces; None for a new resource, which the caller then has created.
+        """
+        kind = self.runtime.kinds[class_of(cast("betterproto2.Message", resource)).__name__]
+        row = kind.row_of(resource, based_on=over, created_by=self.call.caller)
+        (self.tx.create if over is None else self.tx.update)(row)
+        return row
+
+    async def answer(self, row: Row) -> codec.Encoded[Any]:
+        """The reply, or part of a reply, that shows a row of any kind to the caller: its stored bytes."""
+        return codec.Encoded(self.runtime.kinds[row.kind].generated, row.data)
+
+
+AnyContext: TypeAlias = "Context[Any, Any]"
+"""The context of whatever pipeline runs."""
+Rule: TypeAlias = "Callable[[AnyContext], list[Violation]]"
 """What a step would refuse for the request's sake alone: its method `violations`, where it has one."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from stigmer.store.base import ABSENT, Dependent, Row
 from stigmer.wire import codec, descriptors
@@ -34,8 +34,11 @@ class Resource(Protocol):
     status: Any
 
 
+R = TypeVar("R", bound=Resource)
+
+
 @dataclass(frozen=True)
-class Kind:
+class Kind(Generic[R]):
     """A kind of resource.
 
     Attributes:
@@ -47,7 +50,7 @@ class Kind:
         dependents: what is deleted with a resource.
     """
 
-    message: type[betterproto2.Message]
+    message: type[R]
     reached_by: tuple[str, ...] = ()
     fixed: tuple[str, ...] = ()
     slug_unique: bool = True
@@ -64,10 +67,15 @@ class Kind:
         """As resources spell it: `AgentExecution`."""
         return self.message.__name__
 
+    @property
+    def generated(self) -> type[betterproto2.Message]:
+        """`message`, as the codec takes it."""
+        return cast("type[betterproto2.Message]", self.message)
+
     @cached_property
     def status_message(self) -> type[betterproto2.Message]:
         """The dataclass of the field `status`."""
-        status = descriptors.descriptor(full_name_of(self.message)).fields_by_name["status"]
+        status = descriptors.descriptor(full_name_of(self.generated)).fields_by_name["status"]
         return object_class(descriptors.message_type(status).full_name)
 
     def new_status(self, audit: ApiResourceAudit) -> Any:  # noqa: ANN401 - each kind has a status of its own
@@ -87,7 +95,7 @@ class Kind:
         """
         return org if self.namespaced else ""
 
-    def row_of(self, resource: Resource, *, based_on: Row | None = None, created_by: str = "") -> Row:
+    def row_of(self, resource: R, *, based_on: Row | None = None, created_by: str = "") -> Row:
         """The row that keeps a resource; `based_on` is the row that it replaces."""
         wire, data = codec.wire_and_bytes(cast("betterproto2.Message", resource))
         metadata = cast("Any", wire).metadata
@@ -103,13 +111,13 @@ class Kind:
             sequence=based_on.sequence if based_on is not None else 0,
         )
 
-    def resource_of(self, row: Row) -> Resource:
+    def resource_of(self, row: Row) -> R:
         """The resource that a row keeps, filled in when it is touched; each call gives a new one."""
-        return cast("Resource", codec.lazily(self.message, row.data))
+        return cast("R", codec.lazily(self.generated, row.data))
 
     def wire_of(self, row: Row) -> Any:  # noqa: ANN401 - each kind has a message of its own
         """The resource that a row keeps, as the C runtime has it: for who needs little of it. Each call parses anew."""
-        return codec.parse(self.message, row.data)
+        return codec.parse(self.generated, row.data)
 
     def _keys(self, wire: Message) -> dict[tuple[str, str], None]:
         keys: dict[tuple[str, str], None] = {}

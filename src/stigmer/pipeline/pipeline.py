@@ -1,7 +1,9 @@
 """Pipelines: an RPC as an ordered list of steps.
 
-`handlers/` lists the steps of each RPC, `steps/` has them. A pipeline and each of its steps is a tracing span and a
-debug log line with its duration; both bear the attempt, because a lost race runs the whole pipeline again.
+`handlers/` lists the steps of each RPC, `steps/` has them. The type of a step's context says what the step reads of the
+request and for which kinds it is made: where it is listed for an RPC that it does not fit, that is a type error. A
+pipeline and each of its steps is a tracing span and a debug log line with its duration; both bear the attempt, because
+a lost race runs the whole pipeline again.
 """
 
 from __future__ import annotations
@@ -11,11 +13,12 @@ import time
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from opentelemetry import trace
 
-from stigmer.pipeline.context import Context, Reply, Rule
+from stigmer.pipeline.context import AnyContext, Context, Reply, Rule
+from stigmer.pipeline.kind import Resource
 from stigmer.store.transaction import Transaction
 from stigmer.telemetry import traces
 from stigmer.telemetry.logs import get_logger
@@ -39,10 +42,18 @@ log = get_logger("stigmer.pipeline")
 tracer = trace.get_tracer("stigmer.pipeline")
 
 
-class Step(Protocol):
-    """One step of a unary pipeline. Its class name is the step's name."""
+Q = TypeVar("Q")
+Q_contra = TypeVar("Q_contra", contravariant=True)
+R_contra = TypeVar("R_contra", bound=Resource, contravariant=True)
 
-    def __call__(self, ctx: Context, /) -> Awaitable[None]:
+
+class Step(Protocol[Q_contra, R_contra]):
+    """One step of a unary pipeline. Its class name is the step's name.
+
+    `Step[AgentId, Agent]` fits an RPC that takes an AgentId and is about an Agent; so does one that asks for less.
+    """
+
+    def __call__(self, ctx: Context[Q_contra, R_contra], /) -> Awaitable[None]:
         """Do it; raises a StigmerError to refuse the call."""
         ...
 
@@ -51,17 +62,38 @@ class Step(Protocol):
 class Ruled(Protocol):
     """A step with rules of its own."""
 
-    def violations(self, ctx: Context, /) -> list[Violation]:
+    def violations(self, ctx: AnyContext, /) -> list[Violation]:
         """What is wrong with the request itself."""
         ...
 
 
-class StreamStep(Protocol):
+class StreamStep(Protocol[Q_contra, R_contra]):
     """The last step of a streaming pipeline."""
 
-    def stream(self, ctx: Context, /) -> AsyncGenerator[Reply, None]:
+    def stream(self, ctx: Context[Q_contra, R_contra], /) -> AsyncGenerator[Reply, None]:
         """The replies, one by one."""
         ...
+
+
+AnyStep: TypeAlias = "Step[Any, Any]"
+AnyStreamStep: TypeAlias = "StreamStep[Any, Any]"
+
+
+class Steps(Generic[R_contra]):
+    """What an RPC takes, and the steps that serve it: an entry of a handler's table.
+
+    Args:
+        request: the class of its requests; a protocol says only what the steps read of them.
+        steps: in order.
+        last: what a streaming RPC ends in.
+    """
+
+    def __init__(
+        self, request: type[Q], *steps: Step[Q, R_contra], last: StreamStep[Q, R_contra] | None = None
+    ) -> None:
+        self.request: type[Any] = request
+        self.steps: tuple[AnyStep, ...] = steps
+        self.last: AnyStreamStep | None = last
 
 
 @dataclass(frozen=True)
@@ -75,8 +107,8 @@ class Pipeline:
     """
 
     name: str
-    steps: tuple[Step, ...]
-    last: StreamStep | None = None
+    steps: tuple[AnyStep, ...]
+    last: AnyStreamStep | None = None
 
     def names(self) -> list[str]:
         """The names of all steps, in order."""
@@ -87,7 +119,7 @@ class Pipeline:
         """The rules of those steps that have some; ValidateProto checks them with the protos' own."""
         return tuple(step.violations for step in self.steps if isinstance(step, Ruled))
 
-    async def run(self, ctx: Context) -> None:
+    async def run(self, ctx: AnyContext) -> None:
         """Run the steps in order; the reply is in `ctx.reply`.
 
         Raises:
@@ -103,12 +135,12 @@ class Pipeline:
         with traces.current(span, whole=True), _watched("Pipeline done", self.name, ctx, span):
             await self._run_steps(ctx, traced=traces.is_recording(span))
 
-    async def _run_steps(self, ctx: Context, *, traced: bool) -> None:
+    async def _run_steps(self, ctx: AnyContext, *, traced: bool) -> None:
         ctx.rules = self.rules
         for step in self.steps:
             await _run_step(step, ctx, traced=traced)
 
-    async def stream(self, ctx: Context) -> AsyncGenerator[Reply, None]:
+    async def stream(self, ctx: AnyContext) -> AsyncGenerator[Reply, None]:
         """Run the steps, then give what the last one gives. No span is current while the reader has a reply."""
         if self.last is None:
             raise TypeError(f"{self.name} does not end in a StreamStep")
@@ -122,12 +154,12 @@ class Pipeline:
                         del reply
 
 
-def step_name(step: Step | StreamStep) -> str:
+def step_name(step: AnyStep | AnyStreamStep) -> str:
     """A step's name, as the tables of the docs have it."""
     return type(step).__name__
 
 
-async def _run_step(step: Step, ctx: Context, *, traced: bool) -> None:
+async def _run_step(step: AnyStep, ctx: AnyContext, *, traced: bool) -> None:
     name = step_name(step)
     if not traced:
         with _watched("Step done", name, ctx, trace.INVALID_SPAN):
@@ -139,7 +171,7 @@ async def _run_step(step: Step, ctx: Context, *, traced: bool) -> None:
 
 
 @contextlib.contextmanager
-def _spanning(event: str, name: str, ctx: Context, parent: Span | None = None) -> Generator[Span]:
+def _spanning(event: str, name: str, ctx: AnyContext, parent: Span | None = None) -> Generator[Span]:
     """A span that is not made current: a generator that yields within has its reader's context then."""
     within = trace.set_span_in_context(parent) if parent is not None else None
     span = traces.started(tracer, name, within, attributes=_attributes(ctx))
@@ -151,7 +183,7 @@ def _spanning(event: str, name: str, ctx: Context, parent: Span | None = None) -
 
 
 @contextlib.contextmanager
-def _watched(event: str, name: str, ctx: Context, span: Span) -> Generator[None]:
+def _watched(event: str, name: str, ctx: AnyContext, span: Span) -> Generator[None]:
     """Tell how the block ends, and after how long: ok, cancelled, or the error's name."""
     started, outcome = time.perf_counter(), "cancelled"
     try:
@@ -173,7 +205,7 @@ def _watched(event: str, name: str, ctx: Context, span: Span) -> Generator[None]
         )
 
 
-def _attributes(ctx: Context) -> dict[str, str | int]:
+def _attributes(ctx: AnyContext) -> dict[str, str | int]:
     return {"stigmer.kind": ctx.kind.name, "stigmer.method": ctx.call.method.name, "stigmer.attempt": ctx.call.attempt}
 
 
@@ -191,7 +223,7 @@ class Endpoint:
 
     method: Method
     pipeline: Pipeline
-    kind: Kind
+    kind: Kind[Any]
     runtime: Runtime
     pipelines: Mapping[str, Pipeline]
 
@@ -218,6 +250,6 @@ class Endpoint:
         ctx = self._context(call, codec.wire_of(request), Transaction(self.runtime.store))
         return self.pipeline.stream(ctx)
 
-    def _context(self, call: Call, wire: Message, transaction: Transaction) -> Context:
+    def _context(self, call: Call, wire: Message, transaction: Transaction) -> AnyContext:
         request = codec.lazily(object_class(call.method.request), wire)
         return Context(call, self.runtime, self.kind, request, wire, transaction, self.pipelines)

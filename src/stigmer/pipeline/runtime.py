@@ -52,7 +52,7 @@ class Runtime:
 
     store: Store
     unit_of_work: UnitOfWork
-    kinds: Mapping[str, Kind]
+    kinds: Mapping[str, Kind[Any]]
     ids: IdSource
     downstream: Downstream
     sizes: Sizes = Sizes()

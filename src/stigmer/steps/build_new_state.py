@@ -13,25 +13,26 @@ from stigmer.steps.validate_proto import refuse
 from stigmer.wire.lazy import shallow_copy
 
 if TYPE_CHECKING:
-    from stigmer.pipeline.context import Context
+    from stigmer.pipeline.context import AnyContext, Context
+    from stigmer.pipeline.kind import Resource
 
 
 @dataclass(frozen=True, slots=True)
 class BuildNewState:
     """Give the resource its id, version, slug and audit, and an otherwise empty status.
 
-    Reads the request and `slug`; writes `new_state` and `resource_id`. An id that the caller brings is kept; refuses
+    Reads the request and `slug`; writes `new_state`. An id that the caller brings is kept; refuses
     one that is malformed or taken.
     """
 
-    def violations(self, ctx: Context) -> list[Violation]:
+    def violations(self, ctx: Context[Resource, Resource]) -> list[Violation]:
         """A malformed id."""
         metadata, prefix = ctx.request.metadata, ctx.kind.meta.id_prefix
         if metadata is None or not metadata.id or is_well_formed(metadata.id, prefix):
             return []
         return [Violation("metadata.id", f"is not '{prefix}-' and a lower-case ULID: leave it out to get one")]
 
-    async def __call__(self, ctx: Context) -> None:
+    async def __call__(self, ctx: Context[Resource, Resource]) -> None:
         refuse(self.violations(ctx))
         sent = required(ctx.request.metadata)
         state = shallow_copy(ctx.request)
@@ -42,10 +43,10 @@ class BuildNewState:
         state.spec = shallow_copy(state.spec)
         state.status = ctx.kind.new_status(audit.created(ctx.call.caller))
         ctx.new_state = state
-        ctx.resource_id = ctx.call.resource_id = state.metadata.id
+        ctx.call.resource_id = state.metadata.id
 
 
-async def _id(ctx: Context, brought: str) -> str:
+async def _id(ctx: AnyContext, brought: str) -> str:
     if not brought:
         return ctx.runtime.ids.new(ctx.kind.meta.id_prefix)
     if await ctx.tx.get(ctx.kind.name, brought) is not None:

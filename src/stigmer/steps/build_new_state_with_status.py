@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import ExecutionPhase
+from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import AgentExecution, ExecutionPhase
 from stigmer.errors import FailedPrecondition, ResourceExhausted
 from stigmer.pipeline.kind import required
 from stigmer.steps import audit
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import FieldDescriptor
     from google.protobuf.message import Message
 
-    from stigmer.pipeline.context import Context
-    from stigmer.pipeline.kind import Resource
+    from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import AgentExecutionUpdateStatusInput
+    from stigmer.pipeline.context import AnyContext, Context
 
 TERMINAL = frozenset(
     {ExecutionPhase.EXECUTION_COMPLETED, ExecutionPhase.EXECUTION_FAILED, ExecutionPhase.EXECUTION_CANCELLED}
@@ -51,17 +51,17 @@ class BuildNewStateWithStatus:
     the row larger than the limits allow.
     """
 
-    async def __call__(self, ctx: Context) -> None:
+    async def __call__(self, ctx: Context[AgentExecutionUpdateStatusInput, AgentExecution]) -> None:
         (data,) = await ctx.runtime.slices.run(_merged(ctx))
         await _check_growth(ctx, data)
-        ctx.new_state = cast("Resource", codec.lazily(ctx.kind.message, data))
+        ctx.new_state = codec.lazily(AgentExecution, data)
 
 
-def _merged(ctx: Context) -> Iterator[bytes | None]:
+def _merged(ctx: AnyContext) -> Iterator[bytes | None]:
     """The new state as bytes; None where the work could be left."""
     state: Any = ctx.kind.wire_of(required(ctx.row))
     reported: Any = cast("Any", ctx.wire).status
-    _check_phase(ctx.resource_id, state.status.phase, reported.phase)
+    _check_phase(ctx.call.resource_id, state.status.phase, reported.phase)
     for field, value in reported.ListFields():
         if field.name in MERGED:
             state.status.ClearField(field.name)
@@ -86,14 +86,16 @@ def _set(status: Message, field: FieldDescriptor, value: Any) -> Iterator[None]:
             yield
 
 
-async def _check_growth(ctx: Context, data: bytes) -> None:
+async def _check_growth(ctx: AnyContext, data: bytes) -> None:
     """Reports add up: what each of them may bring, all of them together may not be."""
     sizes, before = ctx.runtime.sizes, len(required(ctx.row).data)
     if before < len(data) > sizes.max_row_bytes:
-        raise ResourceExhausted(f"AgentExecution {ctx.resource_id} would have more than {sizes.max_row_bytes} bytes")
+        raise ResourceExhausted(
+            f"AgentExecution {ctx.call.resource_id} would have more than {sizes.max_row_bytes} bytes"
+        )
     lists = any(field.is_repeated for field, _ in cast("Any", ctx.wire).status.ListFields())
     if lists and len(data) > 2 * sizes.max_message_parts:
-        await ctx.runtime.slices.run(scan(full_name_of(ctx.kind.message), data, sizes.max_message_parts))
+        await ctx.runtime.slices.run(scan(full_name_of(AgentExecution), data, sizes.max_message_parts))
 
 
 def _check_phase(id_: str, before: int, reported: int) -> None:

@@ -13,19 +13,19 @@ from stigmer.wire.lazy import shallow_copy
 
 if TYPE_CHECKING:
     from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata
-    from stigmer.pipeline.context import Context
+    from stigmer.pipeline.context import AnyContext, Context
 
 
 @dataclass(frozen=True, slots=True)
 class BuildUpdateState:
     """Replace name, labels, annotations, tags and spec as a whole; keep id, slug, org, owner_scope and status.
 
-    Reads the request and `existing`; writes `new_state`. Refuses another value of a fixed field and, unless apply runs
+    Reads the request and `row`; writes `new_state`. Refuses another value of a fixed field and, unless apply runs
     it, a version id that is not the current one.
     """
 
-    async def __call__(self, ctx: Context) -> None:
-        existing = required(ctx.existing)
+    async def __call__(self, ctx: Context[Resource, Resource]) -> None:
+        existing: Resource = await ctx.load(required(ctx.row))
         sent, kept = required(ctx.request.metadata), required(existing.metadata)
         if not ctx.applying:
             _check_version(ctx, sent, kept)
@@ -38,7 +38,7 @@ class BuildUpdateState:
         ctx.new_state = state
 
 
-def _check_version(ctx: Context, sent: ApiResourceMetadata, kept: ApiResourceMetadata) -> None:
+def _check_version(ctx: AnyContext, sent: ApiResourceMetadata, kept: ApiResourceMetadata) -> None:
     wanted = sent.version.id if sent.version is not None else ""
     current = kept.version.id if kept.version is not None else ""
     if wanted and wanted != current:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer.errors import AlreadyExists
-from stigmer.pipeline.kind import required
+from stigmer.steps.resolve_slug import holder
 
 if TYPE_CHECKING:
     from stigmer.pipeline.context import Context
+    from stigmer.pipeline.kind import Resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +20,7 @@ class CheckDuplicate:
     Reads `slug` and the request's org; writes nothing. The store decides a race.
     """
 
-    async def __call__(self, ctx: Context) -> None:
-        namespace = ctx.kind.namespace_of(required(ctx.request.metadata).org)
-        holder = await ctx.tx.by_slug(ctx.kind.name, ctx.slug, namespace)
-        if holder is not None:
-            raise AlreadyExists(ctx.kind.name, holder.id, slug=ctx.slug)
+    async def __call__(self, ctx: Context[Resource, Resource]) -> None:
+        row = await holder(ctx)
+        if row is not None:
+            raise AlreadyExists(ctx.kind.name, row.id, slug=ctx.slug)

@@ -14,7 +14,8 @@ from stigmer.wire.lazy import shallow_copy
 
 if TYPE_CHECKING:
     from stigmer._gen.ai.stigmer.agentic.agent.v1 import Agent
-    from stigmer.pipeline.context import Context
+    from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import AgentExecution
+    from stigmer.pipeline.context import AnyContext, Context
 
 DESCRIPTION = "Default instance (auto-created, no custom configuration)"
 
@@ -28,8 +29,8 @@ class CreateDefaultInstance:
     Reads and writes `new_state`.
     """
 
-    async def __call__(self, ctx: Context) -> None:
-        agent: Agent = ctx.new_state  # type: ignore[assignment]  # the step stands in Agent.create alone
+    async def __call__(self, ctx: Context[object, Agent]) -> None:
+        agent = required(ctx.new_state)
         agent.status = shallow_copy(required(agent.status))
         agent.status.default_instance_id = await _create(ctx, agent)
 
@@ -42,25 +43,24 @@ class CreateDefaultInstanceIfNeeded:
     a session.
     """
 
-    async def __call__(self, ctx: Context) -> None:
-        spec = required(ctx.new_state).spec
+    async def __call__(self, ctx: Context[object, AgentExecution]) -> None:
+        spec = required(required(ctx.new_state).spec)
         if spec.session_id:
             return
-        kind = ctx.runtime.kinds["Agent"]
-        row = await ctx.tx.get(kind.name, spec.agent_id)
+        row = await ctx.tx.get("Agent", spec.agent_id)
         if row is None:
             log.debug("The agent is kept elsewhere, with its default instance", agent_id=spec.agent_id)
             return
-        agent: Agent = kind.resource_of(row)  # type: ignore[assignment]  # the kind is Agent
+        agent: Agent = await ctx.load(row)
         status = required(agent.status)
         if status.default_instance_id and await other_kinds.find(ctx, "AgentInstance", status.default_instance_id):
             return
         agent.status = shallow_copy(status)
         agent.status.default_instance_id = await _create(ctx, agent)
-        ctx.tx.update(kind.row_of(agent, based_on=row))
+        await ctx.save(agent, over=row)
 
 
-async def _create(ctx: Context, agent: Agent) -> str:
+async def _create(ctx: AnyContext, agent: Agent) -> str:
     """Make the instance; gives its id."""
     owner = required(agent.metadata)
     metadata = ApiResourceMetadata(

@@ -15,7 +15,8 @@ from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from stigmer._gen.ai.stigmer.agentic.agent.v1 import Agent
-    from stigmer.pipeline.context import Context
+    from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import AgentExecution
+    from stigmer.pipeline.context import AnyContext, Context
 
 SUBJECT = "Auto-created session"
 IN_PROCESS, NETWORK, DIRECT = "via in-process gRPC", "via gRPC", "(direct store access)"
@@ -44,8 +45,8 @@ class CreateSessionIfNeeded:
 
     clock: Milliseconds = field(default_factory=Milliseconds, compare=False)
 
-    async def __call__(self, ctx: Context) -> None:
-        spec = required(ctx.new_state).spec
+    async def __call__(self, ctx: Context[object, AgentExecution]) -> None:
+        spec = required(required(ctx.new_state).spec)
         if spec.session_id:
             return
         agent: Agent | None = await other_kinds.find(ctx, "Agent", spec.agent_id)
@@ -63,7 +64,7 @@ class CreateSessionIfNeeded:
         )
 
 
-def _session(ctx: Context, agent: Agent, name: str) -> Session:
+def _session(ctx: Context[object, AgentExecution], agent: Agent, name: str) -> Session:
     """The session to make: scope and org are the agent's; a platform agent's session cannot be platform-scoped."""
     owner, execution = required(agent.metadata), required(required(ctx.new_state).metadata)
     org, scope = owner.org, owner.owner_scope
@@ -78,7 +79,7 @@ def _session(ctx: Context, agent: Agent, name: str) -> Session:
     )
 
 
-def _way(ctx: Context) -> str:
+def _way(ctx: AnyContext) -> str:
     """How the session is made, in the words of the log."""
     client = ctx.runtime.downstream.of("Session")
     if client is None:

@@ -5,39 +5,35 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stigmer.errors import NotFound
 from stigmer.pipeline.kind import required
-from stigmer.wire.codec import Encoded
+from stigmer.steps.load_target import by_id
 
 if TYPE_CHECKING:
-    from stigmer.pipeline.context import Context
+    from stigmer.pipeline.context import AnyContext
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractResourceId:
     """Take the id out of the request, whose field is `value` or `resource_id`.
 
-    Writes `resource_id`.
+    Writes the call's `resource_id`.
     """
 
-    async def __call__(self, ctx: Context) -> None:
+    async def __call__(self, ctx: AnyContext) -> None:
         request = ctx.request
-        ctx.resource_id = request.value if hasattr(request, "value") else request.resource_id
-        ctx.call.resource_id = ctx.resource_id
+        ctx.call.resource_id = request.value if hasattr(request, "value") else request.resource_id
 
 
 @dataclass(frozen=True, slots=True)
 class LoadExistingForDelete:
     """Load what is deleted.
 
-    Reads `resource_id`; writes `row` and `reply`. Refuses an id that names nothing.
+    Reads the call's `resource_id`; writes `row` and `reply`. Refuses an id that names nothing.
     """
 
-    async def __call__(self, ctx: Context) -> None:
-        ctx.row = await ctx.tx.get(ctx.kind.name, ctx.resource_id)
-        if ctx.row is None:
-            raise NotFound(ctx.kind.name, ctx.resource_id)
-        ctx.reply = Encoded(ctx.kind.message, ctx.row.data)
+    async def __call__(self, ctx: AnyContext) -> None:
+        ctx.row = await by_id(ctx, ctx.call.resource_id)
+        ctx.reply = await ctx.answer(ctx.row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +47,7 @@ class DeleteResource:
     also_kind: str = ""
     also_status_id: str = ""
 
-    async def __call__(self, ctx: Context) -> None:
+    async def __call__(self, ctx: AnyContext) -> None:
         row = required(ctx.row)
         ctx.tx.delete(row)
         await ctx.tx.delete_dependents(ctx.kind.dependents, row.id)

@@ -19,7 +19,9 @@ from stigmer.wire.scalars import varint
 if TYPE_CHECKING:
     import betterproto2
 
-    from stigmer.pipeline.context import Context
+    from stigmer._gen.ai.stigmer.commons.rpc import PageInfo
+    from stigmer.pipeline.context import AnyContext, Context
+    from stigmer.pipeline.kind import Resource
     from stigmer.store.base import Page
 
 DEFAULT_SIZE = 50
@@ -35,6 +37,19 @@ MAX_ROW_BYTES = 4 * 1024 * 1024 - HEAD_BYTES - ENTRY_BYTES
 """A longer row would make a reply that clients refuse, and so end their walk: it goes without parts of its status."""
 
 _NO_TOKEN = "is not a token that this method gave for these filters: start again without one"  # noqa: S105 - a text
+
+
+class ByToken(Protocol):
+    """A request for the page where a token says that it begins."""
+
+    page_size: int
+    page_token: str
+
+
+class ByNumber(Protocol):
+    """A request for the page with a number."""
+
+    page_info: PageInfo | None
 
 
 class Filter(Protocol):
@@ -103,40 +118,41 @@ class List:
         self._filters = filters
         self._entries = _entries_number(full_name_of(reply))
 
-    def violations(self, ctx: Context) -> list[Violation]:
+    def violations(self, ctx: AnyContext) -> list[Violation]:
         """A token that this method did not give for these filters."""
         token = getattr(ctx.request, "page_token", "")
         if not token or page_token.position(token, self._scope(ctx), _key(ctx)) is not None:
             return []
         return [Violation("page_token", _NO_TOKEN)]
 
-    async def __call__(self, ctx: Context) -> None:
+    async def __call__(self, ctx: Context[ByToken | ByNumber, Resource]) -> None:
         refuse(self.violations(ctx))
-        query = self._query(ctx)
-        by_token = hasattr(ctx.request, "page_token")
-        ctx.reply = await (self._by_token(ctx, query) if by_token else self._by_number(ctx, query))
+        query, request = self._query(ctx), cast("Any", ctx.request)
+        if hasattr(request, "page_token"):
+            ctx.reply = await self._by_token(ctx, query, request)
+        else:
+            ctx.reply = await self._by_number(ctx, query, request.page_info)
 
-    def _query(self, ctx: Context) -> Query:
+    def _query(self, ctx: AnyContext) -> Query:
         query = Query(ctx.kind.name)
         for one in self._filters:
             query = one.narrow(query, ctx.request)
         return query
 
-    def _scope(self, ctx: Context) -> bytes:
+    def _scope(self, ctx: AnyContext) -> bytes:
         asked = ((one.field, _values(getattr(ctx.request, one.field))) for one in self._filters)
         return page_token.scope(ctx.call.method.path, asked)
 
-    async def _by_token(self, ctx: Context, query: Query) -> Encoded[Any]:
-        size, scope = _size(ctx.request.page_size), self._scope(ctx)
-        before = page_token.position(ctx.request.page_token, scope, _key(ctx))
+    async def _by_token(self, ctx: AnyContext, query: Query, asked: ByToken) -> Encoded[Any]:
+        size, scope = _size(asked.page_size), self._scope(ctx)
+        before = page_token.position(asked.page_token, scope, _key(ctx))
         page = await ctx.tx.page(query, _window(size, before=before))
         token = page_token.token(page.rows[-1].sequence, scope, _key(ctx)) if page.more else ""
         head: Any = self._reply()
         head.total_pages, head.next_page_token = -(-page.total // size), token
         return await self._encoded(ctx, page, head)
 
-    async def _by_number(self, ctx: Context, query: Query) -> Encoded[Any]:
-        info = ctx.request.page_info
+    async def _by_number(self, ctx: AnyContext, query: Query, info: PageInfo | None) -> Encoded[Any]:
         size = _size(info.size) if info is not None else None
         skip = (max(info.num, 1) - 1) * (size or 0) if info is not None else 0
         page = await ctx.tx.page(query, _window(size, skip=skip))
@@ -144,19 +160,21 @@ class List:
         head.total_count = page.total
         return await self._encoded(ctx, page, head)
 
-    async def _encoded(self, ctx: Context, page: Page, head: betterproto2.Message) -> Encoded[Any]:
+    async def _encoded(self, ctx: AnyContext, page: Page, head: betterproto2.Message) -> Encoded[Any]:
         """The reply: its scalar fields, then each row's bytes as they are stored, or what fits of them."""
         parts = [codec.encode(head)]
         tag = varint(self._entries << 3 | 2)
         for row in page.rows:
-            data = row.data if len(row.data) <= MAX_ROW_BYTES else await _fitting(ctx, row.data)
+            data = (await ctx.answer(row)).data
+            if len(data) > MAX_ROW_BYTES:
+                data = await _fitting(ctx, data)
             parts += (tag, varint(len(data)), data)
         return Encoded(self._reply, b"".join(parts))
 
 
-async def _fitting(ctx: Context, data: bytes) -> bytes:
+async def _fitting(ctx: AnyContext, data: bytes) -> bytes:
     """A row that is alone on its page, and still too long for one."""
-    status = descriptors.descriptor(full_name_of(ctx.kind.message)).fields_by_name["status"].number
+    status = descriptors.descriptor(full_name_of(ctx.kind.generated)).fields_by_name["status"].number
     (fitting,) = await ctx.runtime.slices.run(without_longest(data, status, MAX_ROW_BYTES))
     return fitting
 
@@ -176,7 +194,7 @@ def _size(wanted: int) -> int:
     return min(wanted, MAX_SIZE) or DEFAULT_SIZE
 
 
-def _key(ctx: Context) -> bytes:
+def _key(ctx: AnyContext) -> bytes:
     return ctx.runtime.store.secret(page_token.SECRET)
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer.errors import NotFound, clip
-from stigmer.wire.codec import Encoded
 
 if TYPE_CHECKING:
+    from stigmer._gen.ai.stigmer.agentic.executioncontext.v1 import ExecutionContext, ExecutionContextExecutionIdInput
     from stigmer.pipeline.context import Context
 
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 class LoadByExecutionId:
     """Load the newest context with the request's `execution_id`.
 
-    Writes `row`, `resource_id` and `reply`. Refuses an execution that has none.
+    Writes `row` and `reply`. Refuses an execution that has none.
     """
 
-    async def __call__(self, ctx: Context) -> None:
+    async def __call__(self, ctx: Context[ExecutionContextExecutionIdInput, ExecutionContext]) -> None:
         execution_id = ctx.request.execution_id
         ctx.row = await ctx.tx.newest(ctx.kind.name, "spec.execution_id", execution_id)
         if ctx.row is None:
             message = f"{ctx.kind.name} not found for execution: {clip(execution_id)}"
             raise NotFound(ctx.kind.name, execution_id, message=message)
-        ctx.resource_id = ctx.call.resource_id = ctx.row.id
-        ctx.reply = Encoded(ctx.kind.message, ctx.row.data)
+        ctx.call.resource_id = ctx.row.id
+        ctx.reply = await ctx.answer(ctx.row)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from stigmer.errors import InvalidArgument, NotFound, Violation, clip
 from stigmer.steps.validate_proto import refuse
-from stigmer.wire.codec import Encoded
 
 if TYPE_CHECKING:
     from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceReference
-    from stigmer.pipeline.context import Context
+    from stigmer.pipeline.context import AnyContext, Context
+    from stigmer.pipeline.kind import Resource
     from stigmer.store.base import Row
 
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 class LoadByReference:
     """Load the resource by slug: in the namespace of the org that is named; without one the only match, else org-less.
 
-    Reads the request; writes `row`, `resource_id` and `reply`. Refuses another kind's reference, an empty slug, a slug
+    Reads the request; writes `row` and `reply`. Refuses another kind's reference, an empty slug, a slug
     that names nothing or, without an org, more than one resource.
     """
 
-    def violations(self, ctx: Context) -> list[Violation]:
+    def violations(self, ctx: Context[ApiResourceReference, Resource]) -> list[Violation]:
         """Another kind's reference; an empty slug."""
-        reference: ApiResourceReference = ctx.request
+        reference = ctx.request
         violations: list[Violation] = []
         if reference.kind and reference.kind != ctx.kind.meta.number:
             violations.append(Violation("kind", f"must be {ctx.kind.meta.enum_name} or unset"))
@@ -33,19 +33,19 @@ class LoadByReference:
             violations.append(Violation("slug", "is required"))
         return violations
 
-    async def __call__(self, ctx: Context) -> None:
+    async def __call__(self, ctx: Context[ApiResourceReference, Resource]) -> None:
         refuse(self.violations(ctx))
-        reference: ApiResourceReference = ctx.request
+        reference = ctx.request
         row = await _find(ctx, reference)
         if row is None:
             message = f"{ctx.kind.name} with slug '{clip(reference.slug)}' not found{_where(reference.org)}"
             raise NotFound(ctx.kind.name, reference.slug, message=message)
         ctx.row = row
-        ctx.resource_id = ctx.call.resource_id = row.id
-        ctx.reply = Encoded(ctx.kind.message, row.data)
+        ctx.call.resource_id = row.id
+        ctx.reply = await ctx.answer(row)
 
 
-async def _find(ctx: Context, reference: ApiResourceReference) -> Row | None:
+async def _find(ctx: AnyContext, reference: ApiResourceReference) -> Row | None:
     if reference.org or not ctx.kind.namespaced:
         return await ctx.tx.by_slug(ctx.kind.name, reference.slug, ctx.kind.namespace_of(reference.org))
     rows = await ctx.tx.by_slug_anywhere(ctx.kind.name, reference.slug)

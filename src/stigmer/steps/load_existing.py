@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stigmer.errors import NotFound, Violation, clip
 from stigmer.pipeline.kind import required
+from stigmer.steps.load_target import by_id
+from stigmer.steps.resolve_slug import holder
 from stigmer.steps.validate_proto import refuse
 
 if TYPE_CHECKING:
     from stigmer.pipeline.context import Context
+    from stigmer.pipeline.kind import Resource
     from stigmer.store.base import Row
 
 
@@ -18,37 +21,26 @@ if TYPE_CHECKING:
 class LoadExisting:
     """Load the resource to change: by `metadata.id`, else by slug; with `id_field`, by that field of the request.
 
-    Reads the request and `slug`; writes `row`, `existing` and `resource_id`. Refuses what names nothing.
+    Reads the request and `slug`; writes `row`. Refuses what names nothing.
     """
 
     id_field: str = ""
 
-    def violations(self, ctx: Context) -> list[Violation]:
+    def violations(self, ctx: Context[Any, Resource]) -> list[Violation]:
         """No id, where the kind's slugs do not name one resource."""
         if self.id_field or ctx.kind.slug_unique or ctx.request.metadata is None or ctx.request.metadata.id:
             return []
         return [Violation("metadata.id", f"is required: the slugs of {ctx.kind.name} are not unique")]
 
-    async def __call__(self, ctx: Context) -> None:
+    async def __call__(self, ctx: Context[Any, Resource]) -> None:
         refuse(self.violations(ctx))
         id_ = getattr(ctx.request, self.id_field) if self.id_field else required(ctx.request.metadata).id
-        ctx.call.resource_id = id_
-        row = await (_by_id(ctx, id_) if id_ else _by_slug(ctx))
-        ctx.row = row
-        ctx.existing = ctx.kind.resource_of(row)
-        ctx.resource_id = ctx.call.resource_id = row.id
+        ctx.row = await (by_id(ctx, id_) if id_ else _by_slug(ctx))
 
 
-async def _by_id(ctx: Context, id_: str) -> Row:
-    row = await ctx.tx.get(ctx.kind.name, id_)
-    if row is None:
-        raise NotFound(ctx.kind.name, id_)
-    return row
-
-
-async def _by_slug(ctx: Context) -> Row:
-    namespace = ctx.kind.namespace_of(required(ctx.request.metadata).org)
-    row = await ctx.tx.by_slug(ctx.kind.name, ctx.slug, namespace)
+async def _by_slug(ctx: Context[Resource, Resource]) -> Row:
+    row = await holder(ctx)
     if row is None:
         raise NotFound(ctx.kind.name, ctx.slug, message=f"{ctx.kind.name} with slug '{clip(ctx.slug)}' not found")
+    ctx.call.resource_id = row.id
     return row

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from stigmer.errors import AlreadyExists, InvalidArgument
 from stigmer.pipeline.kind import required
+from stigmer.steps.resolve_slug import holder
 
 if TYPE_CHECKING:
     from stigmer.pipeline.context import Context
+    from stigmer.pipeline.kind import Resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +21,9 @@ class LoadForApply:
     Reads the request's metadata and `slug`; writes `row`. Refuses a `metadata.id` other than the holder's.
     """
 
-    async def __call__(self, ctx: Context) -> None:
+    async def __call__(self, ctx: Context[Resource, Resource]) -> None:
         metadata = required(ctx.request.metadata)
-        ctx.row = await ctx.tx.by_slug(ctx.kind.name, ctx.slug, ctx.kind.namespace_of(metadata.org))
+        ctx.row = await holder(ctx)
         if ctx.row is not None and metadata.id not in ("", ctx.row.id):
             raise InvalidArgument.of(
                 "metadata.id", f"is {metadata.id}, but the slug '{ctx.slug}' is {ctx.row.id}'s: leave the id out"
@@ -37,12 +39,12 @@ class ThenCreate:
 
     or_else: str = ""
 
-    async def __call__(self, ctx: Context) -> None:
-        holder, ctx.row = ctx.row, None
+    async def __call__(self, ctx: Context[Resource, Resource]) -> None:
+        found, ctx.row = ctx.row, None
         ctx.applying = True
-        if holder is None:
+        if found is None:
             await ctx.pipelines["create"].run(ctx)
         elif self.or_else:
             await ctx.pipelines[self.or_else].run(ctx)
         else:
-            raise AlreadyExists(ctx.kind.name, holder.id, slug=ctx.slug)
+            raise AlreadyExists(ctx.kind.name, found.id, slug=ctx.slug)

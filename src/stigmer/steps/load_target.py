@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from stigmer.errors import NotFound
-from stigmer.wire.codec import Encoded
 
 if TYPE_CHECKING:
-    from stigmer.pipeline.context import Context
+    from stigmer.pipeline.context import AnyContext, Context
+    from stigmer.pipeline.kind import Resource
+    from stigmer.store.base import Row
+
+
+class ById(Protocol):
+    """A request that names a resource by its id alone."""
+
+    value: str
 
 
 @dataclass(frozen=True, slots=True)
 class LoadTarget:
     """Load the resource by the id in the request's `value`.
 
-    Writes `row`, `resource_id` and `reply`. Refuses an id that names nothing.
+    Writes `row` and `reply`. Refuses an id that names nothing.
     """
 
-    async def __call__(self, ctx: Context) -> None:
-        ctx.resource_id = ctx.call.resource_id = ctx.request.value
-        ctx.row = await ctx.tx.get(ctx.kind.name, ctx.resource_id)
-        if ctx.row is None:
-            raise NotFound(ctx.kind.name, ctx.resource_id)
-        ctx.reply = Encoded(ctx.kind.message, ctx.row.data)
+    async def __call__(self, ctx: Context[ById, Resource]) -> None:
+        ctx.row = await by_id(ctx, ctx.request.value)
+        ctx.reply = await ctx.answer(ctx.row)
+
+
+async def by_id(ctx: AnyContext, id_: str) -> Row:
+    """The row of the pipeline's kind with that id, which becomes the call's.
+
+    Raises:
+        NotFound: there is none.
+    """
+    ctx.call.resource_id = id_
+    row = await ctx.tx.get(ctx.kind.name, id_)
+    if row is None:
+        raise NotFound(ctx.kind.name, id_)
+    return row

@@ -16,7 +16,7 @@ from stigmer.steps import audit
 from stigmer.wire.lazy import shallow_copy
 
 if TYPE_CHECKING:
-    from stigmer.pipeline.context import Context
+    from stigmer.pipeline.context import AnyContext
     from stigmer.pipeline.kind import Resource
     from stigmer.pipeline.runtime import Client
 
@@ -27,20 +27,20 @@ MAX_REFUSALS = 100
 _UNSURE = frozenset({Code.CANCELLED, Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.INTERNAL, Code.UNAVAILABLE})
 
 
-async def find(ctx: Context, kind: str, id_: str) -> Any:  # noqa: ANN401 - the kind decides the type
+async def find(ctx: AnyContext, kind: str, id_: str) -> Any:  # noqa: ANN401 - the kind decides the type
     """A resource of another kind, or None where the id names nothing; what is found must still be there at commit."""
     client = ctx.runtime.downstream.of(kind)
     if client is not None:
         resource = await client.get(id_)
     else:
         row = await ctx.tx.get(kind, id_)
-        resource = ctx.runtime.kinds[kind].resource_of(row) if row is not None else None
+        resource = await ctx.load(row) if row is not None else None
     if resource is not None and (client is None or client.in_process):
         ctx.tx.require(kind, id_)
     return resource
 
 
-async def create(ctx: Context, kind: str, resource: Any) -> Any:  # noqa: ANN401 - the kind decides the type
+async def create(ctx: AnyContext, kind: str, resource: Any) -> Any:  # noqa: ANN401 - the kind decides the type
     """Make a resource of another kind; gives it as it was made.
 
     Where its slug is taken, it gets the first free one of `slug-2`, `slug-3`, … . A slug that somebody takes after we
@@ -64,10 +64,10 @@ async def create(ctx: Context, kind: str, resource: Any) -> Any:  # noqa: ANN401
     raise AssertionError("counting does not end")
 
 
-async def _make(ctx: Context, kind: str, resource: Any) -> Any:  # noqa: ANN401 - the kind decides the type
+async def _make(ctx: AnyContext, kind: str, resource: Any) -> Any:  # noqa: ANN401 - the kind decides the type
     client = ctx.runtime.downstream.of(kind)
     if client is None:
-        return _store(ctx, kind, resource)
+        return await _store(ctx, kind, resource)
     if client.in_process:
         return await client.create(resource)
     resource.metadata.id = ctx.runtime.ids.new(ctx.runtime.kinds[kind].meta.id_prefix)
@@ -97,7 +97,7 @@ class _Undo:
         await self.client.delete(self.id)
 
 
-def _store(ctx: Context, name: str, resource: Any) -> Resource:  # noqa: ANN401 - the kind decides the type
+async def _store(ctx: AnyContext, name: str, resource: Any) -> Resource:  # noqa: ANN401 - the kind decides the type
     """Stage the resource as its kind's create would, without interceptors."""
     kind = ctx.runtime.kinds[name]
     state: Resource = shallow_copy(resource)
@@ -105,5 +105,5 @@ def _store(ctx: Context, name: str, resource: Any) -> Resource:  # noqa: ANN401 
     state.metadata.id = ctx.runtime.ids.new(kind.meta.id_prefix)
     state.metadata.version = audit.next_version(ctx.runtime.ids, state.metadata, None)
     state.status = kind.new_status(audit.created(ctx.call.caller))
-    ctx.tx.create(kind.row_of(state, created_by=ctx.call.caller))
+    await ctx.save(state)
     return state

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from stigmer.errors import ResourceExhausted
 from stigmer.pipeline.kind import required
-from stigmer.wire.codec import Encoded
 
 if TYPE_CHECKING:
-    from stigmer.pipeline.context import Context
+    from stigmer.pipeline.context import AnyContext, Context
+    from stigmer.pipeline.kind import Resource
     from stigmer.store.base import Row
 
 
@@ -25,18 +25,14 @@ class Persist:
 
     grows: bool = False
 
-    async def __call__(self, ctx: Context) -> None:
-        row = ctx.kind.row_of(required(ctx.new_state), based_on=ctx.row, created_by=ctx.call.caller)
+    async def __call__(self, ctx: Context[object, Resource]) -> None:
+        row = await ctx.save(required(ctx.new_state), over=ctx.row)
         if not self.grows:
             _refuse_unanswerable(ctx, row)
-        if ctx.row is None:
-            ctx.tx.create(row)
-        else:
-            ctx.tx.update(row)
-        ctx.reply = Encoded(ctx.kind.message, row.data)
+        ctx.reply = await ctx.answer(row)
 
 
-def _refuse_unanswerable(ctx: Context, row: Row) -> None:
+def _refuse_unanswerable(ctx: AnyContext, row: Row) -> None:
     limit = ctx.runtime.sizes.max_written_bytes
     if len(row.data) > limit:
         raise ResourceExhausted(

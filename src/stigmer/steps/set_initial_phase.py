@@ -9,6 +9,7 @@ from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import ExecutionPhase
 from stigmer.pipeline.kind import required
 
 if TYPE_CHECKING:
+    from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import AgentExecution
     from stigmer.pipeline.context import Context
 
 
@@ -16,5 +17,5 @@ if TYPE_CHECKING:
 class SetInitialPhase:
     """Set the phase to PENDING. Reads and writes `new_state`."""
 
-    async def __call__(self, ctx: Context) -> None:
-        required(ctx.new_state).status.phase = ExecutionPhase.EXECUTION_PENDING
+    async def __call__(self, ctx: Context[object, AgentExecution]) -> None:
+        required(required(ctx.new_state).status).phase = ExecutionPhase.EXECUTION_PENDING

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from stigmer.errors import NotFound
 from stigmer.pipeline.kind import key_value, required
 from stigmer.steps.build_new_state_with_status import TERMINAL
-from stigmer.wire.codec import Encoded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from stigmer.pipeline.context import Context, Reply
+    from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import AgentExecution
+    from stigmer.pipeline.context import AnyContext, Context, Reply
     from stigmer.store.base import Row
 
 ENDED = frozenset(("status.phase", key_value(phase)) for phase in TERMINAL)
@@ -30,18 +30,18 @@ class StreamUpdates:
     that nothing is lost or told twice.
     """
 
-    async def stream(self, ctx: Context) -> AsyncGenerator[Reply, None]:
+    async def stream(self, ctx: Context[object, AgentExecution]) -> AsyncGenerator[Reply, None]:
         """The states, as their stored bytes."""
-        store, kind = ctx.runtime.store, ctx.kind
+        store, kind, id_ = ctx.runtime.store, ctx.kind, ctx.call.resource_id
         sequence, ends = required(ctx.row).sequence, partial(_has_ended, ctx)
-        with store.feed.subscribe(kind.name, ctx.resource_id, ends) as subscription:
-            row = await store.get(kind.name, ctx.resource_id)
+        with store.feed.subscribe(kind.name, id_, ends) as subscription:
+            row = await store.get(kind.name, id_)
             ctx.row = ctx.reply = None  # a follower that waits holds no state
             revision = 0
             while True:
                 if row is None or row.sequence != sequence:
-                    raise NotFound(kind.name, ctx.resource_id)
-                yield Encoded(kind.message, row.data)
+                    raise NotFound(kind.name, id_)
+                yield await ctx.answer(row)
                 if _has_ended(ctx, row):
                     return
                 revision, row = max(revision, row.revision), None
@@ -52,7 +52,7 @@ class StreamUpdates:
                 del change
 
 
-def _has_ended(ctx: Context, row: Row) -> bool:
+def _has_ended(ctx: AnyContext, row: Row) -> bool:
     """Whether the phase is terminal: by the row's keys where the feed gave them, so that no follower parses it."""
     if row.keys is None:
         return ctx.kind.wire_of(row).status.phase in TERMINAL

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-    from stigmer.pipeline.context import Context
+    from stigmer.pipeline.context import AnyContext, Context
+    from stigmer.pipeline.kind import Resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class ValidateProto:
 
     keeps_fixed: bool = False
 
-    async def __call__(self, ctx: Context) -> None:
+    async def __call__(self, ctx: Context[object, Resource]) -> None:
         run = ctx.runtime.slices.run
         breaches = [*_too_long(ctx), *await run(bounds.breaches(ctx.wire))]
         if breaches and ctx.wire.ByteSize() > rules.PIECE_BYTES:
@@ -51,7 +52,7 @@ def refuse(violations: Sequence[Violation]) -> None:
         raise InvalidArgument(*violations)
 
 
-def _too_long(ctx: Context) -> list[Violation]:
+def _too_long(ctx: AnyContext) -> list[Violation]:
     """What a caller writes of a resource must leave room in the answer, of which clients take 4 MiB by default."""
     wire, limit = ctx.wire, ctx.runtime.sizes.max_resource_bytes
     if "spec" not in wire.DESCRIPTOR.fields_by_name or wire.ByteSize() <= limit:
