@@ -25,7 +25,8 @@ demo: $(READY) ## Start a server, run an agent on it with real clients, and say 
 test: check suite ## Everything that CI runs: the checks, then the tests
 
 suite: $(READY) ## The tests alone, with coverage
-	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
+	@echo 'The tests take about three minutes on two processors.'
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 check: $(READY) ## Lint, types, import contracts, generated code, README
 	@$(BIN)/ruff check .
@@ -48,7 +49,7 @@ abuse: $(READY) ## Attack a server for ten minutes, and write benchmarks/ABUSE.m
 	@$(BIN)/python -m benchmarks.abuse
 
 long: $(READY) ## The tests that take minutes: a hundred kills, a large model check
-	@$(BIN)/python -m pytest -m long -o addopts="" --timeout=1800
+	@STIGMER_LONG=1 $(BIN)/python -m pytest -o addopts="" -m "long or longer" --timeout=3600
 
 compat: ## The tests on the lowest and newest dependencies, and on each Python from 3.11 to 3.14 that is there
 	@$(PYTHON) tools/compat.py $(ONLY)

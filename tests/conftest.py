@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import measured
 import pytest
 from blockbuster import blockbuster_ctx
 
@@ -15,6 +16,12 @@ ALLOWED = {
     "stigmer/transport/tls.py": {"server_context"},  # the server calls it on a thread, tests call it where they are
     "stigmer/store/migration.py": {"scripts"},  # likewise
 }
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart() -> None:
+    """After pytest-cov, which sets them here in each of several workers."""
+    measured.keep()
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from measured import MEASURED
 
 import stigmer
 from stigmer.cli import main
@@ -58,7 +59,7 @@ main()
 def python(script: str, *arguments: str, home: Path, shell: str = "") -> subprocess.CompletedProcess[str]:
     """Run a script with these arguments; `shell` redirects its streams."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("STIGMER_")}
-    env |= {"PYTHONPATH": str(SRC), "HOME": str(home)}
+    env |= {"PYTHONPATH": str(SRC), "HOME": str(home), **MEASURED}
     command = ["sh", "-c", f'exec "$@" {shell}', "sh", sys.executable, "-c", script, *arguments]
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
 

@@ -1,6 +1,8 @@
 """Every start and stop, cancelled at every await: nothing is left, and it starts again in the same process.
 
 A start that was cancelled while the lock was taken on another thread kept the directory locked.
+
+By default each moment has every third await, so that the three have them all; in `make long` each has all.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvloop
+from effort import LONG
 from leftovers import Leftovers
 from store_rows import created, ids, row
 from store_stepper import when_woken, while_waiting
@@ -29,7 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.longer
 MOST_POINTS = 200
+STEP = 1 if LONG else 3
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 MOMENTS = {
     "while it waits": functools.partial(while_waiting, patient=True),
@@ -49,11 +54,16 @@ def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]],
     return run
 
 
+def points(moment: str) -> range:
+    """The awaits at which a moment cancels."""
+    return range(list(MOMENTS).index(moment) % STEP, MOST_POINTS, STEP)
+
+
 async def at_every_point(moment: str, cycle: Callable[[], Coroutine[Any, Any, None]]) -> int:
     """Cancel at each suspension in turn; after each nothing is left, and the cycle runs through. Gives how many."""
     await cycle()
     before = Leftovers()
-    for point in range(MOST_POINTS):
+    for point in points(moment):
         reached = await MOMENTS[moment](point, cycle())
         assert await before.found() == [], f"cancelled at point {point}"
         if not reached:
@@ -80,7 +90,7 @@ def test_a_store_that_is_stopped_again_when_its_stop_was_cancelled(
 ) -> None:
     async def test() -> None:
         before = Leftovers()
-        for point in range(MOST_POINTS):
+        for point in points(moment):
             store = await SqliteStore(tmp_path).__aenter__()
             await created(store, row(f"r{point}"))
             reached = await MOMENTS[moment](point, store.__aexit__(None, None, None))
@@ -146,7 +156,7 @@ def test_the_stop_of_a_server_that_has_a_client(
     async def test() -> None:
         await stopped(MOST_POINTS)
         before = Leftovers()
-        for point in range(MOST_POINTS):
+        for point in points(moment):
             reached = await stopped(point)
             assert await before.found() == [], f"cancelled at point {point}"
             if not reached:

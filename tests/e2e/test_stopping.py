@@ -41,7 +41,7 @@ async def peer(job: str, server: Served) -> AsyncGenerator[Peer]:
 
 @pytest.mark.parametrize("moment", ["Listening beyond this machine", "stigmer serves"])
 async def test_a_signal_while_the_server_starts_drains_it_too(tmp_path: Path, moment: str) -> None:
-    async with served(tmp_path, "--listen", "0.0.0.0:0", signalled=moment) as server:
+    async with served(tmp_path, "--listen", "0.0.0.0:0", signalled=moment, ends=True) as server:
         assert await server.ended() == 0
         assert [line["event"] for line in server.lines][-3:] == [
             "stigmer serves",
@@ -51,7 +51,7 @@ async def test_a_signal_while_the_server_starts_drains_it_too(tmp_path: Path, mo
 
 
 async def test_who_watches_the_health_hears_of_the_end_before_the_watch_ends(tmp_path: Path) -> None:
-    async with served(tmp_path) as server, peer("watch", server) as watcher:
+    async with served(tmp_path, ends=True) as server, peer("watch", server) as watcher:
         assert await watcher.line() == "SERVING"
         server.process.terminate()
         assert await watcher.lines() == ["NOT_SERVING", "UNAVAILABLE"]
@@ -60,7 +60,7 @@ async def test_who_watches_the_health_hears_of_the_end_before_the_watch_ends(tmp
 
 async def test_it_ends_within_the_grace_while_a_caller_does_not_read_its_replies(tmp_path: Path) -> None:
     grace_s = 3.0
-    async with served(tmp_path, "--grace-s", str(grace_s)) as server, connect(server) as wire:
+    async with served(tmp_path, "--grace-s", str(grace_s), ends=True) as server, connect(server) as wire:
         big = samples.environment(id=f"env-{samples.NOBODY}")
         big.spec.description = "x" * 1_000_000
         channel = dial(server)

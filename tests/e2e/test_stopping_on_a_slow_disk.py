@@ -11,7 +11,7 @@ import pytest
 import samples
 from edge_rig import Stubs, id_of, sessions
 from edge_sockets import dial
-from served_process import Served, served
+from served_process import SIGNALLED, Served, served
 from slow_disk import SlowDisk
 from transport_wire import connect, message
 
@@ -34,7 +34,7 @@ def disk(tmp_path: Path) -> SlowDisk:
 
 @asynccontextmanager
 async def serving(tmp_path: Path, disk: SlowDisk, *flags: str) -> AsyncGenerator[tuple[Served, Stubs]]:
-    async with served(tmp_path / "data", "--grace-s", str(GRACE_S), *flags, env=disk.env) as server:
+    async with served(tmp_path / "data", "--grace-s", str(GRACE_S), *flags, env=disk.env, ends=True) as server:
         channel = dial(server)
         try:
             yield server, Stubs(channel)
@@ -102,7 +102,7 @@ async def test_a_disk_that_hangs_does_not_hold_up_the_stop_of_a_start(
 ) -> None:
     disk.hang()
     flags = ("--grace-s", str(GRACE_S), loop)
-    async with served(tmp_path / "data", *flags, env=disk.env, until="stigmer starts") as server:
+    async with served(tmp_path / "data", *flags, env=disk.env, until="stigmer starts", ends=True) as server:
         await disk.waits()
         assert await stopped(server) == 1
         assert server.lines[-1]["error"] == "the start was given up, and the disk does not answer"
@@ -120,6 +120,8 @@ async def test_a_second_signal_ends_it_at_once_while_the_disk_hangs(tmp_path: Pa
 
 @pytest.mark.parametrize("moment", ["Listening beyond this machine", "stigmer serves"])
 async def test_a_disk_that_is_well_needs_no_grace(tmp_path: Path, moment: str) -> None:
+    """The least that it gets is a minute here: a loaded machine's disk may take more than the real quarter second."""
     flags = ("--grace-s", "0", "--listen", "0.0.0.0:0")
-    async with served(tmp_path, *flags, signalled=moment, until="stigmer starts") as server:
+    program = f"from stigmer.store import lifetime; lifetime.LEAST_S = 60\n{SIGNALLED.format(event=moment)}"
+    async with served(tmp_path, *flags, program=program, until="stigmer starts", ends=True) as server:
         assert await server.ended() == 0

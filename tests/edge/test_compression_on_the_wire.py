@@ -38,7 +38,7 @@ _words = random.Random(7)
 
 def prose(size: int) -> str:
     """Text that shrinks to half."""
-    return " ".join(str(_words.randrange(10_000)) for _ in range(size // 5))[:size]
+    return " ".join(map(str, _words.choices(range(10_000), k=size // 4)))[:size]
 
 
 def noise(size: int) -> str:

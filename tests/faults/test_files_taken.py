@@ -102,7 +102,7 @@ async def test_nothing_is_acknowledged_any_more(
 async def test_a_log_or_index_that_was_deleted_is_whole_after_a_stop_and_a_start(
     tmp_path: Path, name: str, opened: Opened
 ) -> None:
-    async with served(tmp_path) as server:
+    async with served(tmp_path, ends=True) as server:
         kept = await made(opened(server), 10)
         (tmp_path / name).unlink()
         server.process.send_signal(signal.SIGTERM)

@@ -131,7 +131,7 @@ def check(history: list[Seen]) -> None:
     assert contradictions(history) == []
 
 
-LENGTHS = pytest.mark.parametrize("times", [60, pytest.param(2_000, marks=pytest.mark.long)])
+LENGTHS = pytest.mark.parametrize("times", [30, pytest.param(2_000, marks=pytest.mark.long)])
 """So many calls of each caller, one after another."""
 
 

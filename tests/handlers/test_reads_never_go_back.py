@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from stigmer.app import App
 
 
-@pytest.mark.parametrize("reads", [500, pytest.param(20_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("reads", [200, pytest.param(20_000, marks=pytest.mark.long)])
 async def test_a_get_after_a_list_does_not_go_back(app: App, reads: int) -> None:
     """Attack: a list saw a commit in the file before the row cache had heard of it."""
     await read_beside_writers(app.loopback, reads)
 
 
 @pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
-@pytest.mark.parametrize("reads", [100, pytest.param(5_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("reads", [50, pytest.param(5_000, marks=pytest.mark.long)])
 async def test_nor_over_a_socket(tmp_path: Path, loop: str, reads: int) -> None:
     async with served(tmp_path, loop) as server:
         channel = dial(server)

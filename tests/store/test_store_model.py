@@ -1,18 +1,18 @@
 """Whatever is done to a store, it answers as a plain dict would.
 
-STIGMER_MODEL_EXAMPLES makes the run longer: 3000 take some minutes.
+By default it tries few histories, always the same; `make long` tries thousands of others.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
+from effort import LONG, examples
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 Operation: TypeAlias = tuple[Any, ...]
 
-EXAMPLES = int(os.environ.get("STIGMER_MODEL_EXAMPLES", "60"))
 KINDS = ("Thing", "Child", "Grandchild")
 IDS = ("a", "b", "c", "d")
 TAGS = (("tag", "x"), ("tag", "y"))
@@ -277,11 +276,14 @@ def assert_same(row: Row | None, wanted: ModelRow | None) -> None:
 
 
 TestStoreModel = StoreMachine.TestCase
-TestStoreModel.pytestmark = pytest.mark.timeout(900)  # type: ignore[attr-defined]  # a failure takes minutes to shrink
+TestStoreModel.pytestmark = [  # type: ignore[attr-defined]  # pytest reads it of any class
+    pytest.mark.longer,
+    pytest.mark.timeout(3600),  # a failure takes minutes to shrink
+]
 TestStoreModel.settings = settings(
-    max_examples=EXAMPLES,
+    max_examples=examples(25, 3_000),
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=list(HealthCheck),
-    derandomize="STIGMER_MODEL_EXAMPLES" not in os.environ,
+    derandomize=not LONG,
 )

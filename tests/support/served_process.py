@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from measured import MEASURED
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
@@ -88,6 +90,7 @@ async def served(  # each is named
     until: str = "stigmer serves",
     program: str = "",
     descriptors: int | None = None,
+    ends: bool = False,
 ) -> AsyncGenerator[Served]:
     """A server that listens.
 
@@ -99,6 +102,7 @@ async def served(  # each is named
         until: the event that is waited for; another one than this comes before it listens.
         program: what is run in place of the module.
         descriptors: how many it may have open.
+        ends: the test ends it, so that coverage hears of what it ran; else it is killed.
     """
     code = SIGNALLED.format(event=signalled) if signalled else program
     command = [sys.executable, *(("-c", code) if code else ("-m", "stigmer"))]
@@ -106,7 +110,11 @@ async def served(  # each is named
         command = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
     settings = ("--listen", "127.0.0.1:0", "--data-dir", str(directory), "--log-format", "json", *flags)
     process = await asyncio.create_subprocess_exec(
-        *command, "serve", *settings, stderr=asyncio.subprocess.PIPE, env={**os.environ, **(env or {})}
+        *command,
+        "serve",
+        *settings,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **(MEASURED if ends else {}), **(env or {})},
     )
     server = Served(process)
     try:

@@ -102,7 +102,7 @@ async def test_a_connection_without_a_call_is_closed_in_time_and_one_with_a_call
 
 @LOOPS
 async def test_connections_over_the_limit_are_closed_at_once_and_said_once(tmp_path: Path, loop: str) -> None:
-    async with served(tmp_path, loop, "--max-connections", "2") as server, AsyncExitStack() as stack:
+    async with served(tmp_path, loop, "--max-connections", "2", ends=True) as server, AsyncExitStack() as stack:
         async with caller(server) as one, caller(server) as two:
             for _ in range(50):
                 assert await closed(await silent(server, stack))
@@ -133,7 +133,7 @@ async def test_tls_handshakes_count_as_connections_without_a_call(tmp_path: Path
 
 @LOOPS
 async def test_out_of_file_descriptors_callers_go_on_and_the_log_is_short(tmp_path: Path, loop: str) -> None:
-    async with served(tmp_path, loop, descriptors=80) as server, AsyncExitStack() as stack:
+    async with served(tmp_path, loop, descriptors=80, ends=True) as server, AsyncExitStack() as stack:
         async with caller(server) as one:
             for _ in range(150):  # more than it can open: the others wait in the kernel
                 await silent(server, stack)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from effort import examples
 from h2.connection import H2Connection
 from h2.events import DataReceived, ResponseReceived, StreamEnded, TrailersReceived
 from h2.settings import SettingCodes
@@ -247,7 +248,8 @@ opening: tuple[str, Any, Any] = ("headers", (OK,), {})
 
 
 @given(st.lists(steps, max_size=14), st.booleans())
-@settings(deadline=None, max_examples=200)
+@pytest.mark.longer
+@settings(deadline=None, max_examples=examples(100, 5_000))
 def test_whatever_is_sent_and_heard_it_comes_to_the_same(acts: list[tuple[str, Any, Any]], ended: bool) -> None:
     twins = Twins(2, ended=ended)
     for name, arguments, named in [opening, *acts]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import betterproto2
 import pytest
+from effort import examples
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from grpclib.const import Cardinality, Handler
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 NAMES = descriptors.message_names()
 STRUCT = "google.protobuf.Struct"
 quick = settings(deadline=None, max_examples=12, suppress_health_check=list(HealthCheck))
-thorough = settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+thorough = settings(deadline=None, max_examples=examples(100, 5_000), suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize("name", [*NAMES, STRUCT])
@@ -59,6 +60,7 @@ def test_every_type_survives_the_trip_through_an_object(name: str) -> None:
     trip()
 
 
+@pytest.mark.longer
 @thorough
 @given(any_message(), st.data())
 def test_mutated_bytes_are_refused_exactly_where_the_c_runtime_refuses_them(wire: Message, data: st.DataObject) -> None:

@@ -6,6 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from wire_strategies import any_message, stable
@@ -59,7 +60,7 @@ GARBAGE: tuple[Any, ...] = (
     2**70,
     AgentId("x"),
 )
-thorough = settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+thorough = settings(deadline=None, max_examples=examples(100, 5_000), suppress_health_check=list(HealthCheck))
 
 
 def refused(message: Any) -> dict[str, str]:
@@ -68,6 +69,7 @@ def refused(message: Any) -> dict[str, str]:
     return {one.field: one.description for one in caught.value.violations}
 
 
+@pytest.mark.longer
 @thorough
 @given(any_message(), st.data())
 def test_a_value_of_the_wrong_type_is_refused_by_the_name_of_its_field(wire: Message, data: st.DataObject) -> None:

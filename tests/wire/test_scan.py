@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from wire_strategies import messages
@@ -88,7 +89,8 @@ def test_it_counts_what_the_c_runtime_finds(name: str) -> None:
     counted()
 
 
-@settings(deadline=None, max_examples=300)
+@pytest.mark.longer
+@settings(deadline=None, max_examples=examples(100, 5_000))
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_message_are_left_for_the_parser(data: bytes) -> None:
     assert list(scan(AGENT, data, 1_000)) == []
