@@ -12,8 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from stigmer.errors import StartupError
-from stigmer.settings import SECTIONS, Settings, split_address
-from stigmer.settings.source import OF_THE_CLIENT
+from stigmer.settings import OF_THE_CLIENT, SECTIONS, Settings, split_address
 
 UNREADABLE = Path("/proc/self/mem")  # for root, too
 EXAMPLE = Path(__file__).parents[1] / "stigmer.example.toml"

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from stigmer.settings import SECTIONS, Settings
-from stigmer.settings.source import is_path
+from stigmer.settings import SECTIONS, Settings, is_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
