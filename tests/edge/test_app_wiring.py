@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import samples
-from edge_rig import Around, Stubs, executions, id_of, sessions
+from edge_rig import Stubs, executions, id_of, sessions
 from edge_sockets import listening
 from grpclib.exceptions import GRPCError
 
@@ -19,9 +19,6 @@ from stigmer.store.feed import TooManySubscriptionsError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from stigmer.edge.interceptors import UnaryNext
-    from stigmer.pipeline.call import Call
 
 
 @pytest.fixture
@@ -41,32 +38,6 @@ async def test_running_keeps_what_it_was_told_and_lets_go_of_the_directory(setti
                 raise AssertionError
     async with composition.running(settings) as app:
         assert await Stubs(app.loopback).find_sessions.get(sessions.SessionId(value=id_of(made))) == made
-
-
-async def test_running_waits_for_what_outliving_tasks_were_told(settings: Settings) -> None:
-    background: list[asyncio.Task[Any]] = []
-    told = asyncio.Event()
-    apps: list[composition.App] = []
-
-    async def outlive() -> None:
-        await Stubs(apps[0].loopback).sessions.create(samples.session())
-        told.set()
-        await asyncio.Event().wait()
-
-    async def spawn_and_fail(call: Call, request: Any, proceed: UnaryNext) -> Any:
-        background.append(asyncio.create_task(outlive()))
-        await told.wait()
-        raise FailedError
-
-    around = Around("AgentInstanceCommandController/create", spawn_and_fail)
-    async with composition.running(settings, [around]) as app:
-        apps.append(app)
-        with pytest.raises(GRPCError):
-            await Stubs(app.loopback).agents.create(samples.agent())
-    background[0].cancel()
-    async with composition.running(settings) as app:
-        found = await Stubs(app.loopback).find_sessions.list(sessions.ListSessionsRequest())
-        assert len(found.entries) == 1
 
 
 async def test_an_error_in_the_block_comes_out_as_it_is(tmp_path: Path, settings: Settings) -> None:

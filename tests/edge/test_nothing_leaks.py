@@ -96,7 +96,7 @@ def growing(app: App) -> dict[str, int]:
     return {
         "calls": len(edge.calls._running),
         "row queues": len(work._row_queues._locks) + len(work._row_queues._interested),
-        "tasks kept": len(work._tasks) + len(work._apart),
+        "tasks kept": len(work._tasks),
         "followers": len(feed._followers),
         "subscriptions": feed._open,
         "cached rows": len(cache._rows),

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import samples
-from edge_rig import Around, Rig, agents, executions, id_of, instances
+from edge_rig import Around, Rig, agents, id_of, instances
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from stigmer._gen.ai.stigmer.agentic.session.v1 import SessionId
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceId
+from stigmer.errors import Aborted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -156,54 +156,35 @@ async def test_children_of_gather_task_group_and_wait_for_join(rig: Rig) -> None
     assert len(await rig.ids("Session")) == 6
 
 
-async def test_siblings_that_write_one_row_lose_no_field(rig: Rig) -> None:
-    id_ = id_of(await rig.execution())
+async def test_a_failed_handler_stages_nothing_even_where_an_interceptor_answers_in_its_place(
+    wire: Callable[..., Rig],
+) -> None:
+    async def refuse(call: Call, request: Any, proceed: UnaryNext) -> Any:
+        raise FailedError
+
+    async def answer(call: Call, request: Any, proceed: UnaryNext) -> Any:
+        try:
+            return await proceed(call, request)
+        except Aborted:
+            return samples.agent(name="in its place")
+
+    class Late(Around):
+        around = "run"
+
+        async def unary(self, call: Call, request: Any, proceed: UnaryNext) -> Any:
+            reply = await proceed(call, request)
+            if call.method.path.endswith("AgentCommandController/create"):
+                raise Aborted("late", "CONTENTION")
+            return reply
+
+    rig = wire(Around("AgentCommandController/create", answer), Late("", refuse))
 
     async def inside() -> None:
-        todo = executions.TodoItem(id="t", content="Look out of the window")
-        await asyncio.gather(
-            rig.report(id_, phase=executions.ExecutionPhase.EXECUTION_IN_PROGRESS),
-            rig.report(id_, error="it rains"),
-            rig.report(id_, todos={"t": todo}),
-        )
+        assert (await rig.agents.create(samples.agent())).metadata.name == "in its place"
 
     await rig.outer(inside)
-
-    status = (await rig.find_executions.get(executions.AgentExecutionId(value=id_))).status
-    assert status.phase == executions.ExecutionPhase.EXECUTION_IN_PROGRESS
-    assert (status.error, list(status.todos)) == ("it rains", ["t"])
-
-
-async def test_of_siblings_that_create_one_slug_one_wins(rig: Rig) -> None:
-    outcomes: list[Any] = []
-
-    async def inside() -> None:
-        calls = [rig.sessions.create(samples.session(name="Same")) for _ in range(4)]
-        outcomes.extend(await asyncio.gather(*calls, return_exceptions=True))
-
-    await rig.outer(inside)
-
-    assert rig.inside.runs == 1
-    refusals = [one for one in outcomes if isinstance(one, GRPCError)]
-    assert [one.status for one in refusals] == [Status.ALREADY_EXISTS] * 3
-    assert len(await rig.ids("Session")) == 1
-
-
-async def test_a_sibling_s_deletion_takes_what_another_put_below_it(rig: Rig) -> None:
-    agent = await rig.agent()
-    session = await rig.sessions.create(samples.session(agent.status.default_instance_id))
-
-    async def inside() -> None:
-        await asyncio.gather(
-            rig.executions.create(samples.agent_execution(session_id=id_of(session))),
-            rig.sessions.delete(SessionId(value=id_of(session))),
-            return_exceptions=True,
-        )
-
-    await rig.outer(inside)
-
-    assert rig.inside.runs == 1
-    assert await rig.ids("Session") == await rig.ids("AgentExecution") == set()
+    assert await rig.ids("Agent") == await rig.ids("AgentInstance") == set()
+    assert len(await rig.ids("Environment")) == 1
 
 
 DEEP = 10

@@ -139,8 +139,7 @@ async def test_what_was_made_over_a_network_is_taken_back_where_the_call_fails(b
     bench.downstream.clients["AgentInstance"] = client
     ctx = await new_agent(bench)
     await CreateDefaultInstance()(ctx)
-    layer, _ = ctx.tx.seal()
-    for undo in layer.undo:
+    for undo in ctx.tx.take_undo():
         await undo()
     assert client.deleted == [client.made[0].metadata.id]
 

@@ -144,8 +144,7 @@ class StoreMachine(RuleBasedStateMachine):
             for operation in operations:
                 await self.do(tx, model, operation)
                 await self.compare(tx, model, query, window)
-            layer, _ = tx.seal()
-            await tx.commit(layer)
+            await tx.commit()
             self.model = model
 
         self.run(work())
@@ -165,10 +164,7 @@ class StoreMachine(RuleBasedStateMachine):
                 for operation in operations:
                     await self.do(tx, base.copy(), operation, done)
                 wanted.append(done)
-            layers = [tx.seal()[0] for tx in transactions]
-            results = await asyncio.gather(
-                *(tx.commit(layer) for tx, layer in zip(transactions, layers, strict=True)), return_exceptions=True
-            )
+            results = await asyncio.gather(*(tx.commit() for tx in transactions), return_exceptions=True)
             for done, result in zip(wanted, results, strict=True):
                 assert isinstance(result, ConflictError) is not self.replay(base, done)
                 assert isinstance(result, ConflictError) or not isinstance(result, BaseException)

@@ -1,15 +1,14 @@
-"""Transactions that join one another: merging, dropping, sealing, and tasks that outlive the call."""
+"""Transactions that join one another: merging, dropping, sealing."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 from store_rows import CHILDREN, changed, child, created, ids, row, updating
 
 from stigmer.store.base import ConflictError
-from stigmer.store.transaction import SealedError, Transaction
+from stigmer.store.transaction import Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
 
 
 async def commit(tx: Transaction) -> Sequence[Change]:
-    layer, _ = tx.seal()
-    return await tx.commit(layer)
+    return await tx.commit()
 
 
 async def read(tx: Transaction, id_: str) -> Row:
@@ -54,9 +52,7 @@ async def test_a_transaction_that_is_not_merged_leaves_nothing(store: Store) -> 
 
 
 async def test_the_outermost_transaction_has_nobody_to_merge_with(store: Store) -> None:
-    outer = Transaction(store)
-    with pytest.raises(SealedError):
-        outer.merge()
+    assert not Transaction(store).merge()
 
 
 async def test_nothing_is_merged_into_a_transaction_that_has_ended(store: Store) -> None:
@@ -64,8 +60,7 @@ async def test_nothing_is_merged_into_a_transaction_that_has_ended(store: Store)
     nested = Transaction(store, outer)
     nested.create(row("a"))
     await commit(outer)
-    with pytest.raises(SealedError):
-        nested.merge()
+    assert not nested.merge()
     assert await ids(store) == []
 
 
@@ -165,44 +160,6 @@ async def test_rows_staged_in_several_transactions_are_listed_in_the_order_of_th
     assert await ids(store) == ["c", "b", "a"]
 
 
-async def staged_by_a_task(store: Store, parent: Transaction, id_: str) -> Transaction:
-    """What a call in a task of its own does that joins: its writes are merged when it ends."""
-    nested = Transaction(store, parent)
-    nested.create(row(id_))
-    nested.merge()
-    return nested
-
-
-async def test_a_task_that_ended_belongs_to_the_call(store: Store) -> None:
-    outer = Transaction(store)
-    await asyncio.gather(staged_by_a_task(store, outer, "a"), staged_by_a_task(store, outer, "b"))
-    whole, apart = outer.seal()
-    assert (sorted(id_ for _, id_ in whole.puts), apart) == (["a", "b"], [])
-
-
-async def test_what_a_task_did_that_outlives_the_call_commits_apart(store: Store) -> None:
-    outer = Transaction(store)
-    merged, ending = asyncio.Event(), asyncio.Event()
-
-    async def outliving() -> None:
-        await staged_by_a_task(store, outer, "theirs")
-        merged.set()
-        await ending.wait()
-
-    task = asyncio.ensure_future(outliving())
-    await merged.wait()
-    outer.create(row("ours"))
-    assert (await read(outer, "theirs")).id == "theirs"
-    whole, apart = outer.seal()
-    assert [list(layer.puts) for layer in apart] == [[("Thing", "theirs")]]
-    await outer.commit(whole)
-    assert await ids(store) == ["ours"]
-    await outer.commit(apart[0])
-    assert await ids(store) == ["theirs", "ours"]
-    ending.set()
-    await task
-
-
 async def test_what_undoes_a_failed_run_is_kept_in_order(store: Store) -> None:
     outer = Transaction(store)
     undone: list[str] = []
@@ -214,7 +171,7 @@ async def test_what_undoes_a_failed_run_is_kept_in_order(store: Store) -> None:
     nested = Transaction(store, outer)
     nested.on_failure(lambda: undo("second"))
     nested.merge()
-    layer, _ = outer.seal()
-    for action in layer.undo:
+    for action in outer.take_undo():
         await action()
+    assert not outer.take_undo()
     assert undone == ["first", "second"]

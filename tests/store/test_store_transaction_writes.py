@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 
 async def commit(tx: Transaction) -> Sequence[Change]:
-    layer, apart = tx.seal()
-    assert apart == []
-    return await tx.commit(layer)
+    return await tx.commit()
 
 
 async def read(tx: Transaction, id_: str, kind: str = "Thing") -> Row:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from stigmer.errors import InvalidArgument
 from stigmer.pipeline.context import decoded
@@ -48,9 +48,9 @@ class Exchange(NamedTuple):
 class Route:
     """One RPC: what the protos say of it, and its chains of interceptors.
 
-    What is wrong with a request is met within the built-in interceptors, so that such a call is named and logged too;
-    a unary reply is handed over within them, so that its deadline counts and its log line tells of that as well. They
-    are given the Exchange, or the Source, the host's own interceptors and the handler the request.
+    What is wrong with a request is met within the built-in interceptors around a call, so that such a call is named and
+    logged too; a unary reply is handed over within them, so that its deadline counts and its log line tells of that as
+    well. They are given the Exchange, or the Source, all others the request. The host's own see objects.
 
     Attributes:
         method: as the protos describe it.
@@ -60,29 +60,37 @@ class Route:
         stream: the chain of a streaming RPC, from a Source.
     """
 
-    def __init__(self, endpoint: Endpoint, outer: Sequence[Interceptor], own: Sequence[Interceptor]) -> None:
+    def __init__(self, endpoint: Endpoint, built_in: Sequence[Interceptor], own: Sequence[Interceptor]) -> None:
         self.method = method = endpoint.method
         self.request, self.reply = object_class(method.request), object_class(method.reply)
-        self._runtime = endpoint.runtime
+        self._slices, self._unit_of_work = endpoint.runtime.slices, endpoint.runtime.unit_of_work
         most = endpoint.runtime.sizes.max_message_parts
         self._max_parts = most if bounds.holds_transcript(method.request) else min(most, bounds.MAX_PARTS)
         self._strip = _stripper(method)
-        unary = _answering(unary_chain(own, _unary_end(endpoint)), self.reply) if own else endpoint.unary
-        stream = _streaming(_stream_chain(own, _stream_end(endpoint)), self.reply) if own else endpoint.stream
-        self.unary = unary_chain(outer, self._arriving(unary))
-        self.stream = _stream_chain(outer, self._arriving_stream(stream))
-
-    async def inside(self, call: Call, source: Source) -> Reply:
-        """A unary call of this process: made inside another one, all of it is part of that one's transaction."""
-        return await self._runtime.unit_of_work.inside(call, partial(self.unary, call, Exchange(source, _returned)))
+        call, run = of_ring("call", built_in), of_ring("run", built_in)
+        own_call, own_run = of_ring("call", own), of_ring("run", own)
+        once = unary_chain(run, self._hosted(own_run, endpoint.run))
+        self.unary = unary_chain(call, self._arriving(self._hosted(own_call, self._transacting(once))))
+        stream = stream_chain(run, self._hosted_stream(own_run, endpoint.stream))
+        self.stream = stream_chain(call, self._arriving_stream(self._hosted_stream(own_call, stream)))
 
     def _arriving(self, proceed: UnaryNext) -> UnaryNext:
         async def arrive(call: Call, exchange: Exchange) -> Reply:
-            reply = await proceed(call, await self._request(exchange.receive))
+            request = await self._request(exchange.receive)
+            reply = await self._unit_of_work.join(call, lambda: proceed(call, request))
             await exchange.send(reply)
             return reply
 
         return arrive
+
+    def _transacting(self, proceed: UnaryNext) -> UnaryNext:
+        """Each run starts from a request that nobody has touched."""
+
+        async def transact(call: Call, request: betterproto2.Message) -> Reply:
+            wire = codec.wire_of(request)
+            return await self._unit_of_work.run(call, lambda: proceed(call, codec.lazily(self.request, wire)))
+
+        return transact
 
     def _arriving_stream(self, proceed: StreamNext) -> StreamNext:
         async def arrive(call: Call, source: Source) -> AsyncGenerator[Reply, None]:
@@ -98,19 +106,45 @@ class Route:
         arrived = await source()
         wire = await self._parsed(arrived) if isinstance(arrived, bytes) else arrived
         self._strip(wire)
-        faults = await self._runtime.slices.run(codec.faults(wire))
+        faults = await self._slices.run(codec.faults(wire))
         if faults:
             raise InvalidArgument(*faults)
         return codec.lazily(self.request, wire)
 
     async def _parsed(self, data: bytes) -> Message:
         if len(data) > 2 * self._max_parts:  # no part takes less than two bytes
-            await self._runtime.slices.run(scan(self.method.request, data, self._max_parts))
+            await self._slices.run(scan(self.method.request, data, self._max_parts))
         return codec.parse(self.request, data)
 
+    def _hosted(self, own: Sequence[Interceptor], proceed: UnaryNext) -> UnaryNext:
+        """The host's interceptors around `proceed`, which give and get replies as objects."""
+        if not own:
+            return proceed
 
-async def _returned(_reply: Reply) -> None:
-    """The Sink of a caller in this process, which gets what the chain returns."""
+        async def end(call: Call, request: betterproto2.Message) -> Reply:
+            return decoded(await proceed(call, request))
+
+        chain = unary_chain(own, end)
+
+        async def answer(call: Call, request: betterproto2.Message) -> Reply:
+            return _encoded(await chain(call, request), self.reply)
+
+        return answer
+
+    def _hosted_stream(self, own: Sequence[Interceptor], proceed: StreamNext) -> StreamNext:
+        if not own:
+            return proceed
+
+        def end(call: Call, request: betterproto2.Message) -> AsyncGenerator[Reply, None]:
+            return _each(decoded, proceed(call, request))
+
+        chain = stream_chain(own, end)
+        return lambda call, request: _each(partial(_encoded, kind=self.reply), chain(call, request))
+
+
+def of_ring(ring: str, interceptors: Sequence[Interceptor]) -> list[Interceptor]:
+    """Those around a "call", or around a "run"."""
+    return [one for one in interceptors if one.around == ring]
 
 
 def unary_chain(interceptors: Sequence[Interceptor], end: UnaryNext) -> UnaryNext:
@@ -120,54 +154,26 @@ def unary_chain(interceptors: Sequence[Interceptor], end: UnaryNext) -> UnaryNex
     return end
 
 
-def _unary_link(interceptor: Interceptor, proceed: UnaryNext) -> UnaryNext:
-    return lambda call, request: interceptor.unary(call, request, proceed)
-
-
-def _stream_chain(interceptors: Sequence[Interceptor], end: StreamNext) -> StreamNext:
+def stream_chain(interceptors: Sequence[Interceptor], end: StreamNext) -> StreamNext:
+    """The interceptors around `end`, the first one outermost."""
     for interceptor in reversed(interceptors):
         end = _stream_link(interceptor, end)
     return end
+
+
+def _unary_link(interceptor: Interceptor, proceed: UnaryNext) -> UnaryNext:
+    return lambda call, request: interceptor.unary(call, request, proceed)
 
 
 def _stream_link(interceptor: Interceptor, proceed: StreamNext) -> StreamNext:
     return lambda call, request: interceptor.stream(call, request, proceed)
 
 
-def _unary_end(endpoint: Endpoint) -> UnaryNext:
-    """The handler; the host's interceptors see replies as objects."""
-
-    async def end(call: Call, request: betterproto2.Message) -> Reply:
-        return decoded(await endpoint.unary(call, request))
-
-    return end
-
-
-def _stream_end(endpoint: Endpoint) -> StreamNext:
-    async def end(call: Call, request: betterproto2.Message) -> AsyncGenerator[Reply, None]:
-        async with aclosing(endpoint.stream(call, request)) as replies:
-            async for reply in replies:
-                yield decoded(reply)
-                del reply
-
-    return end
-
-
-def _answering(proceed: UnaryNext, kind: type[betterproto2.Message]) -> UnaryNext:
-    async def answer(call: Call, request: Any) -> Reply:  # noqa: ANN401 - any RPC's request
-        return _encoded(await proceed(call, request), kind)
-
-    return answer
-
-
-def _streaming(proceed: StreamNext, kind: type[betterproto2.Message]) -> StreamNext:
-    async def answer(call: Call, request: Any) -> AsyncGenerator[Reply, None]:  # noqa: ANN401 - any RPC's request
-        async with aclosing(proceed(call, request)) as replies:
-            async for reply in replies:
-                yield _encoded(reply, kind)
-                del reply
-
-    return answer
+async def _each(change: Callable[[Reply], Reply], replies: AsyncGenerator[Reply, None]) -> AsyncGenerator[Reply, None]:
+    async with aclosing(replies):
+        async for reply in replies:
+            yield change(reply)
+            del reply
 
 
 def _encoded(reply: Reply, kind: type[betterproto2.Message]) -> Reply:

@@ -16,7 +16,7 @@ from grpclib import const
 from grpclib.exceptions import GRPCError
 from multidict import MultiDict
 
-from stigmer.edge.chain import Exchange, Route, unary_chain
+from stigmer.edge.chain import Exchange, Route, of_ring, unary_chain
 from stigmer.edge.interceptors import Interceptor, built_in
 from stigmer.edge.interceptors.deadline import until
 from stigmer.edge.interceptors.error_mapping import mapped
@@ -49,18 +49,19 @@ class Edge:
     Args:
         endpoints: the kinds' RPCs, bound to a runtime.
         ids: names calls.
-        interceptors: the host's own; they run inside the built-in ones.
+        interceptors: the host's own; those around a call run within the built-in ones around a call, and those around a
+            run within the built-in ones around a run.
 
     Attributes:
         calls: those of the network that run; for the server's drain.
     """
 
     def __init__(self, endpoints: Iterable[Endpoint], ids: IdSource, interceptors: Sequence[Interceptor] = ()) -> None:
-        self._outer = built_in(ids)
-        self._own = tuple(interceptors)
+        ours = built_in(ids)
+        self._around_calls = (*of_ring("call", ours), *of_ring("call", interceptors))
         by_path = {endpoint.method.path: endpoint for endpoint in endpoints}
         self._store = next(iter(by_path.values())).runtime.store
-        self._routes = {path: Route(endpoint, self._outer, self._own) for path, endpoint in by_path.items()}
+        self._routes = {path: Route(endpoint, ours, interceptors) for path, endpoint in by_path.items()}
         self.calls = Calls()
 
     def __repr__(self) -> str:
@@ -106,7 +107,7 @@ class Edge:
                     self.calls.refuse_if_draining()
                 await shape.func(stream)
 
-            chain = unary_chain(self._outer, unary_chain(self._own, end))
+            chain = unary_chain(self._around_calls, end)
             with _as_status(call), self.calls.run(call):
                 await chain(call, None)
 
@@ -165,7 +166,7 @@ class Edge:
         """
         route, call = self._local(path, request, metadata, deadline_s)
         with _as_status(call), working_on(call):
-            return decoded(await route.inside(call, partial(_converted, request)))
+            return decoded(await route.unary(call, Exchange(partial(_converted, request), _returned)))
 
     async def stream(
         self, path: str, request: betterproto2.Message, metadata: MultiDict[str | bytes], deadline_s: float | None
@@ -222,6 +223,10 @@ class _Mapped:
 async def _converted(request: betterproto2.Message) -> Message:
     """A wire message of its own, so that the caller's is never touched."""
     return codec.to_wire(request)
+
+
+async def _returned(_reply: Reply) -> None:
+    """Where a reply goes whose caller gets what the chain returns."""
 
 
 async def _pump(stream: Stream[Any, Any], work: AsyncGenerator[Reply, None], call: Call, admission: Admission) -> None:

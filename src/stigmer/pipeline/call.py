@@ -39,10 +39,9 @@ class Call:
         request_id: names the call in logs, and the calls that it makes downstream.
         caller: the actor that audit fields name.
         kind: the kind that the service is about; set by the interceptor of that name.
-        transaction: the transaction of the current run; None outside of one.
+        transaction: the transaction of the current run, or of the last one; None for streams, and before there is one.
         attempt: the number of the current run, from 1.
         drained: whether the server ended it because it stops.
-        ended: whether its handler is done; what it started may go on.
         resource_id: the id of the resource concerned, once it is known; for the log.
     """
 
@@ -59,8 +58,12 @@ class Call:
     transaction: Transaction | None = None
     attempt: int = 1
     drained: bool = False
-    ended: bool = False
     resource_id: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether its run is over; a task that it started may go on."""
+        return self.transaction is not None and self.transaction.sealed
 
     @property
     def outermost(self) -> Call:

@@ -18,18 +18,16 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, ru
 from opentelemetry import trace
 
 from stigmer.pipeline.context import AnyContext, Context, Reply, Rule
-from stigmer.pipeline.kind import Resource
+from stigmer.pipeline.kind import Resource, required
 from stigmer.store.transaction import Transaction
 from stigmer.telemetry import traces
 from stigmer.telemetry.logs import get_logger
 from stigmer.wire import codec
-from stigmer.wire.message_types import object_class
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping
 
     import betterproto2
-    from google.protobuf.message import Message
     from opentelemetry.trace import Span
 
     from stigmer.errors import Violation
@@ -227,29 +225,23 @@ class Endpoint:
     runtime: Runtime
     pipelines: Mapping[str, Pipeline]
 
-    async def unary(self, call: Call, request: betterproto2.Message) -> Reply:
-        """Run the pipeline in the call's transaction, again where a race was lost.
+    async def run(self, call: Call, request: betterproto2.Message) -> Reply:
+        """One run of the pipeline in the call's transaction.
 
         Raises:
             StigmerError: the call is refused.
             StoreError: the store failed.
         """
-        wire = codec.wire_of(request)
-
-        async def once(transaction: Transaction) -> Reply:
-            ctx = self._context(call, wire, transaction)
-            await self.pipeline.run(ctx)
-            if ctx.reply is None:
-                raise TypeError(f"{self.pipeline.name} ended without a reply")
-            return ctx.reply
-
-        return await self.runtime.unit_of_work.run(call, once)
+        ctx = self._context(call, request, required(call.transaction))
+        await self.pipeline.run(ctx)
+        if ctx.reply is None:
+            raise TypeError(f"{self.pipeline.name} ended without a reply")
+        return ctx.reply
 
     def stream(self, call: Call, request: betterproto2.Message) -> AsyncGenerator[Reply, None]:
-        """The replies of a streaming pipeline; it never joins a transaction."""
-        ctx = self._context(call, codec.wire_of(request), Transaction(self.runtime.store))
-        return self.pipeline.stream(ctx)
+        """The replies of a streaming pipeline, which reads outside of any transaction."""
+        return self.pipeline.stream(self._context(call, request, Transaction(self.runtime.store)))
 
-    def _context(self, call: Call, wire: Message, transaction: Transaction) -> AnyContext:
-        request = codec.lazily(object_class(call.method.request), wire)
+    def _context(self, call: Call, request: betterproto2.Message, transaction: Transaction) -> AnyContext:
+        wire = codec.wire_of(request)
         return Context(call, self.runtime, self.kind, request, wire, transaction, self.pipelines)

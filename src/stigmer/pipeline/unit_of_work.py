@@ -1,30 +1,28 @@
-"""One unary call, one transaction: who opens it, who joins, who repeats.
+"""One unary call, one transaction: who opens it, who joins it, who repeats it.
 
-`pipeline` runs through here. The outermost call opens the transaction and alone commits, rolls back and repeats it; a
-unary call made inside it over the loopback joins.
+The outermost call opens the transaction in `run`, and alone commits, rolls back and repeats it; a unary call made
+within it over the loopback joins it in `join`. `edge.chain` makes every unary call through both.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from stigmer.errors import Aborted
 from stigmer.pipeline.call import CURRENT
 from stigmer.pipeline.row_queue import RowQueues
-from stigmer.store.base import ConflictError, StoreError
-from stigmer.store.transaction import SealedError, Transaction
+from stigmer.store.base import ConflictError
+from stigmer.store.transaction import Transaction
 from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from stigmer.pipeline.call import Call
     from stigmer.store.base import Store
-    from stigmer.store.layer import Layer
 
 T = TypeVar("T")
 Undo: TypeAlias = "Callable[[], Awaitable[None]]"
@@ -44,76 +42,41 @@ class UnitOfWork:
         self._store = store
         self._row_queues = RowQueues()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._apart: set[asyncio.Task[None]] = set()
 
-    async def run(self, call: Call, once: Callable[[Transaction], Awaitable[T]]) -> T:
-        """Run `once`, again where its transaction lost a race, and commit what it staged.
+    async def join(self, call: Call, work: Callable[[], Awaitable[T]]) -> T:
+        """Do the work of a call, within the transaction of the call around it where that one runs.
 
-        Args:
-            call: its `transaction` and `attempt` are set for each run.
-            once: one run; it reads and stages through the transaction and must start from the request as it came.
+        Of the calls that join the same one, one works at a time. What it staged is committed with that one or not at
+        all; where the work fails, it is dropped.
 
         Raises:
-            Aborted: MAX_RUNS runs lost.
-            Exception: what the last run raised.
+            Aborted: the call around it has ended meanwhile.
+            Exception: what the work raised.
         """
-        call.ended = False
-        try:
-            return await self._joining_or_not(call, once)
-        finally:
-            call.ended = True
-
-    async def _joining_or_not(self, call: Call, once: Callable[[Transaction], Awaitable[T]]) -> T:
         while (around := _running_around(call)) is not None:
-            try:
-                return await self._joined(call, *around, once)
-            except SealedError:
-                log.debug("The call that this one joined has ended: running it again", method=call.method.path)
-        if call.parent is not None:
-            await self._settle_apart()
-        return await self._outermost(call, once)
+            outer, parent = around
+            async with parent.joining:
+                if not parent.sealed:
+                    call.attempt, call.transaction = outer.attempt, Transaction(self._store, parent)
+                    return await self._joined(call, call.transaction, work)
+        return await work()
 
-    async def inside(self, call: Call, whole: Callable[[], Awaitable[T]]) -> T:
-        """Make a call of this process with its interceptors: where it joins a transaction, they are part of it too.
+    async def run(self, call: Call, once: Callable[[], Awaitable[T]]) -> T:
+        """Do one run of a call in its transaction; an outermost one commits it, and runs again where it lost a race.
 
         Args:
-            call: its parent says what it joins.
-            whole: the call; run again where another call of the same transaction was faster.
+            call: its `transaction` and `attempt` are those of the run.
+            once: one run; it must start from the request as it came.
+
+        Raises:
+            Aborted: MAX_RUNS runs lost, or a call that has joined read what another call was changing.
+            Exception: what the last run raised.
         """
-        while (around := _running_around(call)) is not None:
-            try:
-                return await self._joined(call, *around, lambda _: whole())
-            except SealedError:
-                log.debug("The call that this one joined has ended: making it again", method=call.method.path)
-        return await whole()
-
-    async def settled(self) -> None:
-        """Wait for what goes on after calls have ended; before the store is closed."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-
-    async def _joined(
-        self, call: Call, outer: Call, parent: Transaction, once: Callable[[Transaction], Awaitable[T]]
-    ) -> T:
-        """Hand the staged writes to the parent; again where one that joined at the same time was faster."""
-        for call.attempt in range(outer.attempt, outer.attempt + MAX_RUNS):
-            try:
-                async with self._run(call, Transaction(self._store, parent)) as transaction:
-                    result = await once(transaction)
-                    transaction.merge()
-                    return result
-            except ConflictError as conflict:
-                if parent.sealed:
-                    raise SealedError("the call that this one joined has ended") from conflict
-                if parent.reads.torn is not None:
-                    raise _torn(call) from conflict
-                log.debug("Lost a race within the transaction, running again", key="/".join(conflict.key))
-        raise _busy(call)
-
-    async def _outermost(self, call: Call, once: Callable[[Transaction], Awaitable[T]]) -> T:
+        if call.parent is not None and call.transaction is not None and not call.transaction.sealed:
+            return await self._run_joined(call, call.transaction, once)
         call.attempt = 1
         try:
-            return await self._attempt(call, once)
+            return await self._run_alone(call, once)
         except ConflictError as conflict:
             key = conflict.key
         async with self._row_queues.queue() as hold:
@@ -122,57 +85,68 @@ class UnitOfWork:
                 await hold(key)
                 call.attempt += 1
                 try:
-                    return await self._attempt(call, once)
+                    return await self._run_alone(call, once)
                 except ConflictError as conflict:
                     key = conflict.key
-        raise _busy(call)
+        message = f"{call.method.name} lost {MAX_RUNS} races: try again when the resource is less busy"
+        raise Aborted(message, _CONTENTION)
 
-    async def _attempt(self, call: Call, once: Callable[[Transaction], Awaitable[T]]) -> T:
-        async with self._run(call, Transaction(self._store)) as transaction:
+    async def settled(self) -> None:
+        """Wait for what goes on after calls have ended; before the store is closed."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _joined(self, call: Call, transaction: Transaction, work: Callable[[], Awaitable[T]]) -> T:
+        try:
+            result = await work()
+        except BaseException:
+            await self._drop(call, transaction)
+            transaction.seal()
+            raise
+        if not transaction.merge():
+            await self._drop(call, transaction)
+            raise Aborted(f"the call within which {call.method.name} was made has ended before it", _CONTENTION)
+        return result
+
+    async def _run_joined(self, call: Call, transaction: Transaction, once: Callable[[], Awaitable[T]]) -> T:
+        """One run; where it fails, nothing stays staged, even where an interceptor goes on in spite of that."""
+        try:
+            return await once()
+        except BaseException as error:
+            await self._drop(call, transaction)
+            if isinstance(error, ConflictError):  # the outermost call runs again, whatever its caller makes of this one
+                message = f"{call.method.name} read what another call was changing: all of it runs again"
+                raise Aborted(message, _CONTENTION) from error
+            raise
+
+    async def _run_alone(self, call: Call, once: Callable[[], Awaitable[T]]) -> T:
+        call.transaction = transaction = Transaction(self._store)
+        try:
             result = await _on_one_commit(transaction, once)
-            layer, apart = transaction.seal()
-            self._commit_apart(transaction, apart)
+            layer = transaction.seal()
             if call.attempt == 1:
                 self._row_queues.yield_to_queues((*layer.puts, *layer.removes))
-            await self._commit(call, transaction, layer)
-            return result
-
-    async def _commit(self, call: Call, transaction: Transaction, layer: Layer) -> None:
-        """Commit; where something was made elsewhere, the caller's going away must not hide whether it has to go."""
-        if not layer.undo:
-            await transaction.commit(layer)
-            return
-        made, layer.undo = layer.undo, []
-        await asyncio.shield(self._kept(_commit_or_undo(call, transaction, layer, made)))
-
-    @asynccontextmanager
-    async def _run(self, call: Call, transaction: Transaction) -> AsyncGenerator[Transaction]:
-        """One run of a call in its transaction; where it fails, undo what it made elsewhere."""
-        around, call.transaction = call.transaction, transaction
-        try:
-            yield transaction
+            await self._commit(call, transaction)
         except BaseException:
-            failed, apart = transaction.seal()
-            if not transaction.hand_up(apart):
-                self._commit_apart(transaction, apart)
-            if failed.undo:
-                made, failed.undo = failed.undo, []
-                await asyncio.shield(self._kept(_undo(call, made)))
+            transaction.seal()
+            await self._drop(call, transaction)
             raise
-        finally:
-            call.transaction = around
+        return result
 
-    def _commit_apart(self, transaction: Transaction, layers: list[Layer]) -> None:
-        """Commit what tasks that outlive the call were told is done."""
-        for layer in layers:
-            task = self._kept(_commit_alone(transaction, layer))
-            self._apart.add(task)
-            task.add_done_callback(self._apart.discard)
+    async def _commit(self, call: Call, transaction: Transaction) -> None:
+        """Commit; where something was made elsewhere, the caller's going away must not hide whether it has to go."""
+        made = transaction.take_undo()
+        if made:
+            await asyncio.shield(self._kept(_commit_or_undo(call, transaction, made)))
+        else:
+            await transaction.commit()
 
-    async def _settle_apart(self) -> None:
-        """Wait for such commits, so that those tasks see what they were told is done."""
-        while self._apart:
-            await asyncio.wait(self._apart)
+    async def _drop(self, call: Call, transaction: Transaction) -> None:
+        """Forget what is staged, and undo what was made elsewhere."""
+        made = transaction.take_undo()
+        transaction.clear()
+        if made:
+            await asyncio.shield(self._kept(_undo(call, made)))
 
     def _kept(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -181,9 +155,12 @@ class UnitOfWork:
         return task
 
 
+_CONTENTION = "CONTENTION"
+
+
 def _running_around(call: Call) -> tuple[Call, Transaction] | None:
-    """The innermost call, this one or one around it, whose run goes on, with its transaction; streams have none."""
-    outer: Call | None = call
+    """The innermost call around this one whose run goes on, with its transaction; streams have none."""
+    outer = call.parent if not call.method.server_streaming else None
     while outer is not None and not outer.method.server_streaming:
         transaction = outer.transaction
         if transaction is not None and not transaction.sealed:
@@ -192,24 +169,14 @@ def _running_around(call: Call) -> tuple[Call, Transaction] | None:
     return None
 
 
-def _busy(call: Call) -> Aborted:
-    message = f"{call.method.name} lost {MAX_RUNS} races: try again when the resource is less busy"
-    return Aborted(message, reason="CONTENTION")
-
-
-def _torn(call: Call) -> Aborted:
-    """What a joined call is told; the outermost one runs again, whatever its caller makes of it."""
-    return Aborted(f"{call.method.name} read what another call was changing: all of it runs again", "CONTENTION")
-
-
-async def _on_one_commit(transaction: Transaction, once: Callable[[Transaction], Awaitable[T]]) -> T:
+async def _on_one_commit(transaction: Transaction, once: Callable[[], Awaitable[T]]) -> T:
     """One run; neither its result nor its failure counts where a commit came between two of its reads.
 
     Raises:
         ConflictError: one did.
     """
     try:
-        result = await once(transaction)
+        result = await once()
     except Exception:
         transaction.reads.check()
         raise
@@ -217,16 +184,9 @@ async def _on_one_commit(transaction: Transaction, once: Callable[[Transaction],
     return result
 
 
-async def _commit_alone(transaction: Transaction, layer: Layer) -> None:
+async def _commit_or_undo(call: Call, transaction: Transaction, made: Sequence[Undo]) -> None:
     try:
-        await transaction.commit(layer)
-    except StoreError as error:
-        log.exception("A call in a task that outlived its caller's call was lost", error=str(error))
-
-
-async def _commit_or_undo(call: Call, transaction: Transaction, layer: Layer, made: Sequence[Undo]) -> None:
-    try:
-        await transaction.commit(layer)
+        await transaction.commit()
     except BaseException:
         await _undo(call, made)
         raise

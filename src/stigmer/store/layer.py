@@ -1,4 +1,4 @@
-"""A layer: what one task staged within a transaction. `transaction` stacks them and folds them into one."""
+"""What one call staged within a transaction."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from stigmer.store.base import ABSENT, Cascade, Changes, Put, Remove, Require, Window
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Awaitable, Callable
 
     from stigmer.store.base import Row
@@ -25,12 +24,11 @@ LEFT_OUT = bytes(bytearray(8))
 
 @dataclass(slots=True)
 class Layer:
-    """Staged writes of one task, in a form that can be laid over others.
+    """Staged writes of one call, in a form that can be laid over others.
 
     `removes` maps to the revision expected; None for any; ABSENT takes back a creation staged in a layer below.
     """
 
-    task: asyncio.Task[object] | None = None
     puts: dict[Key, Put] = field(default_factory=dict)
     removes: dict[Key, int | None] = field(default_factory=dict)
     cascades: list[Cascade] = field(default_factory=list)
@@ -56,19 +54,6 @@ class Layer:
             self.removes.setdefault(key, ABSENT)
         else:
             self.removes[key] = expected
-
-    def lost_to(self, faster: Layer) -> Key | None:
-        """What of this layer does not stand once one that did not see it is laid below; None where all does."""
-        changed, mine = faster.puts.keys() | faster.removes.keys(), self.puts.keys() | self.removes.keys()
-        over = (changed & mine) | (self.requires.keys() & faster.removes.keys() - faster.puts.keys())
-        over |= faster.requires.keys() & self.removes.keys() - self.puts.keys()
-        slugs = faster.slugs()
-        return next(iter((*over, *(key for name, key in self.slugs().items() if name in slugs))), None)
-
-    def slugs(self) -> dict[tuple[str, str, str], Key]:
-        """The slugs of the rows created here."""
-        rows = [put.row for put in self.puts.values() if put.expected == ABSENT]
-        return {(row.kind, row.slug, row.namespace): (row.kind, row.id) for row in rows if row.slug is not None}
 
     def changes(self) -> Changes:
         """What a store has to write."""

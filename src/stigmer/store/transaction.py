@@ -14,7 +14,6 @@ from stigmer.store.base import (
     ABSENT,
     Cascade,
     Change,
-    ConflictError,
     Dependent,
     Page,
     Put,
@@ -22,7 +21,6 @@ from stigmer.store.base import (
     Require,
     Row,
     Store,
-    StoreError,
     Window,
 )
 from stigmer.store.layer import LEFT_OUT, PIECE, Key, Layer, Taken, newest_first
@@ -36,10 +34,6 @@ UNCOMMITTED = 1 << 62
 """Creation sequences from here on are provisional: staged rows are newer than every committed one."""
 
 
-class SealedError(StoreError):
-    """The transaction has ended; what was staged in the nested one has to be done again on its own."""
-
-
 class Transaction:
     """Reads and staged writes of one call.
 
@@ -47,21 +41,25 @@ class Transaction:
 
     Args:
         store: where committed rows are read, and where the outermost transaction commits.
-        parent: the transaction that this one joins; its staged writes are seen, and `merge` hands ours to it.
+        parent: the transaction that this one joins; its staged writes are seen, and `merge` hands ours to it. Of those
+            that join the same one, one is open at a time.
+
+    Attributes:
+        joining: held by the one that has joined it, to the end of that.
+        reads: what was read, shared with those that join.
+        sealed: whether it has ended, so that nothing joins it any more.
     """
 
-    __slots__ = ("_closed", "_layers", "_parent", "_provisional", "_seen", "_store", "reads", "sealed", "task")
+    __slots__ = ("_layers", "_parent", "_provisional", "_store", "joining", "reads", "sealed")
 
     def __init__(self, store: Store, parent: Transaction | None = None) -> None:
         self._store = store
         self._parent = parent
         self._layers: list[Layer] = []
-        self._closed = 0  # so many layers are not written to any more: a nested transaction has seen them
-        self._seen = parent._shown() if parent is not None else 0  # noqa: SLF001 - the same class
         self.reads: Seen = parent.reads if parent is not None else Seen()
         self._provisional = UNCOMMITTED
         self.sealed = False
-        self.task = asyncio.current_task()
+        self.joining = asyncio.Lock()
 
     def __repr__(self) -> str:
         state = "sealed" if self.sealed else "open"
@@ -152,74 +150,46 @@ class Transaction:
         """Run `action` where this run fails: it takes back what was made elsewhere."""
         self._own().undo.append(action)
 
-    def merge(self) -> None:
-        """Hand what was staged to the parent.
-
-        Raises:
-            SealedError: the parent has ended; nothing was handed over.
-            ConflictError: what another one handed over meanwhile does not go with it; nothing was handed over.
-        """
+    def merge(self) -> bool:
+        """End, and hand what was staged to the parent; False where there is none, or it has ended."""
         parent = self._parent
         if parent is None or parent.sealed:
-            raise SealedError("the call that this one joined has ended")
-        mine = self._folded(self._layers)
-        for faster in parent._layers[self._seen :]:  # noqa: SLF001 - the same class
-            lost = mine.lost_to(faster)
-            if lost is not None:
-                raise ConflictError(lost)
-        whole, apart = self.seal()
-        whole.task = self.task
-        self.hand_up([whole, *apart])
-
-    def hand_up(self, layers: Sequence[Layer]) -> bool:
-        """Give layers to the parent; False where there is none, or it has ended."""
-        if self._parent is None or self._parent.sealed:
             return False
-        self._parent._layers.extend(layers)  # noqa: SLF001 - the same class
+        parent._own().lay(self.seal())  # noqa: SLF001 - the same class
         return True
 
-    def seal(self) -> tuple[Layer, list[Layer]]:
-        """End the transaction: later calls no longer join it.
-
-        Returns:
-            what to commit, and apart from it the layers of tasks that outlive the call: those commit alone.
-        """
+    def seal(self) -> Layer:
+        """End the transaction: later calls no longer join it. Gives what it has staged."""
         self.sealed = True
-        apart = [layer for layer in self._layers if self._outlives(layer.task)]
-        whole = self._folded(layer for layer in self._layers if not self._outlives(layer.task))
-        self._layers = [whole]
-        return whole, apart
+        return self._own()
 
-    async def commit(self, layer: Layer) -> Sequence[Change]:
-        """Commit what `seal` gave, then run its after-commit actions.
+    def clear(self) -> None:
+        """Drop what was staged."""
+        self._layers.clear()
+
+    def take_undo(self) -> Sequence[Callable[[], Awaitable[None]]]:
+        """What takes back what was made elsewhere, in the order of the making; whoever asks has to see to it."""
+        layer = self._own()
+        made, layer.undo = layer.undo, []
+        return made
+
+    async def commit(self) -> Sequence[Change]:
+        """End the outermost transaction and commit it, then run its after-commit actions.
 
         Raises:
             ConflictError: nothing was written.
         """
+        layer = self.seal()
         changes = layer.changes()
         committed = await self._store.commit(changes) if changes else ()
         for action in layer.after_commit:
             action()
         return committed
 
-    def _outlives(self, task: asyncio.Task[object] | None) -> bool:
-        return task is not None and task is not self.task and not task.done()
-
-    @staticmethod
-    def _folded(layers: Iterable[Layer]) -> Layer:
-        whole = Layer()
-        for layer in layers:
-            whole.lay(layer)
-        return whole
-
     def _own(self) -> Layer:
-        if len(self._layers) == self._closed or self._layers[-1].task is not None:
+        if not self._layers:
             self._layers.append(Layer())
         return self._layers[-1]
-
-    def _shown(self) -> int:
-        self._closed = len(self._layers)
-        return self._closed
 
     def _next_provisional(self) -> int:
         if self._parent is not None:
