@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import samples
 from edge_rig import Around, Rig, Stubs, apart, executions, id_of, said, sessions, turns
-from edge_sockets import listening
+from edge_sockets import dial, listening
 from grpclib.exceptions import GRPCError
 from opentelemetry import baggage, propagate, trace
 from opentelemetry.propagators.textmap import Getter, Setter, TextMapPropagator, default_getter, default_setter
@@ -19,9 +19,12 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerPro
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags
+from served_process import served
 
 from stigmer.edge.interceptors import tracing
+from stigmer.errors import Code
 from stigmer.pipeline import pipeline
+from stigmer.telemetry import traces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,10 +86,10 @@ async def test_the_tree_of_an_execution_s_create(rig: Rig, spans: Spans, caplog:
     assert call.parent is None
     assert call.kind is SpanKind.SERVER
     assert attributes(call) == {
-        "rpc.system": "grpc",
-        "rpc.service": f"{EXECUTION}CommandController",
-        "rpc.method": "create",
-        "rpc.grpc.status_code": 0,
+        "rpc.system.name": "grpc",
+        "rpc.method": f"{EXECUTION}CommandController/create",
+        "rpc.response.status_code": "OK",
+        "rpc.status_code": "OK",
         "stigmer.request_id": "mine",
     }
     assert spans.below(call) == ["agent_execution.create"]
@@ -121,8 +124,9 @@ async def test_a_refusal_is_an_outcome(rig: Rig, spans: Spans) -> None:
     with pytest.raises(GRPCError):
         await rig.find_sessions.get(sessions.SessionId(value="ses-none"))
     (call,) = spans.named("ai.stigmer.agentic.session.v1.SessionQueryController/get")
-    assert attributes(call)["rpc.grpc.status_code"] == 5
-    assert (call.status.status_code, call.status.description) == (StatusCode.ERROR, "NOT_FOUND")
+    assert attributes(call)["rpc.response.status_code"] == "NOT_FOUND"
+    assert "error.type" not in attributes(call)
+    assert {span.status.status_code for span in spans.all()} == {StatusCode.UNSET}
     assert attributes(spans.named("session.get")[0])["stigmer.outcome"] == "NotFound"
     assert attributes(spans.named("ValidateProto")[0])["stigmer.outcome"] == "ok"
     assert attributes(spans.named("LoadTarget")[0])["stigmer.outcome"] == "NotFound"
@@ -159,7 +163,7 @@ async def test_a_stream_s_spans_lie_within_each_other(rig: Rig, spans: Spans) ->
     (whole,) = spans.named("agent_execution.subscribe")
     assert spans.below(whole) == ["ValidateProto", "LoadTarget", "StreamUpdates"]
     assert [attributes(span)["stigmer.outcome"] for span in (whole, *spans.named("StreamUpdates"))] == ["ok", "ok"]
-    assert attributes(call)["rpc.grpc.status_code"] == 0
+    assert attributes(call)["rpc.response.status_code"] == "OK"
 
 
 async def test_a_stream_that_is_left_says_so(rig: Rig, spans: Spans, caplog: pytest.LogCaptureFixture) -> None:
@@ -170,7 +174,7 @@ async def test_a_stream_that_is_left_says_so(rig: Rig, spans: Spans, caplog: pyt
     await turns()
     assert attributes(spans.named("StreamUpdates")[0])["stigmer.outcome"] == "cancelled"
     (call,) = spans.named(f"{EXECUTION}QueryController/subscribe")
-    assert attributes(call)["rpc.grpc.status_code"] == 1
+    assert attributes(call)["rpc.response.status_code"] == "CANCELLED"
     (line,) = [line for line in said(caplog, "call") if line["code"] == "CANCELLED"]
     assert call.context is not None
     assert line["trace_id"] == trace.format_trace_id(call.context.trace_id)
@@ -180,8 +184,30 @@ async def test_a_cancelled_call_s_spans_end(rig: Rig, spans: Spans) -> None:
     with pytest.raises(GRPCError):
         await rig.outer(asyncio.Event().wait, timeout=0.5)
     (call,) = spans.named("ai.stigmer.agentic.environment.v1.EnvironmentCommandController/create")
-    assert attributes(call)["rpc.grpc.status_code"] == 4
+    assert attributes(call)["rpc.response.status_code"] == "DEADLINE_EXCEEDED"
+    assert attributes(call)["error.type"] == "DEADLINE_EXCEEDED"
+    assert (call.status.status_code, call.status.description) == (StatusCode.ERROR, "DEADLINE_EXCEEDED")
     assert attributes(spans.named("environment.create")[0])["stigmer.outcome"] == "cancelled"
+
+
+async def test_a_failure_of_the_server_s_own_is_an_error_in_each_span(rig: Rig, spans: Spans) -> None:
+    async def fail(_ctx: Any) -> None:
+        raise RuntimeError
+
+    rig.inside.action = fail
+    with pytest.raises(GRPCError):
+        await rig.environments.create(samples.environment())
+    (call,) = spans.named("ai.stigmer.agentic.environment.v1.EnvironmentCommandController/create")
+    assert attributes(call)["error.type"] == "INTERNAL"
+    failed = [span.name for span in spans.all() if span.status.status_code is StatusCode.ERROR]
+    assert failed == [call.name, "environment.create", "Inside"]
+
+
+@pytest.mark.parametrize("code", Code)
+def test_only_a_server_s_own_failures_make_its_span_an_error(code: Code) -> None:
+    """As OpenTelemetry's conventions for gRPC have it."""
+    wanted = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
+    assert (code in traces.FAULTS) == (code.name in wanted)
 
 
 async def test_the_caller_s_trace_goes_on(tmp_path: Path, spans: Spans) -> None:
@@ -314,3 +340,32 @@ def test_a_host_s_provider_set_after_the_import_is_used() -> None:
         "session.list",
         "ai.stigmer.agentic.session.v1.SessionQueryController/list",
     ]
+
+
+INSTRUMENTED = """
+from pathlib import Path
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
+
+class File(SpanExporter):
+    def export(self, spans):
+        with Path(__file__).with_name("spans").open("a") as file:
+            file.writelines(f"{span.resource.attributes['service.name']} {span.name}\\n" for span in spans)
+
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(File()))
+trace.set_tracer_provider(provider)
+"""
+
+
+@pytest.mark.parametrize(("given", "shown"), [({}, "stigmer"), ({"OTEL_SERVICE_NAME": "mine"}, "mine")])
+async def test_a_server_is_called_stigmer_where_nobody_says_otherwise(
+    tmp_path: Path, given: dict[str, str], shown: str
+) -> None:
+    """The SDK is configured as `opentelemetry-instrument` does it: before any code of ours runs."""
+    (tmp_path / "sitecustomize.py").write_text(INSTRUMENTED)
+    async with served(tmp_path / "data", env={"PYTHONPATH": str(tmp_path), **given}) as server, dial(server) as channel:
+        await Stubs(channel).find_sessions.list(sessions.ListSessionsRequest())
+    names = {line.split()[0] for line in (tmp_path / "spans").read_text().splitlines()}
+    assert names == {shown}

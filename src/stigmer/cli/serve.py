@@ -39,7 +39,10 @@ def serve(**given: object) -> None:
 
 
 def _run(settings: Settings, doubts: list[str]) -> None:
-    from stigmer import app  # noqa: PLC0415  # the server, not wanted for the command's help
+    from stigmer.telemetry import traces  # noqa: PLC0415  # not wanted for the command's help
+
+    traces.name_service("stigmer")
+    from stigmer import app  # noqa: PLC0415  # the server; tracers are made
     from stigmer.store.base import StoreUnavailableError  # noqa: PLC0415  # as above
     from stigmer.telemetry import log_stream  # noqa: PLC0415  # as above
     from stigmer.telemetry.logs import configure, get_logger  # noqa: PLC0415  # as above

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context, trace
 from opentelemetry.trace import NonRecordingSpan, SpanKind, Status, StatusCode
 
+from stigmer.errors import Code, StigmerError
 from stigmer.telemetry.logs import Seldom, get_logger
 
 if TYPE_CHECKING:
@@ -23,6 +25,12 @@ log = get_logger("stigmer.telemetry.traces")
 
 COMPLAINT_S = 60.0
 """How long a failure of the host's tracing goes unmentioned after one that was logged."""
+FAULTS = frozenset(
+    {Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.UNIMPLEMENTED, Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS}
+)
+"""The codes of a server's own failures: what OpenTelemetry has a server span call an error. Others are the caller's."""
+
+_SERVICE = "service.name"
 _seldom = Seldom(COMPLAINT_S)
 
 
@@ -77,6 +85,20 @@ def describe(span: Span, attributes: Mapping[str, str | int], failure: str = "")
             span.set_status(Status(StatusCode.ERROR, failure))
 
 
+def name_service(name: str) -> None:
+    """Have the SDK tell of this process as `name` where nobody said otherwise (OTEL_SERVICE_NAME and the like).
+
+    For the command line, before tracers are made. An SDK that `opentelemetry-instrument` configured is there before
+    any code of ours, and says "unknown_service" then; its resource has no public way to be completed.
+    """
+    os.environ.setdefault("OTEL_SERVICE_NAME", name)
+    provider: Any = trace.get_tracer_provider()
+    resource = getattr(provider, "resource", None)
+    if resource is not None and resource.attributes.get(_SERVICE, "").startswith("unknown_service"):
+        with swallowing():
+            provider._resource = resource.merge(type(resource)({_SERVICE: name}))  # noqa: SLF001  # see above
+
+
 def end(span: Span) -> None:
     """End the span."""
     with swallowing():
@@ -88,7 +110,7 @@ class current:  # noqa: N801 - a context manager, used like a function
 
     Args:
         span: it begun before.
-        whole: the span is about this block alone: it ends with it, and an exception is noted in it.
+        whole: the span is about this block alone: it ends with it, and a failure of the server's own is noted in it.
     """
 
     __slots__ = ("_span", "_token", "_whole")
@@ -112,6 +134,8 @@ class current:  # noqa: N801 - a context manager, used like a function
             end(self._span)
 
     def _note(self, error: Exception) -> None:
+        if isinstance(error, StigmerError) and error.code not in FAULTS:
+            return
         with swallowing():
             if self._span.is_recording():
                 self._span.record_exception(error)

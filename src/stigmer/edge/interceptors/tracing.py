@@ -76,7 +76,9 @@ class Tracing(Interceptor):
 
 
 def _started(call: Call) -> Span:
-    return traces.started(tracer, call.method.path[1:], _remote(call), _span_kind(call))
+    name = call.method.path[1:]
+    known = {"rpc.system.name": "grpc", "rpc.method": name}
+    return traces.started(tracer, name, _remote(call), _span_kind(call), known)
 
 
 def _remote(call: Call) -> Context | None:
@@ -106,11 +108,12 @@ def _end(span: Span, call: Call, code: Code | None) -> None:
 
 
 def _describe(span: Span, call: Call, code: Code) -> None:
-    attributes: dict[str, str | int] = {
-        "rpc.system": "grpc",
-        "rpc.service": call.method.service,
-        "rpc.method": call.method.name,
-        "rpc.grpc.status_code": int(code),
+    attributes = {
+        "rpc.response.status_code": code.name,  # OpenTelemetry's name for it
+        "rpc.status_code": code.name,  # the short one of our own contract
         "stigmer.request_id": call.request_id,
     }
-    traces.describe(span, attributes, "" if code is Code.OK else code.name)
+    if code not in traces.FAULTS:
+        traces.describe(span, attributes)
+    else:
+        traces.describe(span, {**attributes, "error.type": code.name}, code.name)
