@@ -59,14 +59,14 @@ def server(folder: Path) -> Generator[tuple[str, Path]]:
         yield address_in(log, process), log
     finally:
         process.send_signal(signal.SIGTERM)
-        status = process.wait(timeout=15)
+        status = process.wait(timeout=60)
     if status:
         raise SystemExit(f"the server ended with status {status}:\n{log.read_text()}")
 
 
 def address_in(log: Path, process: subprocess.Popen[bytes]) -> str:
     """The address in the line that says that the server serves."""
-    for _ in range(200):
+    for _ in range(1200):
         for line in lines(log):
             if line["event"] == "stigmer serves":
                 return str(line["listen"])
@@ -84,7 +84,7 @@ def client(*arguments: str) -> subprocess.Popen[str]:
 
 def finished(process: subprocess.Popen[str]) -> str:
     """Wait for a client's end; gives what it prints for us."""
-    printed, _ = process.communicate(timeout=15)
+    printed, _ = process.communicate(timeout=60)
     if process.returncode:
         raise SystemExit("a client failed: its words are above")
     return printed.strip()

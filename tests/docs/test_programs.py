@@ -1,0 +1,113 @@
+"""Every program on a page of the documentation runs, twice in a row, and prints what the page says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import threading
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+from google.protobuf import json_format
+from markdown_text import PAGES, blocks, document
+
+from stigmer.pipeline import rules
+from stigmer.settings import Settings
+from stigmer.wire import descriptors
+from stigmer.wire.slices import at_once
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PROGRAMS = [
+    pytest.param(program.text, output.text, id=f"{page} {number}")
+    for page in PAGES
+    for number, (program, output) in enumerate(pairwise(blocks(document(page))))
+    if program.language == "python"
+]
+GRPCURL = [
+    line[2:]
+    for page in PAGES
+    for block in blocks(document(page))
+    for line in block.text.splitlines()
+    if line.startswith("$ grpcurl ")
+]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A home of its own and none of the caller's settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("STIGMER_")}
+    return {**kept, "HOME": str(tmp_path_factory.mktemp("home"))}
+
+
+@pytest.fixture(scope="module")
+def port(environment: dict[str, str]) -> Iterator[str]:
+    """The port of a server that the programs call."""
+    command = [sys.executable, "-m", "stigmer", "serve", "--listen", "127.0.0.1:0", "--log-format", "json"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        lines = (json.loads(line) for line in server.stderr)
+        address = next(line["listen"] for line in lines if line["event"] == "stigmer serves")
+        drain = threading.Thread(target=server.stderr.read)
+        drain.start()
+        yield address.rpartition(":")[2]
+        server.terminate()
+        drain.join()
+
+
+def test_there_is_a_program_for_each_way_to_call() -> None:
+    of = {page: sum(block.language == "python" for block in blocks(document(page))) for page in PAGES}
+    assert {page: number for page, number in of.items() if number} == {
+        "README.md": 1,
+        "docs/calling.md": 3,
+        "docs/errors.md": 1,
+    }
+    assert len(PROGRAMS) == 5
+
+
+@pytest.mark.parametrize(("program", "output"), PROGRAMS)
+def test_a_program_prints_what_the_page_says(
+    program: str, output: str, port: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    for _ in range(2):
+        done = run(program.replace("7234", port), environment, tmp_path)
+        assert without_ids(done) == without_ids(output)
+
+
+def run(program: str, environment: dict[str, str], directory: Path) -> str:
+    """What the program prints; it must end well, and warn of nothing."""
+    command = [sys.executable, "-W", "error", "-c", program]
+    done = subprocess.run(
+        command, env=environment, cwd=directory, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def without_ids(text: str) -> str:
+    return re.sub(r"\b([a-z]{3,4})-[0-7][0-9a-hjkmnp-tv-z]{25}\b", r"\1-*", text)
+
+
+@pytest.mark.parametrize("command", GRPCURL)
+def test_a_grpcurl_command_names_a_method_and_sends_what_it_takes(command: str) -> None:
+    address = Settings.model_fields["listen"].default
+    match shlex.split(command):
+        case ["grpcurl", "-plaintext", "-d", data, host, path] if host == address:
+            request = descriptors.message_class(descriptors.methods()[f"/{path}"].request)()
+            json_format.Parse(data, request, descriptor_pool=descriptors.POOL)
+            assert at_once(rules.violations(request)) == []
+        case ["grpcurl", "-plaintext", host, "describe", name] if host == address:
+            assert descriptors.POOL.FindMessageTypeByName(name).full_name == name
+        case other:
+            assert other == ["grpcurl", "-plaintext", address, "list"]
+
+
+def test_the_grpcurl_commands_are_there() -> None:
+    assert len(GRPCURL) == 6
