@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from conformance_plane import COMPLETED, Plane
+from grpclib import GRPCError, Status
 
-from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import AgentMessage, MessageType
+from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import AgentMessage, MessageType, ToolCall
 from stigmer.wire.lazy import untouched
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from stigmer.app import App
 
 MANY = 10_000
@@ -77,6 +80,48 @@ async def test_fields_that_a_newer_caller_reports_inside_a_message_are_kept_and_
     sizes = [len(bytes(await plane.report(id_, messages=[newer]))) for _ in range(3)]
     assert (await plane.executions.get(id_)).status.messages[0]._unknown_fields == b"\xf8\x07\x01"
     assert sizes[1] == sizes[2]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda sent: sent.append(AgentMessage(content="one more")),
+        lambda sent: sent.insert(0, AgentMessage(content="before all")),
+        lambda sent: setattr(sent[70], "content", "another"),
+        lambda sent: sent.pop(),
+        lambda sent: sent.pop(3),
+        lambda sent: None,
+    ],
+)
+async def test_a_report_that_repeats_most_of_the_transcript_replaces_it(plane: Plane, change: Any) -> None:
+    id_ = (await plane.execution()).metadata.id
+    sent = transcript(100)
+    await plane.report(id_, messages=sent, tool_calls=[ToolCall(id="a"), ToolCall(id="b")])
+    change(sent)
+    after = await plane.report(id_, messages=sent)
+    assert after.status.messages == sent
+    assert [call.id for call in after.status.tool_calls] == ["a", "b"]
+
+
+async def test_what_a_report_adds_to_the_transcript_is_checked_and_named_by_its_place(plane: Plane) -> None:
+    id_ = (await plane.execution()).metadata.id
+    sent = transcript(100)
+    await plane.report(id_, messages=sent)
+    refused = await failed(plane.report(id_, messages=[*sent, AgentMessage(type=MessageType(99))]))
+    assert refused.status is Status.INVALID_ARGUMENT
+    assert "status.messages[100].type" in str(refused.message)
+
+
+async def test_a_long_report_on_nothing_is_told_what_is_wrong_with_it_first(plane: Plane) -> None:
+    nothing, sent = "aex-01jd0000000000000000000000", [*transcript(100), AgentMessage(type=MessageType(99))]
+    assert (await failed(plane.report(nothing, messages=sent))).status is Status.INVALID_ARGUMENT
+    assert (await failed(plane.report(nothing, messages=sent[:100]))).status is Status.NOT_FOUND
+
+
+async def failed(call: Awaitable[Any]) -> GRPCError:
+    with pytest.raises(GRPCError) as caught:
+        await call
+    return caught.value
 
 
 async def test_concurrent_reports_on_a_large_row_lose_nothing(plane: Plane) -> None:

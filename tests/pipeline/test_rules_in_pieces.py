@@ -52,6 +52,12 @@ def test_a_broken_element_is_named_by_its_place_in_the_whole_list(at: int) -> No
     assert told(report(messages=messages(2_000, {at}))) == [f"status.messages[{at}].type"]
 
 
+def test_what_is_known_to_be_right_is_not_looked_at() -> None:
+    wire = report(messages=messages(1_000, {3, 700}), tool_calls=[ToolCall(status=NONE["tool"])])
+    found = at_once(rules.violations(wire, {"messages": 600}))
+    assert [one.field for one in found] == ["status.messages[700].type", "status.tool_calls[0].status"]
+
+
 def test_all_that_is_broken_is_named_whatever_the_piece_it_is_in() -> None:
     wire = report(
         id_="",

@@ -17,7 +17,15 @@ from stigmer.errors import ResourceExhausted, Violation
 from stigmer.pipeline import rules
 from stigmer.wire import codec, descriptors
 from stigmer.wire.message_types import full_name_of
-from stigmer.wire.scan import MAX_FIELDS, MAX_UNKNOWN_BYTES, MAX_UNKNOWN_FIELDS, has_more_parts, scan
+from stigmer.wire.scan import (
+    GUESSED_BYTES,
+    MAX_FIELDS,
+    MAX_UNKNOWN_BYTES,
+    MAX_UNKNOWN_FIELDS,
+    has_more_parts,
+    scan,
+    surely_fits,
+)
 from stigmer.wire.slices import at_once
 
 if TYPE_CHECKING:
@@ -85,6 +93,7 @@ def test_it_counts_what_the_c_runtime_finds(name: str) -> None:
         data, parts = wire.SerializeToString(), parts_on_the_wire(wire)
         assert not has_more_parts(name, data, parts)
         assert not parts or has_more_parts(name, data, parts - 1)
+        assert not parts or not surely_fits(name, data, parts - 1)
 
     counted()
 
@@ -133,6 +142,22 @@ def test_more_unknown_fields_than_wanted_are_refused() -> None:
 
 def long_unknown(size: int) -> bytes:
     return b"\xfa\x3f" + _varint(size) + b"x" * size
+
+
+def test_what_surely_fits_does_fit_however_it_is_written() -> None:
+    long_tag = b"\xa2\x00"  # field 4, in two bytes
+    spec = b"\xb2\x00\x00" * 3_000  # sub-agents, each with a needlessly long tag
+    data = long_tag + _varint(len(spec)) + spec
+    assert codec.parse(AGENT, data).ByteSize() < len(data)
+    assert surely_fits(AGENT, data, 4_501)  # fewer than two bytes each
+    assert not surely_fits(AGENT, data, 2_999)
+    text = Agent(spec=AgentSpec(instructions="x" * 9_000, sub_agents=[SubAgent()] * 10))
+    assert surely_fits(AGENT, codec.encode(text), 15)
+    assert not surely_fits(AGENT, codec.encode(text), 10)
+
+
+def test_it_is_not_guessed_whether_long_messages_fit() -> None:
+    assert not surely_fits(AGENT, codec.encode(Agent(kind="x" * GUESSED_BYTES)), 1_000)
 
 
 def test_it_lets_go_now_and_then() -> None:

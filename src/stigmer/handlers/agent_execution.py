@@ -50,7 +50,7 @@ HANDLER = Handler(
         "update": standard.UPDATE,
         "updateStatus": Steps(
             AgentExecutionUpdateStatusInput,
-            ValidateProto(),
+            ValidateProto(reports_on="execution_id"),
             LoadExisting(id_field="execution_id"),
             BuildNewStateWithStatus(),
             Persist(grows=True),

@@ -6,7 +6,7 @@ to each resource on its way into the store, or out of it, has its place there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from stigmer.pipeline.kind import Resource
@@ -69,6 +69,7 @@ class Context(Generic[Q_co, R_co]):
         applying: whether apply runs this as its create or update.
         slug: the slug that the request names or its name gives.
         row: the row that was loaded.
+        unchanged: of a report, by the lists of its transcript: with how many first entries it repeats the row's.
         new_state: the resource as it will be.
         reply: what the caller gets.
     """
@@ -84,6 +85,7 @@ class Context(Generic[Q_co, R_co]):
     applying: bool = False
     slug: str = ""
     row: Row | None = None
+    unchanged: Mapping[str, int] = field(default_factory=dict[str, int])
     new_state: R_co | None = None
     reply: Reply | None = None
 

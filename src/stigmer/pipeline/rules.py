@@ -19,7 +19,7 @@ from stigmer.wire.descriptors import is_map, map_parts, message_class
 from stigmer.wire.scan import has_more_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
     from google.protobuf.message import Message
@@ -38,14 +38,16 @@ PIECE_BYTES = 16_384
 PIECE_ENTRIES = 500
 
 
-def violations(wire: Message) -> Iterator[Violation | None]:
+def violations(wire: Message, unchanged: Mapping[str, int] | None = None) -> Iterator[Violation | None]:
     """Every broken rule, in the order of the fields; see MAX_PARTS for the bound.
+
+    Of the lists of a transcript that `unchanged` names, so many first entries are known to break none.
 
     Gives None at each point where the work could be left (see `slices`). A CEL rule whose id begins with the name of a
     field of the value that it stands on is about that field: "owner_scope.allowed" on `metadata` reports
     `metadata.owner_scope`. Descriptions are the rules' own words and never hold a value of the message.
     """
-    if wire.ByteSize() <= PIECE_BYTES:
+    if not unchanged and wire.ByteSize() <= PIECE_BYTES:
         yield from _told(wire)
         return
     rest, lists = type(wire)(), list[_List]()
@@ -53,7 +55,7 @@ def violations(wire: Message) -> Iterator[Violation | None]:
     yield from _told(rest)
     count = 0
     for prefix, field, holder in lists:
-        for violation in _in_pieces(holder, field, prefix):
+        for violation in _in_pieces(holder, field, prefix, (unchanged or {}).get(field.name, 0)):
             yield violation
             count += violation is not None
             if count > MAX_VIOLATIONS:
@@ -76,12 +78,11 @@ def _split(wire: Message, rest: Message, prefix: str, lists: list[_List]) -> Non
             getattr(rest, field.name).CopyFrom(value)
 
 
-def _in_pieces(holder: Message, field: FieldDescriptor, prefix: str) -> Iterator[Violation | None]:
-    """What is broken in a transcript's list, whose own field has no rule; a map of it has none at all."""
+def _in_pieces(holder: Message, field: FieldDescriptor, prefix: str, start: int) -> Iterator[Violation | None]:
+    """What is broken in a transcript's list from there on; its own field has no rule, and a map of it none at all."""
     if is_map(field) or not _has_rules(cast("Descriptor", field.message_type)):
         return
     whole: Sequence[Message] = getattr(holder, field.name)
-    start = 0
     while start < len(whole):
         yield None
         piece = type(holder)()

@@ -12,7 +12,7 @@ from stigmer.steps import audit
 from stigmer.wire import codec
 from stigmer.wire.descriptors import is_map
 from stigmer.wire.message_types import full_name_of
-from stigmer.wire.scan import scan
+from stigmer.wire.scan import scan, surely_fits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,7 @@ ENTRIES_A_STEP = 1_000
 class BuildNewStateWithStatus:
     """Merge the reported status into the stored one; in the C runtime, since a transcript may be large.
 
-    Reads `wire` and `row`; writes `new_state`. Refuses to leave a terminal phase, and a report that makes
+    Reads `wire`, `row` and `unchanged`; writes `new_state`. Refuses to leave a terminal phase, and a report that makes
     the row larger than the limits allow.
     """
 
@@ -64,24 +64,25 @@ def _merged(ctx: AnyContext) -> Iterator[bytes | None]:
     _check_phase(ctx.call.resource_id, state.status.phase, reported.phase)
     for field, value in reported.ListFields():
         if field.name in MERGED:
-            state.status.ClearField(field.name)
-            yield None
-            yield from _set(state.status, field, value)
+            yield from _set(state.status, field, value, ctx.unchanged.get(field.name, 0))
     audit.stamp_update(state.status.audit.status_audit, ctx.call.caller)
     yield None
     yield codec.serialized(state)
 
 
-def _set(status: Message, field: FieldDescriptor, value: Any) -> Iterator[None]:  # noqa: ANN401 - any field's value
+def _set(status: Message, field: FieldDescriptor, value: Any, unchanged: int) -> Iterator[None]:  # noqa: ANN401 - any field's value
+    """Replace a field; of a list only what comes after the first entries that stay as they are."""
     if not field.is_repeated:
         setattr(status, field.name, value)
     elif is_map(field):
+        status.ClearField(field.name)
         for number, key in enumerate(value):
             getattr(status, field.name)[key].CopyFrom(value[key])
             if not number % ENTRIES_A_STEP:
                 yield
     else:
-        for start in range(0, len(value), ENTRIES_A_STEP):
+        del getattr(status, field.name)[unchanged:]
+        for start in range(unchanged, len(value), ENTRIES_A_STEP):
             getattr(status, field.name).extend(value[start : start + ENTRIES_A_STEP])
             yield
 
@@ -93,9 +94,10 @@ async def _check_growth(ctx: AnyContext, data: bytes) -> None:
         raise ResourceExhausted(
             f"AgentExecution {ctx.call.resource_id} would have more than {sizes.max_row_bytes} bytes"
         )
+    kind, most = full_name_of(AgentExecution), sizes.max_message_parts
     lists = any(field.is_repeated for field, _ in cast("Any", ctx.wire).status.ListFields())
-    if lists and len(data) > 2 * sizes.max_message_parts:
-        await ctx.runtime.slices.run(scan(full_name_of(AgentExecution), data, sizes.max_message_parts))
+    if lists and not surely_fits(kind, data, most):
+        await ctx.runtime.slices.run(scan(kind, data, most))
 
 
 def _check_phase(id_: str, before: int, reported: int) -> None:

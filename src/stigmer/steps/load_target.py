@@ -32,13 +32,13 @@ class LoadTarget:
 
 
 async def by_id(ctx: AnyContext, id_: str) -> Row:
-    """The row of the pipeline's kind with that id, which becomes the call's.
+    """The row of the pipeline's kind with that id, which becomes the call's; the one that is loaded, if it is.
 
     Raises:
         NotFound: there is none.
     """
     ctx.call.resource_id = id_
-    row = await ctx.tx.get(ctx.kind.name, id_)
+    row = ctx.row if ctx.row is not None and ctx.row.id == id_ else await ctx.tx.get(ctx.kind.name, id_)
     if row is None:
         raise NotFound(ctx.kind.name, id_)
     return row

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from stigmer.errors import InvalidArgument, Violation
 from stigmer.pipeline import rules
 from stigmer.wire import bounds
+from stigmer.wire.bounds import TRANSCRIPT
+from stigmer.wire.descriptors import is_map
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from google.protobuf.message import Message
 
     from stigmer.pipeline.context import AnyContext, Context
     from stigmer.pipeline.kind import Resource
+
+_ENTRIES_A_STEP = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +29,22 @@ class ValidateProto:
     Every broken field is named.
 
     What later steps would refuse for the request's sake alone (their `violations`) is named with it, unless a bound is
-    broken. Reads `wire`, the request and `rules`; writes nothing. With `keeps_fixed`, a field that is fixed after
-    create may be left empty, because an update then keeps its value.
+    broken. Reads `wire`, the request and `rules`. With `keeps_fixed`, a field that is fixed after create may be left
+    empty, because an update then keeps its value. With `reports_on`, the field of a report that names its resource,
+    what the report repeats of the stored transcript is not checked again; writes `row` and `unchanged` then.
     """
 
     keeps_fixed: bool = False
+    reports_on: str = ""
 
     async def __call__(self, ctx: Context[object, Resource]) -> None:
         run = ctx.runtime.slices.run
         breaches = [*_too_long(ctx), *await run(bounds.breaches(ctx.wire))]
         if breaches and ctx.wire.ByteSize() > rules.PIECE_BYTES:
             refuse(breaches)
-        violations = await run(rules.violations(ctx.wire))
+        if self.reports_on and ctx.wire.ByteSize() > rules.PIECE_BYTES:
+            await _compare(ctx, getattr(ctx.wire, self.reports_on))
+        violations = await run(rules.violations(ctx.wire, ctx.unchanged))
         if self.keeps_fixed and violations:
             kept = {path for path in ctx.kind.fixed if _is_empty(ctx.wire, path)}
             violations = [violation for violation in violations if violation.field not in kept]
@@ -50,6 +58,28 @@ def refuse(violations: Sequence[Violation]) -> None:
     """Raise InvalidArgument where there is anything to refuse."""
     if violations:
         raise InvalidArgument(*violations)
+
+
+async def _compare(ctx: AnyContext, id_: str) -> None:
+    """Find out what a long report repeats of the transcript that its resource has; nothing where there is none."""
+    ctx.row = await ctx.tx.get(ctx.kind.name, id_)
+    if ctx.row is not None:
+        stored, reported = ctx.kind.wire_of(ctx.row).status, cast("Any", ctx.wire).status
+        ctx.unchanged = dict(await ctx.runtime.slices.run(_unchanged(stored, reported)))
+
+
+def _unchanged(stored: Message, reported: Message) -> Iterator[tuple[str, int] | None]:
+    """With how many first entries each list repeats what is stored."""
+    for field, entries in reported.ListFields():
+        if field.full_name in TRANSCRIPT and not is_map(field):
+            count = 0
+            for one, other in zip(entries, getattr(stored, field.name), strict=False):
+                if one != other:
+                    break
+                count += 1
+                if not count % _ENTRIES_A_STEP:
+                    yield None
+            yield field.name, count
 
 
 def _too_long(ctx: AnyContext) -> list[Violation]:

@@ -12,11 +12,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from stigmer.errors import Violation
-from stigmer.wire.descriptors import descriptor, is_map, map_parts
+from stigmer.wire.descriptors import descriptor, entries_of, has_any, is_map, value_field
 from stigmer.wire.paths import At, path_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
     from google.protobuf.message import Message
@@ -79,15 +79,21 @@ TRANSCRIPT = frozenset(
 )
 """The lists and maps of an execution's transcript."""
 _NO_BOUND = Bound()
+_ENTRIES_A_STEP = 100
 _JSON = "google.protobuf."  # a Struct, and what is in it
 
 
 class _Check(NamedTuple):
-    """What is looked at in a field: its bound, and the checks of the messages in it."""
+    """What is looked at in a field: its bound, and the checks of the messages in it.
+
+    Attributes:
+        occupied: whether one of these messages has anything that is looked at.
+    """
 
     field: FieldDescriptor
     bound: Bound
     inner: _Checks
+    occupied: Callable[[Message], bool]
 
 
 _Checks: TypeAlias = "tuple[_Check, ...]"
@@ -107,37 +113,39 @@ def holds_transcript(full_name: str) -> bool:
 
 
 def _leads_to_transcript(field: FieldDescriptor) -> bool:
-    inner = _inner(field)
+    inner = value_field(field).message_type
     return inner is not None and not inner.full_name.startswith(_JSON) and holds_transcript(inner.full_name)
 
 
 def _breaches(wire: Message, checks: _Checks, at: At) -> Iterator[Violation | None]:
-    for field, bound, inner in checks:
+    for check in checks:
+        field, bound = check.field, check.bound
         value: Any = getattr(wire, field.name)
         here = (at, field.name, None)
         if not field.is_repeated:
-            if inner and wire.HasField(field.name):
-                yield from _breaches(value, inner, here)
+            if check.inner and wire.HasField(field.name):
+                yield from _breaches(value, check.inner, here)
             elif bound.chars is not None and len(value) > bound.chars:
                 yield Violation(path_of(here), f"must be at most {bound.chars} characters long")
         elif bound.entries is not None and len(value) > bound.entries:
             yield Violation(path_of(here), f"must have at most {bound.entries} entries, not {len(value)}")
         elif value:
-            yield from _in_entries(field, value, bound, inner, at)
-    yield None
+            yield from _in_entries(check, value, at)
 
 
-def _in_entries(field: FieldDescriptor, value: Any, bound: Bound, inner: _Checks, at: At) -> Iterator[Violation | None]:  # noqa: ANN401 - a list or a map
+def _in_entries(check: _Check, value: Any, at: At) -> Iterator[Violation | None]:  # noqa: ANN401 - a list or a map
     """Within a list or a map that has not too many entries."""
-    keyed = is_map(field)
-    if keyed and bound.key_chars is not None and any(len(key) > bound.key_chars for key in value):
+    field, bound = check.field, check.bound
+    if is_map(field) and bound.key_chars is not None and any(len(key) > bound.key_chars for key in value):
         yield Violation(path_of((at, field.name, None)), f"a key must be at most {bound.key_chars} characters long")
-    if bound.chars is None and not inner:
+    if bound.chars is None and not check.inner:
         return
-    for key in value if keyed else range(len(value)):
-        one = value[key]
-        if inner:
-            yield from _breaches(one, inner, (at, field.name, key))
+    for number, (key, one) in enumerate(entries_of(field, value)):
+        if not number % _ENTRIES_A_STEP:
+            yield None
+        if check.inner:
+            if check.occupied(one):
+                yield from _breaches(one, check.inner, (at, field.name, key))
         elif bound.chars is not None and len(one) > bound.chars:
             yield Violation(path_of((at, field.name, key)), f"must be at most {bound.chars} characters long")
 
@@ -147,11 +155,17 @@ def _checks(kind: Descriptor, within: str) -> _Checks:
     """What is looked at in messages of a type; nothing of what a Struct holds."""
     made: list[_Check] = []
     for field in kind.fields:
-        bound, message = _bound(field, within), _inner(field)
+        bound, message = _bound(field, within), value_field(field).message_type
         inner = _checks(message, within) if message is not None and not message.full_name.startswith(_JSON) else ()
         if inner or bound != _NO_BOUND:
-            made.append(_Check(field, bound, inner))
+            made.append(_Check(field, bound, inner, _occupied(inner)))
     return tuple(made)
+
+
+def _occupied(checks: _Checks) -> Callable[[Message], bool]:
+    """Whether a message has anything in the fields that are looked at; a text counts as there."""
+    texts = any(check.bound.chars is not None and not check.field.is_repeated for check in checks)
+    return (lambda _: True) if texts else has_any([check.field for check in checks])
 
 
 def _bound(field: FieldDescriptor, within: str) -> Bound:
@@ -159,8 +173,3 @@ def _bound(field: FieldDescriptor, within: str) -> Bound:
         return _NO_BOUND
     usual = DEFAULT if field.is_repeated else _NO_BOUND
     return BOUNDS_WITHIN.get(within, {}).get(field.full_name) or BOUNDS.get(field.full_name, usual)
-
-
-def _inner(field: FieldDescriptor) -> Descriptor | None:
-    """The type of the messages in a field."""
-    return map_parts(field)[1].message_type if is_map(field) else field.message_type

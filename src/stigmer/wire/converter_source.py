@@ -6,7 +6,7 @@ import keyword
 from typing import TYPE_CHECKING, cast
 
 from stigmer.wire import scalars
-from stigmer.wire.descriptors import is_map, map_parts, message_type
+from stigmer.wire.descriptors import is_map, map_parts, message_type, value_field
 from stigmer.wire.message_types import is_recursive, python_type
 
 if TYPE_CHECKING:
@@ -156,11 +156,6 @@ class Source:
             yield f" all_checked(v.values(), {_exact(value)}); m.update(v)"
         else:
             yield f" for k, e in v.items(): {self._function('write', value)}(m[k], e{self._deeper(value)})"
-
-
-def value_field(field: FieldDescriptor) -> FieldDescriptor:
-    """The field that says what the values are: a map's own, else the field itself."""
-    return map_parts(field)[1] if is_map(field) else field
 
 
 def _exact(field: FieldDescriptor) -> str:

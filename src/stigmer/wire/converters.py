@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stigmer.wire import descriptors, scalars
-from stigmer.wire.converter_source import Source, enum_name, members_name, value_field
+from stigmer.wire.converter_source import Source, enum_name, members_name
 from stigmer.wire.lazy import SOURCE, lazy_class, untouched
 from stigmer.wire.message_types import enum_class, is_recursive, object_class, python_names
 
@@ -98,7 +98,7 @@ class Converters:
         source = Source(kind, python_names(cls), self._identifier)
         self._names[f"class_{name}"] = lazy = cls
         for field in kind.fields:
-            value = value_field(field)
+            value = descriptors.value_field(field)
             if value.enum_type is not None:
                 enum = enum_class(cls, python_names(cls)[field.number])
                 self._names[enum_name(value)] = enum
@@ -138,6 +138,6 @@ def _merge(wire: Message, message: object) -> None:
 def _referred(kind: Descriptor) -> Iterator[Descriptor]:
     """The message types that converters of `kind` call."""
     for field in kind.fields:
-        inner = value_field(field).message_type
+        inner = descriptors.value_field(field).message_type
         if inner is not None and inner.full_name not in scalars.WELL_KNOWN:
             yield inner

@@ -17,7 +17,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor, ServiceDescriptor
     from google.protobuf.message import Message
@@ -157,6 +157,35 @@ def map_parts(field: FieldDescriptor) -> tuple[FieldDescriptor, FieldDescriptor]
         raise TypeError(f"{field.full_name} is no map")
     parts = field.message_type.fields_by_name
     return parts["key"], parts["value"]
+
+
+def value_field(field: FieldDescriptor) -> FieldDescriptor:
+    """The field that says what the values are: a map's own, else the field itself."""
+    return map_parts(field)[1] if is_map(field) else field
+
+
+def entries_of(field: FieldDescriptor, value: Any) -> Iterable[tuple[Any, Any]]:  # noqa: ANN401 - a list or a map
+    """The entries of a list by their numbers, or of a map by their keys."""
+    if is_map(field):
+        return ((key, value[key]) for key in value)
+    return enumerate(cast("Iterable[Any]", value))
+
+
+def has_any(fields: Iterable[FieldDescriptor]) -> Callable[[Message], bool]:
+    """Whether a message has any of these fields of messages, lists and maps; to be made once for all of a type."""
+    lists = tuple(field.name for field in fields if field.is_repeated)
+    singles = tuple(field.name for field in fields if not field.is_repeated)
+
+    def found(wire: Message) -> bool:
+        for name in lists:
+            if getattr(wire, name):
+                return True
+        for name in singles:  # noqa: SIM110 - quicker than `any` over a generator
+            if wire.HasField(name):
+                return True
+        return False
+
+    return found
 
 
 def message_type(field: FieldDescriptor) -> Descriptor:

@@ -17,12 +17,12 @@ from google.protobuf.message import DecodeError
 from stigmer.errors import Violation
 from stigmer.wire import scalars
 from stigmer.wire.converters import FILENAME, MAX_RECURSION, TOO_DEEP
-from stigmer.wire.descriptors import is_map, map_parts
+from stigmer.wire.descriptors import entries_of, has_any, message_type, value_field
 from stigmer.wire.message_types import is_recursive
 from stigmer.wire.paths import At, path_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import CodeType
 
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _MOST = 100
 """Violations reported at most."""
+_ENTRIES_A_STEP = 100
 _TIME_WORDS = {"time": "is no date between the years 1 and 9999", "span": "is no valid length of time"}
 
 
@@ -81,7 +82,6 @@ def _words(error: Exception) -> str:
 def _in_wire(wire: Message, at: At, depth: int) -> Iterator[Violation | None]:
     kind = cast("Descriptor", wire.DESCRIPTOR)
     special = scalars.WELL_KNOWN.get(kind.full_name)
-    yield None
     if special is not None:
         try:
             getattr(scalars, f"read_{special}")(wire)
@@ -92,27 +92,39 @@ def _in_wire(wire: Message, at: At, depth: int) -> Iterator[Violation | None]:
     else:
         deeper = depth + 1 if is_recursive(kind) else 0
         for field in _fallible_fields(kind):
-            if not field.is_repeated:
-                if wire.HasField(field.name):
-                    yield from _in_wire(getattr(wire, field.name), (at, field.name, None), deeper)
-                continue
-            value: Any = getattr(wire, field.name)
-            for key in value if is_map(field) else range(len(value)):
-                yield from _in_wire(value[key], (at, field.name, key), deeper)
+            if field.is_repeated:
+                yield from _in_entries(wire, field, at, deeper)
+            elif wire.HasField(field.name):
+                yield from _in_wire(getattr(wire, field.name), (at, field.name, None), deeper)
+
+
+def _in_entries(wire: Message, field: FieldDescriptor, at: At, depth: int) -> Iterator[Violation | None]:
+    """In the entries of a list or a map; most of a long one have nothing in them that could be at fault."""
+    may_fail = _may_fail(message_type(value_field(field)))
+    for number, (key, one) in enumerate(entries_of(field, getattr(wire, field.name))):
+        if not number % _ENTRIES_A_STEP:
+            yield None
+        if may_fail(one):
+            yield from _in_wire(one, (at, field.name, key), depth)
 
 
 @cache
 def _fallible_fields(kind: Descriptor) -> tuple[FieldDescriptor, ...]:
     """The fields in which there can be a message that no object holds: a time, or one that contains its own type."""
-    return tuple(field for field in kind.fields if any(map(_is_fallible, _value_types(field))))
+    inner = ((field, value_field(field).message_type) for field in kind.fields)
+    return tuple(field for field, of_values in inner if of_values is not None and _is_fallible(of_values))
 
 
 @cache
 def _is_fallible(kind: Descriptor) -> bool:
-    return kind.full_name in scalars.WELL_KNOWN or is_recursive(kind) or bool(_fallible_fields(kind))
+    return _is_itself_fallible(kind) or bool(_fallible_fields(kind))
 
 
-def _value_types(field: FieldDescriptor) -> list[Descriptor]:
-    """The type of the messages in a field; none for scalars."""
-    kind = map_parts(field)[1].message_type if is_map(field) else field.message_type
-    return [kind] if kind is not None else []
+def _is_itself_fallible(kind: Descriptor) -> bool:
+    return kind.full_name in scalars.WELL_KNOWN or is_recursive(kind)
+
+
+@cache
+def _may_fail(kind: Descriptor) -> Callable[[Message], bool]:
+    """Whether there is anything in a message of a fallible type that could be at fault."""
+    return (lambda _: True) if _is_itself_fallible(kind) else has_any(_fallible_fields(kind))
