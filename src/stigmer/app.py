@@ -11,13 +11,13 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stigmer import reflection
-from stigmer.downstream import AgentClient, AgentInstanceClient, SessionClient
+from stigmer.downstream import ResourceClient, SessionClient
 from stigmer.edge.door import Edge
-from stigmer.edge.loopback import LoopbackChannel
 from stigmer.handlers import HANDLERS
 from stigmer.health import NAME as HEALTH
 from stigmer.health import Monitor
 from stigmer.pipeline import rules
+from stigmer.pipeline.call import INTERNAL
 from stigmer.pipeline.ids import IdSource
 from stigmer.pipeline.runtime import Downstream, Runtime, Sizes
 from stigmer.pipeline.unit_of_work import UnitOfWork
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from grpclib._typing import IServable
 
     from stigmer.edge.interceptors import Interceptor
+    from stigmer.edge.loopback import LoopbackChannel
     from stigmer.settings import Settings
     from stigmer.store.base import Store
 
@@ -85,11 +86,11 @@ def assemble(store: Store, interceptors: Sequence[Interceptor] = (), sizes: Size
     kinds = {handler.kind.name: handler.kind for handler in HANDLERS}
     runtime = Runtime(store, UnitOfWork(store), kinds, ids, downstream, sizes or Sizes())
     edge = Edge((endpoint for handler in HANDLERS for endpoint in handler.bind(runtime)), ids, interceptors)
-    channel = LoopbackChannel(edge)
-    downstream.clients["Agent"] = AgentClient(channel)
-    downstream.clients["AgentInstance"] = AgentInstanceClient(channel)
-    downstream.clients["Session"] = SessionClient(channel)
-    return App(store, edge, channel, runtime.unit_of_work)
+    internal = edge.channel(INTERNAL)
+    downstream.clients["Session"] = SessionClient(internal)
+    for kind in ("Agent", "AgentInstance"):
+        downstream.clients[kind] = ResourceClient[Any](kind, internal)
+    return App(store, edge, edge.channel(), runtime.unit_of_work)
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from grpclib.client import Channel
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from stigmer.downstream import AgentClient, AgentInstanceClient, SessionClient
+from stigmer.downstream import ResourceClient, SessionClient
 from stigmer.errors import Code, InvalidArgument, Relayed, StigmerError, Unavailable
 from stigmer.rpc import Codec
 
@@ -37,7 +37,7 @@ async def channel(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenera
 
 
 async def test_agents(channel: Any) -> None:
-    client = AgentClient(channel)
+    client = ResourceClient[Any]("Agent", channel)
     made: Any = await client.create(samples.agent())
     assert made.status.default_instance_id
     assert await client.get(id_of(made)) == made
@@ -47,7 +47,7 @@ async def test_agents(channel: Any) -> None:
 
 
 async def test_instances(channel: Any) -> None:
-    client = AgentInstanceClient(channel)
+    client = ResourceClient[Any]("AgentInstance", channel)
     made = await client.create(samples.agent_instance())
     assert await client.get(id_of(made)) == made
     await client.delete(id_of(made))
@@ -92,7 +92,7 @@ async def test_a_service_out_of_reach_is_unavailable() -> None:
     with pytest.raises(Unavailable, match="out of reach"):
         await SessionClient(channel).create(samples.session())
     with pytest.raises(Unavailable, match="out of reach"):
-        await AgentClient(channel).get("agt-1")
+        await ResourceClient[Any]("Agent", channel).get("agt-1")
     channel.close()
 
 
@@ -114,7 +114,9 @@ async def test_a_service_that_goes_away_amid_the_call_is_unavailable(tmp_path: P
 
 async def test_an_agent_kept_elsewhere_serves_executions_here(tmp_path: Path, wire: Callable[..., Rig]) -> None:
     async with serving(tmp_path / "far") as (channel, _):
-        near = wire(Agent=AgentClient(channel), AgentInstance=AgentInstanceClient(channel))
+        near = wire(
+            Agent=ResourceClient[Any]("Agent", channel), AgentInstance=ResourceClient[Any]("AgentInstance", channel)
+        )
         agent = await Stubs(channel).agents.create(samples.agent())
         execution = await near.executions.create(samples.agent_execution(agent_id=id_of(agent)))
         session = await near.find_sessions.get(sessions.SessionId(value=execution.spec.session_id))

@@ -15,7 +15,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from store_stepper import after_iterations
 
-from stigmer.downstream import AgentInstanceClient, SessionClient
+from stigmer.downstream import ResourceClient, SessionClient
 from stigmer.steps import other_kinds
 from stigmer.store.base import Query, Window
 
@@ -205,7 +205,7 @@ async def test_an_undo_that_fails_is_logged_and_hides_nothing(
 
 async def test_a_far_instance_client_is_undone_too(tmp_path: Path, wire: Callable[..., Rig]) -> None:
     async with serving(tmp_path / "far") as (channel, far):
-        near = wire(AgentInstance=AgentInstanceClient(channel))
+        near = wire(AgentInstance=ResourceClient[Any]("AgentInstance", channel))
 
         async def inside() -> None:
             agent = await near.agent()

@@ -72,23 +72,6 @@ async def test_over_a_network(tmp_path: Path, wire: Callable[..., Rig]) -> None:
     assert TRACE in str(far.metadata["traceparent"])
 
 
-async def test_the_caller_is_handed_down(wire: Callable[..., Rig]) -> None:
-    """As an interceptor of the host's, that knows the caller, sets it."""
-
-    async def authenticate(call: Call, request: Any, proceed: UnaryNext) -> Any:
-        call.caller = "ann"
-        return await proceed(call, request)
-
-    seen = Seen()
-    rig = wire(Around("AgentExecutionCommandController/create", authenticate), seen)
-    await create_execution(rig)
-
-    (session,) = await rig.ids("Session")
-    stored = await rig.find_sessions.get(sessions.SessionId(value=session))
-    assert stored.status.audit.spec_audit.created_by.id == "ann"
-    assert [call.caller for call in seen.of("SessionCommandController/create")] == ["ann"]
-
-
 async def test_the_smaller_of_both_deadlines_counts(wire: Callable[..., Rig]) -> None:
     seen = Seen()
     rig = wire(seen)

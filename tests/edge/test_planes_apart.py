@@ -13,6 +13,7 @@ from grpclib.server import Server
 
 from stigmer import app as composition
 from stigmer.edge.interceptors import Interceptor
+from stigmer.pipeline.call import LOCAL, Principal
 from stigmer.rpc import Codec
 from stigmer.settings import Settings
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 CREATE = "AgentCommandController/create"
 SENT = {"x-request-id": "req-of-a"}
+ANN = Principal("ann", "editor", frozenset({"acme"}))
 
 
 @asynccontextmanager
@@ -40,14 +42,14 @@ class Crossing(Interceptor):
         self.others: list[Stubs] = []
 
     async def unary(self, call: Call, request: Any, proceed: UnaryNext) -> Any:
-        call.caller = "ann"
+        call.principal = ANN
         reply = await proceed(call, request)
         if call.method.path.endswith(CREATE):
             await self._cross()
         return reply
 
     async def stream(self, call: Call, request: Any, proceed: StreamNext) -> AsyncGenerator[Any, None]:
-        call.caller = "ann"
+        call.principal = ANN
         await self._cross()
         async for reply in proceed(call, request):
             yield reply
@@ -58,7 +60,7 @@ class Crossing(Interceptor):
 
 
 def is_outermost(call: Call) -> bool:
-    return (call.parent, call.deadline_s, call.caller) == (None, None, "system") and call.request_id != "req-of-a"
+    return (call.parent, call.deadline_s, call.principal) == (None, None, LOCAL) and call.request_id != "req-of-a"
 
 
 async def test_a_call_made_inside_a_call_of_another_plane_is_an_outermost_one(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from stigmer._gen.ai.stigmer.commons.apiresource import (
     ApiResourceMetadataVersion,
 )
 from stigmer.handlers import HANDLERS
-from stigmer.pipeline.call import Call
+from stigmer.pipeline.call import Call, Principal
 from stigmer.pipeline.context import AnyContext, Context
 from stigmer.pipeline.ids import IdSource
 from stigmer.pipeline.runtime import Downstream, Runtime
@@ -71,7 +71,7 @@ class Bench:
             for one in descriptors.methods().values()
             if one.name == rpc and one.kind is not None and one.kind.name == kind
         )
-        call = Call(method, caller=ACTOR, resource_id=resource_id)
+        call = Call(method, principal=Principal(ACTOR, "editor", frozenset({"*"})), resource_id=resource_id)
         call.transaction = transaction = Transaction(self.store)
         handler = next(handler for handler in HANDLERS if handler.kind.name == kind)
         wire = codec.to_wire(request)

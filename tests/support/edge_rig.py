@@ -15,11 +15,11 @@ from stigmer._gen.ai.stigmer.agentic.agentinstance import v1 as instances
 from stigmer._gen.ai.stigmer.agentic.environment import v1 as environments
 from stigmer._gen.ai.stigmer.agentic.executioncontext import v1 as contexts
 from stigmer._gen.ai.stigmer.agentic.session import v1 as sessions
-from stigmer.downstream import AgentClient, AgentInstanceClient, SessionClient
+from stigmer.downstream import ResourceClient, SessionClient
 from stigmer.edge.door import Edge
 from stigmer.edge.interceptors import Interceptor
-from stigmer.edge.loopback import LoopbackChannel
 from stigmer.handlers import HANDLERS
+from stigmer.pipeline.call import INTERNAL
 from stigmer.pipeline.ids import IdSource
 from stigmer.pipeline.kind import Resource
 from stigmer.pipeline.pipeline import Steps
@@ -92,10 +92,10 @@ class Rig(Stubs):
         self.runtime = Runtime(store, self.unit_of_work, kinds, ids, downstream)
         endpoints = [endpoint for handler in handlers for endpoint in handler.bind(self.runtime)]
         self.edge = Edge(endpoints, ids, interceptors)
-        self.loopback = LoopbackChannel(self.edge)
-        downstream.clients["Agent"] = AgentClient(self.loopback)
-        downstream.clients["AgentInstance"] = AgentInstanceClient(self.loopback)
-        downstream.clients["Session"] = SessionClient(self.loopback)
+        self.loopback, internal = self.edge.channel(), self.edge.channel(INTERNAL)
+        downstream.clients["Agent"] = ResourceClient[Any]("Agent", internal)
+        downstream.clients["AgentInstance"] = ResourceClient[Any]("AgentInstance", internal)
+        downstream.clients["Session"] = SessionClient(internal)
         downstream.clients.update(clients)
         super().__init__(self.loopback)
 

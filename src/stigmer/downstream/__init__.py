@@ -1,11 +1,10 @@
 """What one domain may ask of another's kind, over a channel: the loopback, or a network's with no change here.
 
 A call inherits request id, trace and deadline of the call that makes it, and nothing else of its metadata. Over the
-loopback it joins the caller's transaction.
+loopback it also inherits the caller, and joins the caller's transaction.
 """
 
-from stigmer.downstream.agent import AgentClient
-from stigmer.downstream.agent_instance import AgentInstanceClient
+from stigmer.downstream.client import ResourceClient
 from stigmer.downstream.session import SessionClient
 
-__all__ = ["AgentClient", "AgentInstanceClient", "SessionClient"]
+__all__ = ["ResourceClient", "SessionClient"]

@@ -1,74 +1,98 @@
-"""A downstream client of any kind: what goes along with its calls, and what comes back as an error."""
+"""A downstream client of any kind, built from the descriptors: what goes along with its calls, what comes back."""
 
 from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 from opentelemetry import propagate
 
+from stigmer._gen.service_stub import ServiceStub
 from stigmer.edge.interceptors.error_mapping import relayed
 from stigmer.edge.interceptors.request_id import KEY
 from stigmer.edge.loopback import LoopbackChannel
 from stigmer.errors import Code, DeadlineExceeded, Relayed, Unavailable
 from stigmer.pipeline.call import CURRENT
 from stigmer.telemetry.traces import swallowing
+from stigmer.wire import descriptors
+from stigmer.wire.message_types import object_class
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Generator
+
+    from grpclib.client import Channel
 
 
 R = TypeVar("R")
 
 
-class ResourceClient(Generic[R]):
-    """What one domain may ask of another's kind, over a channel that generated stubs accept.
+class ResourceClient(ServiceStub, Generic[R]):
+    """What one domain may ask of another's kind.
 
-    A subclass names the kind's stubs and the message of its ids.
+    Args:
+        kind: such as "AgentInstance".
+        channel: grpclib's, or that of this process.
 
     Attributes:
         in_process: whether its calls join the caller's transaction.
     """
 
-    commands: ClassVar[type[Any]]
-    queries: ClassVar[type[Any]]
-    id_message: ClassVar[type[Any]]
-
-    def __init__(self, channel: Any) -> None:  # noqa: ANN401 - grpclib's Channel, or the loopback's
-        self._commands = self.commands(channel)
-        self._queries = self.queries(channel)
+    def __init__(self, kind: str, channel: Channel) -> None:
+        super().__init__(channel)
         self.in_process = isinstance(channel, LoopbackChannel)
+        meta = descriptors.kind_by_name(kind)
+        self._methods = {one.name: one for one in descriptors.methods().values() if one.kind == meta}
 
     async def get(self, id_: str) -> R | None:
         """The resource, or None where the id names nothing; raises a StigmerError as the call fails."""
-        resource: R | None = await _found(self._queries.get, self.id_message(value=id_))
-        return resource
+        return await self._found("get", id_)
 
     async def create(self, resource: R, /) -> R:
         """Make a resource, with what the server makes for it; raises a StigmerError as the call fails."""
-        with _relaying():
-            created: R = await self._commands.create(resource, **_inherited())
-        return created
+        return await self._call("create", resource)
 
     async def delete(self, id_: str) -> None:
         """Delete a resource; it may be gone already."""
-        await _found(self._commands.delete, self.id_message(value=id_))
+        await self._found("delete", id_)
+
+    async def _found(self, rpc: str, id_: str) -> R | None:
+        """What a method answers whose request holds nothing but an id; None where it says NOT_FOUND."""
+        name = self._methods[rpc].request
+        (field,) = descriptors.descriptor(name).fields_by_name
+        try:
+            return await self._call(rpc, object_class(name)(**{field: id_}))
+        except Relayed as error:
+            if error.code is Code.NOT_FOUND:
+                return None
+            raise
+
+    async def _call(self, rpc: str, request: Any) -> R:  # noqa: ANN401 - the method's own
+        method = self._methods[rpc]
+        reply: Any = object_class(method.reply)
+        terms = _NONE if self.in_process else _inherited()
+        with _relaying():
+            answered: R = await self._unary_unary(method.path, request, reply, **terms)
+        return answered
+
+
+_NONE: dict[str, Any] = {"timeout": None, "deadline": None, "metadata": None}
+"""In this process a call inherits what it has to without being told."""
 
 
 def _inherited() -> dict[str, Any]:
-    """The stub's arguments that a call takes over from the call inside which it is made."""
+    """What a call over a network takes over from the call within which it is made."""
     call = CURRENT.get()
     metadata: dict[str, str] = {}
     with swallowing():
         propagate.inject(metadata)
     if call is None:
-        return {"metadata": metadata, "timeout": None}
+        return {**_NONE, "metadata": metadata}
     if call.request_id:
         metadata[KEY] = call.request_id
-    remaining = None if call.deadline_s is None else max(0.0, call.deadline_s - time.monotonic())
-    return {"metadata": metadata, "timeout": remaining}
+    remaining_s = None if call.deadline_s is None else max(0.0, call.deadline_s - time.monotonic())
+    return {**_NONE, "metadata": metadata, "timeout": remaining_s}
 
 
 @contextmanager
@@ -82,14 +106,3 @@ def _relaying() -> Generator[None]:
         raise DeadlineExceeded("the deadline passed before a downstream service answered") from error
     except (OSError, ProtocolError, StreamTerminatedError) as error:
         raise Unavailable(f"a downstream service is out of reach ({type(error).__name__}): try again") from error
-
-
-async def _found(call: Callable[..., Awaitable[Any]], request: object) -> Any:  # noqa: ANN401 - any kind's resource
-    """What the call answers, or None where it says NOT_FOUND."""
-    try:
-        with _relaying():
-            return await call(request, **_inherited())
-    except Relayed as error:
-        if error.code is Code.NOT_FOUND:
-            return None
-        raise

@@ -20,6 +20,7 @@ from stigmer.edge.chain import Exchange, Route, of_ring, unary_chain
 from stigmer.edge.interceptors import Interceptor, built_in
 from stigmer.edge.interceptors.deadline import until
 from stigmer.edge.interceptors.error_mapping import mapped
+from stigmer.edge.loopback import LoopbackChannel
 from stigmer.errors import DeadlineExceeded, InvalidArgument, StigmerError, Unimplemented
 from stigmer.pipeline.call import CURRENT, Call, working_on
 from stigmer.pipeline.context import decoded
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from grpclib._typing import IServable
     from grpclib.server import Stream
 
+    from stigmer.pipeline.call import Principal, Terms
     from stigmer.pipeline.context import Reply
     from stigmer.pipeline.ids import IdSource
     from stigmer.pipeline.pipeline import Endpoint
@@ -156,27 +158,33 @@ class Edge:
 
     # From the loopback.
 
-    async def unary(
-        self, path: str, request: betterproto2.Message, metadata: MultiDict[str | bytes], deadline_s: float | None
-    ) -> betterproto2.Message:
+    def channel(self, as_: Principal | None = None) -> LoopbackChannel:
+        """A channel that generated stubs accept, whose calls stay in this process.
+
+        Args:
+            as_: who calls. Without one it is the caller of the call within which a call is made, else `local`.
+        """
+        return LoopbackChannel(self, as_)
+
+    async def unary(self, path: str, request: betterproto2.Message, terms: Terms) -> betterproto2.Message:
         """A call made in this process; the caller's message is not touched, and the reply is its own.
 
         Raises:
             GRPCError: as over the network.
         """
-        route, call = self._local(path, request, metadata, deadline_s)
+        route, call = self._local(path, request, terms)
         with _as_status(call), working_on(call):
             return decoded(await route.unary(call, Exchange(partial(_converted, request), _returned)))
 
     async def stream(
-        self, path: str, request: betterproto2.Message, metadata: MultiDict[str | bytes], deadline_s: float | None
+        self, path: str, request: betterproto2.Message, terms: Terms
     ) -> AsyncGenerator[betterproto2.Message, None]:
         """A streaming call made in this process.
 
         Raises:
             GRPCError: as over the network.
         """
-        route, call = self._local(path, request, metadata, deadline_s)
+        route, call = self._local(path, request, terms)
         with _as_status(call):
             async with aclosing(route.stream(call, partial(_converted, request))) as replies:
                 while True:
@@ -186,15 +194,13 @@ class Edge:
                         return
                     yield decoded(reply)
 
-    def _local(
-        self, path: str, request: betterproto2.Message, metadata: MultiDict[str | bytes], deadline_s: float | None
-    ) -> tuple[Route, Call]:
+    def _local(self, path: str, request: betterproto2.Message, terms: Terms) -> tuple[Route, Call]:
         route = self._routes.get(path)
         if route is None:
             raise _status(Unimplemented(f"unknown method {path}"))
         if not isinstance(request, route.request):
             raise TypeError(f"{path} wants {route.request.__qualname__}, not {type(request).__qualname__}")
-        return route, Call.within(CURRENT.get(), self._store, route.method, metadata, deadline_s)
+        return route, Call.within(CURRENT.get(), self._store, route.method, terms)
 
 
 class Shape(NamedTuple):

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from grpclib.metadata import decode_metadata, encode_metadata
 from multidict import MultiDict
 
+from stigmer.pipeline.call import Terms
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from types import TracebackType
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from grpclib.client import Channel
     from grpclib.const import Cardinality
     from grpclib.metadata import Deadline
+
+    from stigmer.pipeline.call import Principal
 else:
     Channel = object  # importing grpclib's would bring HTTP/2 along
 
@@ -28,24 +32,27 @@ else:
 class Door(Protocol):
     """What carries out the calls: `edge.door.Edge`."""
 
-    async def unary(
-        self, path: str, request: betterproto2.Message, metadata: MultiDict[str | bytes], deadline_s: float | None
-    ) -> betterproto2.Message:
+    async def unary(self, path: str, request: betterproto2.Message, terms: Terms) -> betterproto2.Message:
         """A call with one reply."""
         ...
 
     def stream(
-        self, path: str, request: betterproto2.Message, metadata: MultiDict[str | bytes], deadline_s: float | None
+        self, path: str, request: betterproto2.Message, terms: Terms
     ) -> AsyncGenerator[betterproto2.Message, None]:
         """A call with a stream of replies."""
         ...
 
 
 class LoopbackChannel(Channel):
-    """What a generated stub takes: to type checkers a `grpclib.client.Channel`, closed when its plane is."""
+    """What a generated stub takes: to type checkers a `grpclib.client.Channel`, closed when its plane is.
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
+    Args:
+        door: carries out its calls.
+        principal: who makes them; see `Edge.channel`.
+    """
+
+    def __init__(self, door: Door, principal: Principal | None = None) -> None:
+        self._door, self._principal = door, principal
 
     def __repr__(self) -> str:
         return f"<LoopbackChannel to {self._door!r}>"
@@ -71,7 +78,8 @@ class LoopbackChannel(Channel):
         limits += [deadline.time_remaining()] if deadline is not None else []
         deadline_s = time.monotonic() + min(limits) if limits else None
         sent = decode_metadata(encode_metadata(metadata)) if metadata else MultiDict[str | bytes]()
-        return LoopbackStream(self._door, name, sent, deadline_s, streaming=bool(cardinality.value.server_streaming))
+        terms = Terms(sent, deadline_s, self._principal)
+        return LoopbackStream(self._door, name, terms, streaming=bool(cardinality.value.server_streaming))
 
     def close(self) -> None:
         """Nothing: no connection is open. It can be used on, as grpclib's can, which connects again."""
@@ -86,18 +94,14 @@ class LoopbackChannel(Channel):
 class LoopbackStream:
     """One call, as generated stubs drive it: send the request, receive the reply or iterate over the replies."""
 
-    def __init__(
-        self, door: Door, path: str, metadata: MultiDict[str | bytes], deadline_s: float | None, *, streaming: bool
-    ) -> None:
-        self._door = door
-        self._call: tuple[Any, ...] = (path, metadata, deadline_s)
-        self._streaming = streaming
+    def __init__(self, door: Door, path: str, terms: Terms, *, streaming: bool) -> None:
+        self._door, self._path, self._terms, self._streaming = door, path, terms, streaming
         self._called = False
         self._request: betterproto2.Message | None = None
         self._replies: AsyncGenerator[betterproto2.Message, None] | None = None
 
     def __repr__(self) -> str:
-        return f"<LoopbackStream {self._call[0]}>"
+        return f"<LoopbackStream {self._path}>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -121,14 +125,13 @@ class LoopbackStream:
         """
         if self._request is None:
             raise RuntimeError("send the request first")
-        path, metadata, deadline_s = self._call
         if not self._streaming:
             if self._called:
                 return None
             self._called = True
-            return await self._door.unary(path, self._request, metadata, deadline_s)
+            return await self._door.unary(self._path, self._request, self._terms)
         if self._replies is None:
-            self._replies = self._door.stream(path, self._request, metadata, deadline_s)
+            self._replies = self._door.stream(self._path, self._request, self._terms)
         return await anext(self._replies, None)
 
     def __aiter__(self) -> Self:

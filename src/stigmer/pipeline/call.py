@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, cast
 
 from multidict import MultiDict
 
@@ -21,7 +21,47 @@ if TYPE_CHECKING:
     from stigmer.wire.descriptors import KindMeta, Method
 
 SYSTEM = "system"
-"""The actor while no caller is known."""
+"""The actor that audit fields name where the caller is `local`."""
+
+Role: TypeAlias = Literal["reader", "runner", "editor", "admin"]
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls.
+
+    Attributes:
+        name: of a person, a service, or this server itself.
+        role: what it may do.
+        organizations: those whose resources it may reach; `*` is all of them.
+        on_behalf_of: whose call has the server make this one; None for calls that nobody else has caused.
+    """
+
+    name: str
+    role: Role
+    organizations: frozenset[str]
+    on_behalf_of: Principal | None = None
+
+
+_ALL = frozenset({"*"})
+LOCAL = Principal("local", "admin", _ALL)
+"""Who calls where nobody says who it is: any caller, as long as there are no authenticators."""
+INTERNAL = Principal("internal", "admin", _ALL)
+"""This server, in the calls that it makes downstream. Only a channel of its own in this process has it."""
+
+
+class Terms(NamedTuple):
+    """What goes along with the request of a call made in this process.
+
+    Attributes:
+        metadata: as the other side gets it.
+        deadline_s: on the clock of `time.monotonic`; None is never.
+        principal: who calls; None leaves it to the call within which this one is made.
+    """
+
+    metadata: MultiDict[str | bytes]
+    deadline_s: float | None
+    principal: Principal | None
 
 
 @dataclass(slots=True, eq=False)
@@ -37,7 +77,7 @@ class Call:
         room: what it asks before it reads; None for calls that begin in this process.
         parent: the call inside which this one was made over the loopback; None for outermost calls.
         request_id: names the call in logs, and the calls that it makes downstream.
-        caller: the actor that audit fields name.
+        principal: who calls.
         kind: the kind that the service is about; set by the interceptor of that name.
         transaction: the transaction of the current run, or of the last one; None for streams, and before there is one.
         attempt: the number of the current run, from 1.
@@ -53,12 +93,18 @@ class Call:
     room: Room | None = None
     parent: Call | None = None
     request_id: str = ""
-    caller: str = SYSTEM
+    principal: Principal = LOCAL
     kind: KindMeta | None = None
     transaction: Transaction | None = None
     attempt: int = 1
     drained: bool = False
     resource_id: str = ""
+
+    @property
+    def actor(self) -> str:
+        """What audit fields call the principal, or whom it acts for."""
+        who = self.principal.on_behalf_of or self.principal
+        return SYSTEM if who == LOCAL else who.name
 
     @property
     def ended(self) -> bool:
@@ -74,25 +120,22 @@ class Call:
         return outermost
 
     @classmethod
-    def within(
-        cls,
-        around: Call | None,
-        store: Store,
-        method: Method,
-        metadata: MultiDict[str | bytes] | None = None,
-        deadline_s: float | None = None,
-    ) -> Call:
-        """A call made in this process, inside the call `around`: it inherits request id, caller and deadline.
+    def within(cls, around: Call | None, store: Store, method: Method, terms: Terms) -> Call:
+        """A call made in this process, within the call `around`: it inherits request id, principal and deadline.
 
-        The deadline only while that one runs: it says nothing to a task that outlives it. Inside a call of another
-        control plane it is an outermost one.
+        The deadline only while that one runs: it says nothing to a task that outlives it. A principal of its own goes
+        before an inherited one; INTERNAL acts for that. Within a call of another control plane it is an outermost one.
         """
         parent = around if around is not None and around.store is store else None
-        call = cls(method, MultiDict() if metadata is None else metadata, deadline_s, store=store, parent=parent)
+        call = cls(method, terms.metadata, terms.deadline_s, store=store, parent=parent)
         if parent is not None:
-            call.request_id, call.caller = parent.request_id, parent.caller
-            limits = (deadline_s, None if parent.ended else parent.deadline_s)
+            call.request_id, call.principal = parent.request_id, parent.principal
+            limits = (terms.deadline_s, None if parent.ended else parent.deadline_s)
             call.deadline_s = min((limit for limit in limits if limit is not None), default=None)
+        if terms.principal is INTERNAL:
+            call.principal = replace(INTERNAL, on_behalf_of=call.principal.on_behalf_of or call.principal)
+        elif terms.principal is not None:
+            call.principal = terms.principal
         return call
 
 

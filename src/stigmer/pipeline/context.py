@@ -101,7 +101,7 @@ class Context(Generic[Q_co, R_co]):
             over: the row that it replaces; None for a new resource, which the caller then has created.
         """
         kind = self.runtime.kinds[class_of(cast("betterproto2.Message", resource)).__name__]
-        row = kind.row_of(resource, based_on=over, created_by=self.call.caller)
+        row = kind.row_of(resource, based_on=over, created_by=self.call.actor)
         (self.tx.create if over is None else self.tx.update)(row)
         return row
 

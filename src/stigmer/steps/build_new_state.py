@@ -41,7 +41,7 @@ class BuildNewState:
         state.metadata.slug = ctx.slug
         state.metadata.version = audit.next_version(ctx.runtime.ids, sent, None)
         state.spec = shallow_copy(state.spec)
-        state.status = ctx.kind.new_status(audit.created(ctx.call.caller))
+        state.status = ctx.kind.new_status(audit.created(ctx.call.actor))
         ctx.new_state = state
         ctx.call.resource_id = state.metadata.id
 

@@ -65,7 +65,7 @@ def _merged(ctx: AnyContext) -> Iterator[bytes | None]:
     for field, value in reported.ListFields():
         if field.name in MERGED:
             yield from _set(state.status, field, value, ctx.unchanged.get(field.name, 0))
-    audit.stamp_update(state.status.audit.status_audit, ctx.call.caller)
+    audit.stamp_update(state.status.audit.status_audit, ctx.call.actor)
     yield None
     yield codec.serialized(state)
 

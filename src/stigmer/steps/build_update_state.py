@@ -34,7 +34,7 @@ class BuildUpdateState:
         state.metadata.version = audit.next_version(ctx.runtime.ids, sent, kept)
         state.spec = shallow_copy(state.spec)
         _keep_fixed(ctx.kind.fixed, state, existing)
-        state.status = _status(existing, ctx.call.caller)
+        state.status = _status(existing, ctx.call.actor)
         ctx.new_state = state
 
 

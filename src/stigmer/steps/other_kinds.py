@@ -104,6 +104,6 @@ async def _store(ctx: AnyContext, name: str, resource: Any) -> Resource:  # noqa
     state.metadata = shallow_copy(required(state.metadata))
     state.metadata.id = ctx.runtime.ids.new(kind.meta.id_prefix)
     state.metadata.version = audit.next_version(ctx.runtime.ids, state.metadata, None)
-    state.status = kind.new_status(audit.created(ctx.call.caller))
+    state.status = kind.new_status(audit.created(ctx.call.actor))
     await ctx.save(state)
     return state
