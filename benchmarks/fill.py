@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import messages
 from stigmer.handlers import HANDLERS
 from stigmer.pipeline.ids import IdSource
-from stigmer.store.base import ABSENT, Changes, Put
+from stigmer.store.changes import Changes, Put
+from stigmer.store.rows import ABSENT
 from stigmer.store.sqlite import SqliteStore
 from stigmer.wire import codec
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stigmer.pipeline.kind import Kind
-    from stigmer.store.base import Row
+    from stigmer.store.rows import Row
 
 ROWS_A_COMMIT = 1000
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import messages
 from stigmer.handlers import HANDLERS
 from stigmer.pipeline.ids import IdSource
-from stigmer.store.base import ABSENT, Changes, Put
+from stigmer.store.changes import Changes, Put
+from stigmer.store.rows import ABSENT
 from stigmer.store.sqlite import SqliteStore
 from stigmer.wire import codec
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from stigmer.store.base import Row
+    from stigmer.store.rows import Row
 
 TAGS = tuple(f"tag-{number:02}" for number in range(40))
 """Each session has all of them, so that none narrows a list."""

@@ -22,7 +22,7 @@ from stigmer.pipeline.ids import IdSource
 from stigmer.pipeline.runtime import Downstream, Runtime, Sizes
 from stigmer.pipeline.unit_of_work import UnitOfWork
 from stigmer.server import Server, stop_signals
-from stigmer.store.base import StoreUnavailableError
+from stigmer.store.errors import StoreUnavailableError
 from stigmer.store.lifetime import Grace, on_thread, outlast
 from stigmer.store.sqlite import SqliteStore
 from stigmer.telemetry.logs import get_logger
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from stigmer.edge.interceptors import Interceptor
     from stigmer.edge.loopback import LoopbackChannel
     from stigmer.settings import Settings
-    from stigmer.store.base import Store
+    from stigmer.store.contract import Store
 
 T = TypeVar("T")
 

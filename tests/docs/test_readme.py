@@ -8,7 +8,7 @@ import pytest
 from markdown_text import PAGES, ROOT, blocks, document
 
 from stigmer.settings import Settings
-from stigmer.store.files import FILE_NAME
+from stigmer.store.sqlite.files import FILE_NAME
 
 README = document("README.md")
 COMMANDS = [line[2:] for block in blocks(README) if block.language == "console" for line in block.text.splitlines()]

@@ -24,9 +24,8 @@ from store_stepper import when_woken, while_waiting
 
 from stigmer import app as composition
 from stigmer.settings import Settings
-from stigmer.store import opening
 from stigmer.store.lifetime import on_thread
-from stigmer.store.sqlite import SqliteStore
+from stigmer.store.sqlite import SqliteStore, opening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator

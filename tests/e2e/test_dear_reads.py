@@ -16,7 +16,8 @@ from stigmer._gen.ai.stigmer.agentic.environment.v1 import EnvironmentId
 from stigmer._gen.ai.stigmer.agentic.session.v1 import ListSessionsRequest
 from stigmer.handlers import HANDLERS
 from stigmer.pipeline.ids import IdSource
-from stigmer.store.base import ABSENT, Changes, Put
+from stigmer.store.changes import Changes, Put
+from stigmer.store.rows import ABSENT
 from stigmer.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from served_process import Served
 
-    from stigmer.store.base import Row
+    from stigmer.store.rows import Row
 
 SESSIONS = "SessionQueryController"
 TAGS = [f"tag-{number:03}" for number in range(100)]

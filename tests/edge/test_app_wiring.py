@@ -15,7 +15,7 @@ from grpclib.exceptions import GRPCError
 from stigmer import app as composition
 from stigmer.errors import StartupError
 from stigmer.settings import Settings
-from stigmer.store.feed import TooManySubscriptionsError
+from stigmer.store.errors import TooManySubscriptionsError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ from store_stepper import after_iterations
 
 from stigmer.downstream import ResourceClient, SessionClient
 from stigmer.steps import other_kinds
-from stigmer.store.base import Query, Window
+from stigmer.store.rows import Query, Window
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable

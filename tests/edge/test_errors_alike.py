@@ -14,8 +14,7 @@ from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceReference
-from stigmer.store.base import StoreUnavailableError
-from stigmer.store.feed import TooManySubscriptionsError
+from stigmer.store.errors import StoreUnavailableError, TooManySubscriptionsError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable

@@ -6,7 +6,7 @@ import asyncio
 import gc
 from collections import Counter
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import samples
 from edge_rig import Rig, Stubs, apart, executions, id_of, sessions, turns
@@ -16,17 +16,21 @@ from grpclib.exceptions import GRPCError
 
 from stigmer.pipeline.call import Call
 from stigmer.pipeline.context import Context
-from stigmer.store.base import Change, Query, Window
+from stigmer.store import feed
+from stigmer.store.changes import Change
 from stigmer.store.feed import Subscription
-from stigmer.store.layer import Layer
+from stigmer.store.rows import Query, Window
+from stigmer.store.staging import Staging
 from stigmer.store.transaction import Transaction
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
     from stigmer.app import App
 
-OURS = (Call, Context, Transaction, Layer, Subscription, Change)
+OURS = (Call, Context, Transaction, Staging, Subscription, Change)
 ROUNDS = 16  # of about 70 calls over each of two channels
 FEW = 150
 """Of some 2,200 calls: asyncio keeps up to 100 timers that were cancelled, each with its call's context."""
@@ -92,16 +96,17 @@ async def made(stubs: Stubs) -> str:
 
 def growing(app: App) -> dict[str, int]:
     """What could grow with the number of calls."""
-    edge, work, feed, cache = app.edge, app.unit_of_work, app.store.feed, app.store._cache  # type: ignore[attr-defined]  # white box
+    edge, work = app.edge, app.unit_of_work
+    fans: Any = app.store.feed
+    cache = app.store._cache  # type: ignore[attr-defined]  # white box
     return {
         "calls": len(edge.calls._running),
         "row queues": len(work._row_queues._locks) + len(work._row_queues._interested),
         "tasks kept": len(work._tasks),
-        "followers": len(feed._followers),
-        "subscriptions": feed._open,
+        "followers": len(fans._followers),
+        "subscriptions": fans._open,
         "cached rows": len(cache._rows),
         "cached slugs": len(cache._slugs),
-        "changes noted for fills": len(cache._changed) + len(cache._fills),
     }
 
 
@@ -111,7 +116,8 @@ async def settle(app: App) -> None:
     await turns(50)
 
 
-async def test_over_the_loopback_and_over_a_network(tmp_path: Path) -> None:
+async def test_over_the_loopback_and_over_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "HISTORY", FEW // 2)  # else these are the changes that are alive
     async with serving(tmp_path) as (channel, app):
         both = [Stubs(app.loopback), Stubs(channel)]
         ids = [await made(stubs) for stubs in both]

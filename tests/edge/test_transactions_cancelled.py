@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
     from pathlib import Path
 
-    from stigmer.store.base import Change, Changes
+    from stigmer.store.changes import Change, Changes
 
 
 class Watched(SqliteStore):
@@ -27,9 +27,9 @@ class Watched(SqliteStore):
 
     handed = 0
 
-    async def commit(self, changes: Changes) -> Sequence[Change]:
+    async def commit(self, changes: Changes, *, dry_run: bool = False) -> Sequence[Change]:
         self.handed += 1
-        return await super().commit(changes)
+        return await super().commit(changes, dry_run=dry_run)
 
 
 @pytest.fixture

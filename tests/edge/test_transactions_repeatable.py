@@ -11,7 +11,8 @@ from grpclib.exceptions import GRPCError
 from store_rows import changed, created, discarding, row, updating
 
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceReference
-from stigmer.store.base import ConflictError, Query, Window
+from stigmer.store.errors import ConflictError
+from stigmer.store.rows import Query, Window
 from stigmer.store.transaction import Transaction
 
 if TYPE_CHECKING:

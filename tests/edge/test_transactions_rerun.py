@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stigmer.edge.interceptors import UnaryNext
     from stigmer.pipeline.call import Call
     from stigmer.pipeline.context import AnyContext
-    from stigmer.store.base import Change
+    from stigmer.store.changes import Change
 
 
 def losing(rig_: list[Rig], agent_id: str, times: int, runs: list[int]) -> Any:

@@ -102,7 +102,7 @@ async def test_a_resource_named_before_the_limits_is_read_updated_to_them_and_de
 
 async def rename(app: App, row: Any, name: str) -> None:
     from stigmer.handlers.agent import HANDLER
-    from stigmer.store.base import Changes, Put
+    from stigmer.store.changes import Changes, Put
 
     resource: Any = HANDLER.kind.resource_of(row)
     resource.metadata.name = name

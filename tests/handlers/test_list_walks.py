@@ -13,7 +13,8 @@ from conformance_plane import COMPLETED, Plane
 from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import ListAgentExecutionsBySessionRequest
 from stigmer._gen.ai.stigmer.agentic.session.v1 import ListSessionsByAgentRequest, ListSessionsRequest
 from stigmer.handlers.session import HANDLER
-from stigmer.store.base import ABSENT, Changes, Put
+from stigmer.store.changes import Changes, Put
+from stigmer.store.rows import ABSENT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -13,7 +13,7 @@ from stigmer._gen.ai.stigmer.agentic.session.v1 import SessionId
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceDeleteInput, ApiResourceId
 from stigmer.errors import NotFound
 from stigmer.steps.delete import DeleteResource, ExtractResourceId, LoadExistingForDelete
-from stigmer.store.base import Cascade, Dependent, Remove
+from stigmer.store.changes import Cascade, Dependent, Remove
 
 CONTEXTS = Dependent("ExecutionContext", "spec.execution_id")
 EXECUTIONS = Dependent("AgentExecution", "spec.session_id", (CONTEXTS,))

@@ -18,7 +18,8 @@ from stigmer.steps.validate_session_or_agent import ValidateSessionOrAgent
 
 if TYPE_CHECKING:
     from stigmer.pipeline.context import AnyContext
-    from stigmer.store.base import Changes, Row
+    from stigmer.store.changes import Changes
+    from stigmer.store.rows import Row
 
 
 def execution(bench: Bench, session_id: str = "", agent_id: str = "", **metadata: Any) -> AnyContext:

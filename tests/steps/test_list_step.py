@@ -22,7 +22,8 @@ from stigmer.errors import InvalidArgument, NotFound
 from stigmer.pipeline.context import decoded
 from stigmer.steps.list_resources import MAX_PAGE_BYTES, HasAll, Is, IsOrHasParent, List
 from stigmer.steps.stream_updates import StreamUpdates
-from stigmer.store.base import ABSENT, Changes, Put, Query, Remove, Row, Through
+from stigmer.store.changes import Changes, Put, Remove
+from stigmer.store.rows import ABSENT, Query, Row, Through
 from stigmer.store.sqlite import SqliteStore
 from stigmer.wire.codec import Encoded
 

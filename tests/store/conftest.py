@@ -2,32 +2,58 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from stigmer.store.memory import MemoryStore, Tables
 from stigmer.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from store_rows import Opener
 
-    from stigmer.store.base import Store
+    from stigmer.store.changes import Change
+    from stigmer.store.contract import Store
 
-BACKENDS: dict[str, Callable[[Path], AbstractAsyncContextManager[Store]]] = {
-    "sqlite": SqliteStore,
-    "sqlite without cache": partial(SqliteStore, cache_bytes=0),
+
+class LateStore(MemoryStore):
+    """Its feed tells of a commit some time after that was acknowledged, as one does that others write to as well."""
+
+    def _publish(self, changes: Sequence[Change]) -> None:
+        asyncio.get_running_loop().call_later(0.001, self._tell, changes)
+
+    def _tell(self, changes: Sequence[Change]) -> None:
+        if self._open:
+            super()._publish(changes)
+
+
+def in_memory(kind: type[MemoryStore], _: Path) -> Callable[[], MemoryStore]:
+    return partial(kind, Tables())
+
+
+BACKENDS: dict[str, Callable[[Path], Callable[[], Any]]] = {
+    "sqlite": lambda directory: partial(SqliteStore, directory),
+    "sqlite without cache": lambda directory: partial(SqliteStore, directory, cache_bytes=0),
+    "memory": partial(in_memory, MemoryStore),
+    "memory with a late feed": partial(in_memory, LateStore),
 }
 
 
 @pytest.fixture(params=BACKENDS)
-def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+def backend(request: pytest.FixtureRequest) -> Callable[[Path], Opener]:
+    """Makes what opens stores in a directory."""
+    return BACKENDS[request.param]
+
+
+@pytest.fixture
+def opener(backend: Callable[[Path], Opener], tmp_path: Path) -> Opener:
     """A store that is not open yet; each call gives one more on the same data."""
-    return partial(BACKENDS[request.param], tmp_path / "data")
+    return backend(tmp_path / "data")
 
 
 @pytest.fixture

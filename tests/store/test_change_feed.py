@@ -6,10 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from store_rows import bare, changed, created, ids, row, updating
+from store_rows import bare, changed, created, creating, ids, row, updating
 
-from stigmer.store.base import Change
-from stigmer.store.feed import BACKLOG, BACKLOG_BYTES, ChangeFeed, TooManySubscriptionsError
+from stigmer.store.changes import Change
+from stigmer.store.errors import TooManySubscriptionsError
+from stigmer.store.feed import BACKLOG, BACKLOG_BYTES, LocalFeed
 from stigmer.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def change(revision: int, id_: str = "a", kind: str = "Thing") -> Change:
 
 
 async def test_a_subscription_gets_the_changes_of_its_resource_alone_in_order() -> None:
-    feed = ChangeFeed()
+    feed = LocalFeed()
     with feed.subscribe("Thing", "a") as subscription:
         feed.publish([change(1), change(2, "b"), change(3, kind="Other"), change(4)])
         feed.publish([change(5)])
@@ -29,14 +30,14 @@ async def test_a_subscription_gets_the_changes_of_its_resource_alone_in_order() 
 
 
 async def test_every_subscription_of_a_resource_gets_every_change() -> None:
-    feed = ChangeFeed()
+    feed = LocalFeed()
     with feed.subscribe("Thing", "a") as first, feed.subscribe("Thing", "a") as second:
         feed.publish([change(1)])
         assert await first.next() == await second.next() == change(1)
 
 
 async def test_a_reader_that_waits_is_woken() -> None:
-    feed = ChangeFeed()
+    feed = LocalFeed()
     with feed.subscribe("Thing", "a") as subscription:
         waiting = asyncio.ensure_future(subscription.next())
         await asyncio.sleep(0)
@@ -47,7 +48,7 @@ async def test_a_reader_that_waits_is_woken() -> None:
 
 @pytest.mark.parametrize("missed", [0, 1, BACKLOG, 10 * BACKLOG])
 async def test_a_slow_reader_misses_the_oldest_changes_never_the_newest(missed: int) -> None:
-    feed = ChangeFeed()
+    feed = LocalFeed()
     with feed.subscribe("Thing", "a") as subscription:
         feed.publish([change(revision) for revision in range(1, BACKLOG + missed + 1)])
         assert repr(subscription) == f"<Subscription Thing/a, {BACKLOG} pending>"
@@ -56,7 +57,7 @@ async def test_a_slow_reader_misses_the_oldest_changes_never_the_newest(missed: 
 
 
 async def test_a_reader_that_is_cancelled_misses_nothing_when_it_reads_again() -> None:
-    feed = ChangeFeed()
+    feed = LocalFeed()
     with feed.subscribe("Thing", "a") as subscription:
         for woken in (False, True):
             waiting = asyncio.ensure_future(subscription.next())
@@ -71,7 +72,7 @@ async def test_a_reader_that_is_cancelled_misses_nothing_when_it_reads_again() -
 
 
 async def test_changes_before_and_after_a_subscription_are_not_its_own() -> None:
-    feed = ChangeFeed()
+    feed = LocalFeed()
     subscription = feed.subscribe("Thing", "a")
     feed.publish([change(1)])
     with subscription:
@@ -82,19 +83,19 @@ async def test_changes_before_and_after_a_subscription_are_not_its_own() -> None
 
 
 async def test_one_subscription_more_than_allowed_is_refused_until_another_ends() -> None:
-    feed = ChangeFeed(2)
+    feed = LocalFeed(2)
     with feed.subscribe("Thing", "a"):
         with feed.subscribe("Thing", "a"):
-            assert repr(feed) == "<ChangeFeed 2 of 2 subscriptions>"
+            assert repr(feed) == "<LocalFeed 2 of 2 subscriptions>"
             with pytest.raises(TooManySubscriptionsError, match="2 subscriptions are open"), feed.subscribe("T", "b"):
                 pass
         with feed.subscribe("Thing", "b"):
             pass
-    assert repr(feed) == "<ChangeFeed 0 of 2 subscriptions>"
+    assert repr(feed) == "<LocalFeed 0 of 2 subscriptions>"
 
 
 async def test_a_reader_that_is_cancelled_leaves_no_subscription_behind() -> None:
-    feed = ChangeFeed(1)
+    feed = LocalFeed(1)
 
     async def follow() -> None:
         with feed.subscribe("Thing", "a") as subscription:
@@ -103,20 +104,35 @@ async def test_a_reader_that_is_cancelled_leaves_no_subscription_behind() -> Non
     for _ in range(3):
         following = asyncio.ensure_future(follow())
         await asyncio.sleep(0)
-        assert repr(feed) == "<ChangeFeed 1 of 1 subscriptions>"
+        assert repr(feed) == "<LocalFeed 1 of 1 subscriptions>"
         following.cancel()
         await asyncio.wait((following,))
-    assert repr(feed) == "<ChangeFeed 0 of 1 subscriptions>"
+    assert repr(feed) == "<LocalFeed 0 of 1 subscriptions>"
     assert feed._followers == {}
 
 
 async def test_listeners_are_told_of_everything_before_subscribers() -> None:
-    feed = ChangeFeed()
+    feed = LocalFeed()
     told: list[tuple[int, str]] = []
     with feed.subscribe("Thing", "a") as subscription:
         feed.listen(lambda change: told.append((change.revision, repr(subscription))))
         feed.publish([change(1), change(2, "b")])
     assert told == [(1, "<Subscription Thing/a, 0 pending>"), (2, "<Subscription Thing/a, 1 pending>")]
+
+
+async def test_a_change_is_told_before_its_commit_is_acknowledged(tmp_path: Path) -> None:
+    """What the row cache relies on."""
+    events: list[str] = []
+
+    async def write(id_: str) -> None:
+        await store.commit(creating(row(id_)))
+        events.append(f"acknowledged {id_}")
+
+    async with SqliteStore(tmp_path) as store:
+        store.feed.listen(lambda change: events.append(f"told {change.id}"))
+        await asyncio.gather(*(write(f"r{n}") for n in range(20)))
+    for n in range(20):
+        assert events.index(f"told r{n}") < events.index(f"acknowledged r{n}")
 
 
 async def test_a_listener_that_raises_costs_one_log_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -164,7 +180,7 @@ def state(revision: int, size: int) -> Change:
 
 async def test_a_backlog_is_bounded_by_bytes_and_the_newest_is_kept_however_long_it_is() -> None:
     """Attack: 16 states of 10 MB for each reader that does not read."""
-    feed = ChangeFeed()
+    feed = LocalFeed()
     with feed.subscribe("Thing", "a") as subscription:
         feed.publish([state(number, BACKLOG_BYTES // 4) for number in range(1, 11)])
         assert [one.revision for one in subscription._pending] == [7, 8, 9, 10]
@@ -179,7 +195,7 @@ async def test_a_backlog_is_bounded_by_bytes_and_the_newest_is_kept_however_long
 @pytest.mark.parametrize("last", [state(3, BACKLOG_BYTES), Change("Thing", "a", 3, None)])
 async def test_after_a_change_that_ends_it_a_subscription_takes_none(last: Change) -> None:
     """Attack: deleted, made again with the same id and changed 16 times while the reader did not read."""
-    feed = ChangeFeed()
+    feed = LocalFeed()
     with feed.subscribe("Thing", "a", lambda row: row.revision == 3 or len(row.data) == BACKLOG_BYTES) as subscription:
         feed.publish([state(1, 1), state(2, 1), last])
         feed.publish([Change("Thing", "a", 4, None), *(state(number, 1) for number in range(5, 40))])

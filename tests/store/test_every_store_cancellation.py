@@ -9,13 +9,13 @@ import pytest
 from store_rows import bare, changed, created, creating, ids, removing, row, together, updating
 from store_stepper import after_iterations, when_woken, while_waiting
 
-from stigmer.store.base import Query, Window
+from stigmer.store.rows import Query, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any, TypeAlias
 
-    from stigmer.store.base import Store
+    from stigmer.store.contract import Store
 
     Canceller: TypeAlias = Callable[[int, Coroutine[Any, Any, Any]], Coroutine[Any, Any, object]]
 

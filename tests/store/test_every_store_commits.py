@@ -23,10 +23,12 @@ from store_rows import (
     updating,
 )
 
-from stigmer.store.base import ABSENT, Changes, ConflictError, Put, Query, Remove, Window
+from stigmer.store.changes import Changes
+from stigmer.store.errors import ConflictError
+from stigmer.store.rows import ABSENT, Query, Window
 
 if TYPE_CHECKING:
-    from stigmer.store.base import Store
+    from stigmer.store.contract import Store
 
 
 async def conflict(store: Store, changes: Changes) -> tuple[str, ...]:
@@ -247,17 +249,3 @@ async def test_what_was_written_is_read_at_once_by_every_way(store: Store) -> No
         anywhere = (await store.by_slug_anywhere("Thing", "a"))[0]
         (paged,) = (await store.page(Query("Thing", keys), Window(1))).rows
         assert {bare(found) for found in (by_id, by_slug, anywhere, paged)} == {bare(one)}
-
-
-async def test_a_text_that_cannot_be_stored_is_its_callers_fault_alone(store: Store) -> None:
-    (one,) = await created(store, row("a"))
-    for bad in (creating(row("lone \ud800")), requiring("Thing", "\ud800"), cascading("\ud800")):
-        with pytest.raises(UnicodeEncodeError):
-            await store.commit(bad)
-    with pytest.raises(UnicodeEncodeError):
-        await store.get("Thing", "\ud800")
-    with pytest.raises(OverflowError):
-        await store.page(Query("Thing"), Window(1, before=1 << 64))
-    huge = Changes(puts=[Put(one, 1 << 70)], removes=[Remove("Thing", "a", 1 << 70)])
-    assert await conflict(store, huge) == ("Thing", "a")
-    assert await ids(store) == ["a"]

@@ -1,4 +1,4 @@
-"""What every store tells its change feed: all that was committed, in commit order, before it is acknowledged."""
+"""What every store tells its change feed: all that was committed, in commit order, sooner or later."""
 
 from __future__ import annotations
 
@@ -17,13 +17,18 @@ from store_rows import (
     row,
     stored,
     together,
+    until,
     updating,
 )
 
-from stigmer.store.base import ConflictError
+from stigmer.store import feed
+from stigmer.store.errors import ConflictError, RevisionTooOldError
 
 if TYPE_CHECKING:
-    from stigmer.store.base import Change, Store
+    from store_rows import Opener
+
+    from stigmer.store.changes import Change
+    from stigmer.store.contract import Store
 
 
 @pytest.fixture
@@ -37,6 +42,7 @@ def told(store: Store) -> list[Change]:
 async def test_the_feed_tells_what_the_commit_answers(store: Store, told: list[Change]) -> None:
     answered = list(await store.commit(creating(row("a", ("tag", "x")), row("b"))))
     answered += await store.commit(together(removing(answered[0].row), updating(changed(answered[1].row, b"second"))))
+    await until(lambda: len(told) == len(answered))
     assert told == answered
     assert [(change.id, change.row and change.row.data) for change in told] == [
         ("a", b"first"),
@@ -51,9 +57,9 @@ async def test_the_feed_tells_what_the_commit_answers(store: Store, told: list[C
 async def test_the_feed_tells_every_cascaded_deletion(store: Store, told: list[Change]) -> None:
     (parent,) = await created(store, row("p"))
     await created(store, child("c", "p"), child("g", "c", "Grandchild"))
-    told.clear()
     await store.commit(together(removing(parent), cascading("p")))
-    assert sorted((change.kind, change.id, change.row) for change in told) == [
+    await until(lambda: len(told) == 6)
+    assert sorted((change.kind, change.id, change.row) for change in told[3:]) == [
         ("Child", "c", None),
         ("Grandchild", "g", None),
         ("Thing", "p", None),
@@ -62,8 +68,8 @@ async def test_the_feed_tells_every_cascaded_deletion(store: Store, told: list[C
 
 async def test_the_feed_is_in_the_order_of_revisions_whatever_commits_at_once(store: Store, told: list[Change]) -> None:
     await asyncio.gather(*(store.commit(creating(row(f"r{n}"), row(f"s{n}"))) for n in range(50)))
+    await until(lambda: len(told) == 100)
     revisions = [change.revision for change in told]
-    assert len(revisions) == 100
     assert revisions == sorted(set(revisions))
     assert [(change.id, change.row and change.row.revision) for change in told] == [
         (change.id, change.revision) for change in told
@@ -74,23 +80,11 @@ async def test_the_feed_is_in_the_order_of_revisions_whatever_commits_at_once(st
 
 async def test_a_refused_commit_tells_nothing(store: Store, told: list[Change]) -> None:
     await created(store, row("a"))
-    told.clear()
     with pytest.raises(ConflictError):
         await store.commit(creating(row("b"), row("a")))
-    assert told == []
-
-
-async def test_a_change_is_told_before_its_commit_is_acknowledged(store: Store) -> None:
-    events: list[str] = []
-    store.feed.listen(lambda change: events.append(f"told {change.id}"))
-
-    async def write(id_: str) -> None:
-        await store.commit(creating(row(id_)))
-        events.append(f"acknowledged {id_}")
-
-    await asyncio.gather(*(write(f"r{n}") for n in range(20)))
-    for n in range(20):
-        assert events.index(f"told r{n}") < events.index(f"acknowledged r{n}")
+    await created(store, row("c"))
+    await until(lambda: len(told) == 2)
+    assert [change.id for change in told] == ["a", "c"]
 
 
 async def test_a_listener_finds_the_change_in_the_store(store: Store) -> None:
@@ -98,8 +92,8 @@ async def test_a_listener_finds_the_change_in_the_store(store: Store) -> None:
     store.feed.listen(lambda change: reads.append(asyncio.ensure_future(store.get(change.kind, change.id))))
     (one,) = await created(store, row("a"))
     await store.commit(removing(stored(await store.commit(updating(changed(one, b"second"))))))
+    await until(lambda: len(reads) == 3)
     assert (await asyncio.gather(*reads))[-1] is None
-    assert len(reads) == 3
 
 
 async def test_a_subscription_misses_nothing_between_the_first_read_and_the_first_change(store: Store) -> None:
@@ -109,7 +103,65 @@ async def test_a_subscription_misses_nothing_between_the_first_read_and_the_firs
         writing = asyncio.ensure_future(store.commit(updating(changed(one, b"second"))))
         first = await reading
         assert first is not None
-        change = await subscription.next()
+        while (change := await subscription.next()).revision <= first.revision:
+            pass  # a feed that is late may tell of the creation, too
         assert change.row is not None
         assert (change.row.data, change.revision) == (b"second", stored(await writing).revision)
-        assert first.revision <= change.revision
+
+
+async def written(store: Store, *datas: bytes) -> list[int]:
+    """The row `a` is made and changed; gives the revisions of that, once the feed has told them."""
+    told: list[int] = []
+    store.feed.listen(lambda change: told.append(change.revision))
+    (one,) = await created(store, row("a", data=datas[0]))
+    for data in datas[1:]:
+        one = stored(await store.commit(updating(changed(one, data))))
+        await created(store, row(f"other-{data!r}"))
+    await until(lambda: len(told) == 2 * len(datas) - 1)
+    return [told[0], *told[1::2]]
+
+
+async def test_a_subscription_resumes_after_a_revision(store: Store) -> None:
+    revisions = await written(store, b"1", b"2", b"3")
+    with store.feed.subscribe("Thing", "a", after=revisions[0]) as resumed:
+        found = await store.get("Thing", "a")
+        assert found is not None
+        await store.commit(updating(changed(found, b"4")))
+        changes = [await resumed.next() for _ in range(3)]
+    assert [change.row and change.row.data for change in changes] == [b"2", b"3", b"4"]
+    assert [change.revision for change in changes[:2]] == revisions[1:]
+
+
+async def test_a_subscription_that_resumes_ends_where_it_would_have(store: Store) -> None:
+    revisions = await written(store, b"1", b"2", b"3")
+    with store.feed.subscribe("Thing", "a", lambda row: row.data == b"2", after=revisions[0]) as resumed:
+        assert (await resumed.next()).revision == revisions[1]
+        found = await store.get("Thing", "a")
+        await store.commit(removing(found))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await resumed.next()
+
+
+async def test_a_revision_that_is_too_old_to_resume_from_is_refused(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "HISTORY", 3)
+    revisions = await written(store, b"1", b"2", b"3")
+    with pytest.raises(RevisionTooOldError) as caught, store.feed.subscribe("Thing", "a", after=revisions[0]):
+        pass
+    with store.feed.subscribe("Thing", "a", after=caught.value.oldest) as resumed:
+        assert (await resumed.next()).revision == revisions[2]
+
+
+async def test_a_store_that_was_opened_anew_resumes_from_its_last_revision(opener: Opener) -> None:
+    async with opener() as store:
+        revisions = await written(store, b"1", b"2")
+        (last,) = await created(store, row("last"))
+    async with opener() as store:
+        with pytest.raises(RevisionTooOldError), store.feed.subscribe("Thing", "a", after=revisions[0]):
+            pass
+        with store.feed.subscribe("Thing", "a", after=last.revision) as resumed:
+            found = await store.get("Thing", "a")
+            await store.commit(updating(changed(found, b"3")))
+            assert (await resumed.next()).revision > last.revision

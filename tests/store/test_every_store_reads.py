@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from store_rows import bare, changed, child, created, creating, ids, removing, row, updating
 
-from stigmer.store.base import Query, Through, Window
+from stigmer.store.rows import Query, Through, Window
 
 if TYPE_CHECKING:
-    from stigmer.store.base import Store
+    from stigmer.store.contract import Store
 
 
 async def test_an_empty_store_finds_nothing(store: Store) -> None:

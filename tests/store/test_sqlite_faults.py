@@ -12,14 +12,15 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from store_rows import changed, created, creating, ids, row, stored, updating
+from store_rows import changed, created, creating, ids, requiring, row, stored, together, updating
 
 from stigmer.errors import StartupError
-from stigmer.store import inspection, opening
-from stigmer.store.base import ABSENT, Changes, ConflictError, DamagedError, Put, Query, StoreUnavailableError, Window
-from stigmer.store.files import FILE_NAME, Place
+from stigmer.store.changes import Changes, Put
+from stigmer.store.errors import ConflictError, DamagedError, StoreUnavailableError
 from stigmer.store.lifetime import Grace
-from stigmer.store.sqlite import SqliteStore
+from stigmer.store.rows import ABSENT, Query, Window
+from stigmer.store.sqlite import SqliteStore, inspection, opening
+from stigmer.store.sqlite.files import FILE_NAME, Place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 FULL_DISK = """
 import asyncio, pathlib, resource, sys
 from store_rows import created, ids, row
-from stigmer.store.base import StoreUnavailableError
+from stigmer.store.errors import StoreUnavailableError
 from stigmer.store.sqlite import SqliteStore
 
 directory = pathlib.Path(sys.argv[1])
@@ -100,8 +101,8 @@ async def test_a_connection_that_fails_is_unavailable_and_well_again(store: Sqli
     (one,) = await created(store, row("a"))
 
     async def interrupt(on: bool) -> None:
-        for lane in (store._writes, *store._reads.lanes):
-            await lane.connection.run(
+        for worker in (store._writes, *store._reads.workers):
+            await worker.connection.run(
                 lambda connection: connection.set_progress_handler((lambda: 1) if on else None, 1)
             )
 
@@ -145,11 +146,9 @@ async def test_a_fault_in_the_writer_leaves_no_transaction_open(
         raise RuntimeError("a fault")
 
     with monkeypatch.context() as patch:
-        patch.setattr("stigmer.store.writing._Attempt._require", fail)
-        broken = creating(row("b"))
-        broken = type(broken)(puts=broken.puts, requires=[object()])  # type: ignore[list-item]  # it is never looked at
+        patch.setattr("stigmer.store.sqlite.writer._Application.head", fail)
         with pytest.raises(RuntimeError, match="a fault"):
-            await store.commit(broken)
+            await store.commit(together(creating(row("b")), requiring("Thing", "b")))
     await created(store, row("a"))
     assert await ids(store) == ["a"]
 

@@ -18,10 +18,9 @@ import pytest
 from store_rows import created, ids, row
 
 from stigmer.errors import StartupError
-from stigmer.store import inspection, migration
-from stigmer.store.base import Query, Window
-from stigmer.store.files import FILE_NAME
-from stigmer.store.sqlite import SqliteStore
+from stigmer.store.rows import Query, Window
+from stigmer.store.sqlite import SqliteStore, inspection, migration
+from stigmer.store.sqlite.files import FILE_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,7 +43,7 @@ print("over", flush=True)
 
 DIE = """
 import os, pathlib, signal, sqlite3, sys
-from stigmer.store import inspection, migration
+from stigmer.store.sqlite import inspection, migration
 
 connection = sqlite3.connect(pathlib.Path(sys.argv[1]) / "stigmer.db", isolation_level=None)
 connection.create_function("die", 0, lambda: os.kill(os.getpid(), signal.SIGKILL))
@@ -85,7 +84,7 @@ def any_umask() -> Iterator[None]:
 
 async def test_every_connection_has_the_pragmas(tmp_path: Path) -> None:
     async with SqliteStore(tmp_path) as store:
-        for lane, reads_only in ((store._writes, 0), (store._reads._points, 1), (store._reads._lists, 1)):
+        for worker, reads_only in ((store._writes, 0), (store._reads._points, 1), (store._reads._lists, 1)):
             wanted = {
                 "journal_mode": "wal",
                 "synchronous": 2,
@@ -97,7 +96,7 @@ async def test_every_connection_has_the_pragmas(tmp_path: Path) -> None:
             def read(connection: sqlite3.Connection, names: Any = tuple(wanted)) -> dict[str, object]:
                 return {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names}
 
-            assert await lane.connection.run(read) == wanted
+            assert await worker.connection.run(read) == wanted
 
 
 @pytest.mark.usefixtures("any_umask")
@@ -161,7 +160,7 @@ def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Later:
 
 
 LOUDER = """
-from stigmer.store.statements import ROW_CHECKSUM
+from stigmer.store.sqlite.statements import ROW_CHECKSUM
 
 def migrate(connection):
     for sequence, data in connection.execute("SELECT sequence, data FROM resources").fetchall():

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from store_rows import creating, row
 
-from stigmer.store import reading
-from stigmer.store import statements as sql
-from stigmer.store.base import Query, Through, Window
-from stigmer.store.sqlite import SqliteStore
+from stigmer.store.rows import Query, Through, Window
+from stigmer.store.sqlite import SqliteStore, queries
+from stigmer.store.sqlite import statements as sql
 from stigmer.store.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from stigmer.store.base import Page, Row
+    from stigmer.store.rows import Page, Row
 
 RED, BIG, NONE = ("tag", "red"), ("tag", "big"), ("tag", "none")
 SIZE = 10
@@ -158,15 +157,15 @@ async def test_what_is_skipped_is_counted_in_the_index_alone(store: SqliteStore,
 
 @pytest.mark.parametrize("window", [Window(3), Window(None, budget_bytes=3 * SIZE), Window(3, skip=2)])
 async def test_a_page_of_many_rows_costs_what_a_page_of_few_costs(store: SqliteStore, window: Window) -> None:
-    lane = store._reads._lists if window.limit is None else store._reads._short
+    worker = store._reads._lists if window.limit is None else store._reads._short
 
     async def steps() -> int:
         """How many instructions SQLite runs for the page, roughly."""
         ran = itertools.count()
-        await lane.connection.run(lambda one: one.set_progress_handler(lambda: next(ran) < 0, 1))
+        await worker.connection.run(lambda one: one.set_progress_handler(lambda: next(ran) < 0, 1))
         page = await store.page(Query("Thing"), window)
         assert (len(page.rows), page.more) == (3, True)
-        await lane.connection.run(lambda one: one.set_progress_handler(None, 1))
+        await worker.connection.run(lambda one: one.set_progress_handler(None, 1))
         return next(ran)
 
     await store.commit(creating(*map(thing, range(12))))
@@ -201,6 +200,6 @@ async def test_of_keys_that_are_all_common_the_rarest_is_found(store: SqliteStor
     await store.commit(creating(*(row(f"r{n}", often, *([seldom] if n % 4 else [])) for n in range(1000))))
 
     def planned(connection: Any) -> tuple[tuple[str, str], ...]:
-        return reading._rarest_first(connection, "Thing", (often, seldom))
+        return queries._rarest_first(connection, "Thing", (often, seldom))
 
     assert await store._reads.list(planned) == (seldom, often)

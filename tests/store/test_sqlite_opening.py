@@ -13,9 +13,8 @@ import pytest
 from store_rows import created, ids, row
 
 from stigmer.errors import StartupError
-from stigmer.store import opening
-from stigmer.store.files import FILE_NAME
-from stigmer.store.sqlite import SqliteStore
+from stigmer.store.sqlite import SqliteStore, opening
+from stigmer.store.sqlite.files import FILE_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,14 +19,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from store_model import Key, Model, ModelConflictError, ModelRow, ids_of
 from store_rows import CHILDREN, GRANDCHILDREN
 
-from stigmer.store.base import ConflictError, Query, Row, Through, Window
+from stigmer.store.errors import ConflictError
+from stigmer.store.rows import Query, Row, Through, Window
 from stigmer.store.sqlite import SqliteStore
 from stigmer.store.transaction import Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
-    from stigmer.store.base import Change
+    from stigmer.store.changes import Change
 
 Operation: TypeAlias = tuple[Any, ...]
 

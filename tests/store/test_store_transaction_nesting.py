@@ -7,17 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 from store_rows import CHILDREN, changed, child, created, ids, row, updating
 
-from stigmer.store.base import ConflictError
+from stigmer.store.errors import ConflictError
 from stigmer.store.transaction import Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from stigmer.store.base import Change, Row, Store
-
-
-async def commit(tx: Transaction) -> Sequence[Change]:
-    return await tx.commit()
+    from stigmer.store.contract import Store
+    from stigmer.store.rows import Row
 
 
 async def read(tx: Transaction, id_: str) -> Row:
@@ -34,7 +29,7 @@ async def test_a_merged_transaction_commits_with_its_parent(store: Store) -> Non
     assert nested.sealed
     assert (await read(outer, "a")).id == "a"
     assert await ids(store) == []
-    await commit(outer)
+    await outer.commit()
     assert await ids(store) == ["a"]
 
 
@@ -47,7 +42,7 @@ async def test_a_transaction_that_is_not_merged_leaves_nothing(store: Store) -> 
     nested.seal()
     assert (await read(outer, "a")).data == b"first"
     assert await outer.get("Thing", "b") is None
-    await commit(outer)
+    await outer.commit()
     assert await ids(store) == ["a"]
 
 
@@ -59,7 +54,7 @@ async def test_nothing_is_merged_into_a_transaction_that_has_ended(store: Store)
     outer = Transaction(store)
     nested = Transaction(store, outer)
     nested.create(row("a"))
-    await commit(outer)
+    await outer.commit()
     assert not nested.merge()
     assert await ids(store) == []
 
@@ -82,7 +77,7 @@ async def test_a_staged_creation_is_deleted_at_any_depth_whoever_updated_it(
     for tx in reversed(chain[1:]):
         tx.merge()
     assert await outer.get("Thing", "a") is None
-    assert list(await commit(outer)) == []
+    assert list(await outer.commit()) == []
 
 
 async def test_a_deletion_is_kept_when_the_row_is_made_and_deleted_above_it(store: Store) -> None:
@@ -93,7 +88,7 @@ async def test_a_deletion_is_kept_when_the_row_is_made_and_deleted_above_it(stor
     nested.create(row("a"))
     nested.delete(await read(nested, "a"))
     nested.merge()
-    await commit(outer)
+    await outer.commit()
     assert await ids(store) == []
 
 
@@ -106,7 +101,7 @@ async def test_a_row_is_deleted_below_and_made_again_above(store: Store) -> None
     nested.create(row("a", data=b"again"))
     nested.merge()
     assert (await read(outer, "a")).data == b"again"
-    await commit(outer)
+    await outer.commit()
     assert (await read(Transaction(store), "a")).data == b"again"
 
 
@@ -119,7 +114,7 @@ async def test_a_deletion_above_takes_an_update_below_and_its_revision_counts(st
     nested.merge()
     await store.commit(updating(changed(one, b"by another")))
     with pytest.raises(ConflictError):
-        await commit(outer)
+        await outer.commit()
 
 
 async def test_dependents_deleted_above_are_gone_below(store: Store) -> None:
@@ -131,7 +126,7 @@ async def test_dependents_deleted_above_are_gone_below(store: Store) -> None:
     nested.merge()
     assert await outer.get("Child", "c1") is await outer.get("Child", "c2") is None
     outer.create(child("c2", "q"))
-    await commit(outer)
+    await outer.commit()
     assert await ids(store, kind="Child") == ["c2"]
 
 
@@ -144,7 +139,7 @@ async def test_writes_before_and_after_a_merge_are_in_order(store: Store) -> Non
     assert (await read(outer, "a")).data == b"2"
     outer.update(changed(await read(outer, "a"), b"3"))
     assert (await read(outer, "a")).data == b"3"
-    (change,) = await commit(outer)
+    (change,) = await outer.commit()
     assert change.row is not None
     assert change.row.data == b"3"
 
@@ -156,7 +151,7 @@ async def test_rows_staged_in_several_transactions_are_listed_in_the_order_of_th
     nested.create(row("b"))
     nested.merge()
     outer.create(row("c"))
-    await commit(outer)
+    await outer.commit()
     assert await ids(store) == ["c", "b", "a"]
 
 

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 from store_rows import bare, changed, child, created, creating, row, updating
 
-from stigmer.store.base import ConflictError, Query, Through, Window
+from stigmer.store.errors import ConflictError
+from stigmer.store.rows import Query, Through, Window
 from stigmer.store.sqlite import SqliteStore
 from stigmer.store.transaction import Transaction
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stigmer.store.base import Page, Row, Store
+    from stigmer.store.contract import Store
+    from stigmer.store.rows import Page, Row
 
 
 async def ids(
@@ -171,7 +173,7 @@ async def test_it_tells_its_state(store: Store) -> None:
     tx.create(row("a"))
     assert repr(tx) == "<Transaction open, 1 rows staged>"
     nested = Transaction(store, tx)
-    nested.seal()
+    nested.merge()
     assert repr(nested) == "<Transaction nested, sealed, 0 rows staged>"
 
 

@@ -19,12 +19,12 @@ from stigmer.pipeline.context import AnyContext, Context
 from stigmer.pipeline.ids import IdSource
 from stigmer.pipeline.runtime import Downstream, Runtime
 from stigmer.pipeline.unit_of_work import UnitOfWork
-from stigmer.store.base import Changes, Put
+from stigmer.store.changes import Changes, Put
 from stigmer.store.transaction import Transaction
 from stigmer.wire import codec, descriptors
 
 if TYPE_CHECKING:
-    from stigmer.store.base import Row
+    from stigmer.store.rows import Row
     from stigmer.store.sqlite import SqliteStore
 
 ONCE = dt.datetime(2026, 1, 18, tzinfo=dt.UTC)

@@ -15,7 +15,7 @@ from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import (
     AgentExecutionUpdateStatusInput,
     ExecutionPhase,
 )
-from stigmer.store.base import Query, Window
+from stigmer.store.rows import Query, Window
 from stigmer.telemetry.logs import Event
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Plane:
 
 async def write_status(app: App, row: Any, default_instance_id: str) -> None:
     from stigmer.handlers.agent import HANDLER
-    from stigmer.store.base import Changes, Put
+    from stigmer.store.changes import Changes, Put
 
     resource: Any = HANDLER.kind.resource_of(row)
     resource.status.default_instance_id = default_instance_id

@@ -25,7 +25,7 @@ from stigmer.pipeline.kind import Resource
 from stigmer.pipeline.pipeline import Steps
 from stigmer.pipeline.runtime import Downstream, Runtime
 from stigmer.pipeline.unit_of_work import UnitOfWork
-from stigmer.store.base import Query, Window
+from stigmer.store.rows import Query, Window
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence

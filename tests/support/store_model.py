@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from stigmer.store.base import Dependent, Query, Window
+    from stigmer.store.changes import Dependent
+    from stigmer.store.rows import Query, Window
 
 Key: TypeAlias = tuple[str, str]
 Pair: TypeAlias = tuple[str, str]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from stigmer.store.base import ABSENT, Cascade, Changes, Dependent, Put, Query, Remove, Require, Row, Store, Window
+from stigmer.store.changes import Cascade, Changes, Dependent, Put, Remove, Require
+from stigmer.store.rows import ABSENT, Query, Row, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from stigmer.store.base import Change, Through
+    from stigmer.store.changes import Change
+    from stigmer.store.contract import Store
+    from stigmer.store.rows import Through
 
 Opener: TypeAlias = "Callable[[], AbstractAsyncContextManager[Store]]"
 """Gives a store that is not open yet; each call one more on the same data."""
@@ -68,11 +72,15 @@ def cascading(id_: str, dependent: Dependent = CHILDREN) -> Changes:
 
 def together(*parts: Changes) -> Changes:
     """One transaction of several parts."""
-    whole: dict[str, list[Any]] = {"cascades": [], "removes": [], "puts": [], "requires": []}
-    for part in parts:
-        for name, items in whole.items():
-            items.extend(getattr(part, name))
-    return Changes(**whole)
+    return Changes(
+        {key: revision for part in parts for key, revision in part.expects.items()},
+        [one for part in parts for one in part.cascades],
+        [one for part in parts for one in part.removes],
+        [one for part in parts for one in part.puts],
+        [one for part in parts for one in part.requires],
+        {key: value for part in parts for key, value in part.records.items()},
+        [one for part in parts for one in part.appends],
+    )
 
 
 async def created(store: Store, *rows: Row) -> list[Row]:
@@ -80,11 +88,23 @@ async def created(store: Store, *rows: Row) -> list[Row]:
     return [stored(await store.commit(creating(one))) for one in rows]
 
 
+async def all_at_once(store: Store, commits: Iterable[Changes]) -> list[list[Change] | BaseException]:
+    results = await asyncio.gather(*(store.commit(changes) for changes in commits), return_exceptions=True)
+    return [list(result) if not isinstance(result, BaseException) else result for result in results]
+
+
 def stored(changes: Sequence[Change]) -> Row:
     """The row of a commit that wrote one."""
     (change,) = changes
     assert change.row is not None
     return change.row
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for a condition."""
+    async with asyncio.timeout(60):
+        for _ in iter(holds, True):
+            await asyncio.sleep(0)
 
 
 async def ids(

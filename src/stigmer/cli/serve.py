@@ -43,7 +43,7 @@ def _run(settings: Settings, doubts: list[str]) -> None:
 
     traces.name_service("stigmer")
     from stigmer import app  # noqa: PLC0415  # the server; tracers are made
-    from stigmer.store.base import StoreUnavailableError  # noqa: PLC0415  # as above
+    from stigmer.store.errors import StoreUnavailableError  # noqa: PLC0415  # as above
     from stigmer.telemetry import log_stream  # noqa: PLC0415  # as above
     from stigmer.telemetry.logs import configure, get_logger  # noqa: PLC0415  # as above
 

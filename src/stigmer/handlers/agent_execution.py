@@ -25,7 +25,7 @@ from stigmer.steps.set_initial_phase import SetInitialPhase
 from stigmer.steps.stream_updates import StreamUpdates
 from stigmer.steps.validate_proto import ValidateProto
 from stigmer.steps.validate_session_or_agent import ValidateSessionOrAgent
-from stigmer.store.base import Dependent
+from stigmer.store.changes import Dependent
 
 HANDLER = Handler(
     kind=Kind(

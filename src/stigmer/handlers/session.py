@@ -12,7 +12,7 @@ from stigmer.pipeline.kind import Kind
 from stigmer.pipeline.pipeline import Steps
 from stigmer.steps.list_resources import HasAll, IsOrHasParent, List
 from stigmer.steps.validate_proto import ValidateProto
-from stigmer.store.base import Dependent
+from stigmer.store.changes import Dependent
 
 CONTEXTS = Dependent("ExecutionContext", "spec.execution_id")
 EXECUTIONS = Dependent("AgentExecution", "spec.session_id", (CONTEXTS,))

@@ -15,7 +15,7 @@ from stigmer.telemetry import logs
 if TYPE_CHECKING:
     from contextvars import ContextVar
 
-    from stigmer.store.base import Store
+    from stigmer.store.contract import Store
     from stigmer.store.transaction import Transaction
     from stigmer.telemetry.logs import Room
     from stigmer.wire.descriptors import KindMeta, Method

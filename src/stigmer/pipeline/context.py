@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from stigmer.pipeline.call import Call
     from stigmer.pipeline.kind import Kind
     from stigmer.pipeline.runtime import Runtime
-    from stigmer.store.base import Row
+    from stigmer.store.rows import Row
     from stigmer.store.transaction import Transaction
 
 Reply: TypeAlias = "betterproto2.Message | codec.Encoded[Any]"

@@ -10,7 +10,7 @@ from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
-from stigmer.store.base import ABSENT, Dependent, Row
+from stigmer.store.rows import ABSENT, Row
 from stigmer.wire import codec, descriptors
 from stigmer.wire.message_types import full_name_of, object_class
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceAudit, ApiResourceMetadata
+    from stigmer.store.changes import Dependent
     from stigmer.wire.descriptors import KindMeta
 
 M = TypeVar("M")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from stigmer.pipeline.ids import IdSource
     from stigmer.pipeline.kind import Kind
     from stigmer.pipeline.unit_of_work import UnitOfWork
-    from stigmer.store.base import Store
+    from stigmer.store.contract import Store
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from stigmer.errors import Aborted
 from stigmer.pipeline.call import CURRENT
 from stigmer.pipeline.row_queue import RowQueues
-from stigmer.store.base import ConflictError
+from stigmer.store.errors import ConflictError
 from stigmer.store.transaction import Transaction
 from stigmer.telemetry.logs import get_logger
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from stigmer.pipeline.call import Call
-    from stigmer.store.base import Store
+    from stigmer.store.contract import Store
 
 T = TypeVar("T")
 Undo: TypeAlias = "Callable[[], Awaitable[None]]"
@@ -123,9 +123,9 @@ class UnitOfWork:
         call.transaction = transaction = Transaction(self._store)
         try:
             result = await _on_one_commit(transaction, once)
-            layer = transaction.seal()
+            staged = transaction.seal()
             if call.attempt == 1:
-                self._row_queues.yield_to_queues((*layer.puts, *layer.removes))
+                self._row_queues.yield_to_queues(staged.written())
             await self._commit(call, transaction)
         except BaseException:
             transaction.seal()

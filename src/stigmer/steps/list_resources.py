@@ -10,7 +10,7 @@ from stigmer.pipeline.kind import key_value
 from stigmer.steps import page_token
 from stigmer.steps.fitting import without_longest
 from stigmer.steps.validate_proto import refuse
-from stigmer.store.base import Query, Through, Window
+from stigmer.store.rows import Query, Through, Window
 from stigmer.wire import codec, descriptors
 from stigmer.wire.codec import Encoded
 from stigmer.wire.message_types import full_name_of
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from stigmer._gen.ai.stigmer.commons.rpc import PageInfo
     from stigmer.pipeline.context import AnyContext, Context
     from stigmer.pipeline.kind import Resource
-    from stigmer.store.base import Page
+    from stigmer.store.rows import Page
 
 DEFAULT_SIZE = 50
 MAX_SIZE = 1000

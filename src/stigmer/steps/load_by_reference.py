@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceReference
     from stigmer.pipeline.context import AnyContext, Context
     from stigmer.pipeline.kind import Resource
-    from stigmer.store.base import Row
+    from stigmer.store.rows import Row
 
 
 @dataclass(frozen=True, slots=True)

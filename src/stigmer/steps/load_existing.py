@@ -14,7 +14,7 @@ from stigmer.steps.validate_proto import refuse
 if TYPE_CHECKING:
     from stigmer.pipeline.context import Context
     from stigmer.pipeline.kind import Resource
-    from stigmer.store.base import Row
+    from stigmer.store.rows import Row
 
 
 @dataclass(frozen=True, slots=True)

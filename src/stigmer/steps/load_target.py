@@ -10,7 +10,7 @@ from stigmer.errors import NotFound
 if TYPE_CHECKING:
     from stigmer.pipeline.context import AnyContext, Context
     from stigmer.pipeline.kind import Resource
-    from stigmer.store.base import Row
+    from stigmer.store.rows import Row
 
 
 class ById(Protocol):

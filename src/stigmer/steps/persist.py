@@ -11,7 +11,7 @@ from stigmer.pipeline.kind import required
 if TYPE_CHECKING:
     from stigmer.pipeline.context import AnyContext, Context
     from stigmer.pipeline.kind import Resource
-    from stigmer.store.base import Row
+    from stigmer.store.rows import Row
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import AgentExecution
     from stigmer.pipeline.context import AnyContext, Context, Reply
-    from stigmer.store.base import Row
+    from stigmer.store.rows import Row
 
 ENDED = frozenset(("status.phase", key_value(phase)) for phase in TERMINAL)
 """The keys of executions that have ended."""

@@ -13,8 +13,7 @@ from h2.exceptions import StreamClosedError
 
 from stigmer.edge.interceptors.base import Interceptor, StreamNext, UnaryNext
 from stigmer.errors import Cancelled, Code, DataLoss, Internal, Relayed, ResourceExhausted, StigmerError, Unavailable
-from stigmer.store.base import DamagedError, StoreUnavailableError
-from stigmer.store.feed import TooManySubscriptionsError
+from stigmer.store.errors import DamagedError, StoreUnavailableError, TooManySubscriptionsError
 from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer.errors import StartupError
-from stigmer.store import statements as sql
-from stigmer.store.connection import Raw, connect
-from stigmer.store.failures import is_damage
-from stigmer.store.files import FILE_NAME, Hold, Place, make_private, places
-from stigmer.store.inspection import inspect
-from stigmer.store.migration import check, migrate
-from stigmer.store.read_lane import READERS, Reader
+from stigmer.store.sqlite import statements as sql
+from stigmer.store.sqlite.connection import Raw, connect
+from stigmer.store.sqlite.failures import is_damage
+from stigmer.store.sqlite.files import FILE_NAME, Hold, Place, make_private, places
+from stigmer.store.sqlite.inspection import inspect
+from stigmer.store.sqlite.migration import check, migrate
+from stigmer.store.sqlite.readers import READERS, Reader
 
 if TYPE_CHECKING:
     import threading

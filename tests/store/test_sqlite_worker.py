@@ -1,4 +1,4 @@
-"""A lane: batches on a connection's own thread."""
+"""A worker: batches on a connection's own thread."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stigmer.store.base import StoreUnavailableError
-from stigmer.store.connection import Connection, connect
-from stigmer.store.lane import BATCH, BatchLane
+from stigmer.store.errors import StoreUnavailableError
+from stigmer.store.sqlite.connection import Connection, connect
+from stigmer.store.sqlite.worker import BATCH, BatchWorker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeAlias
 
-    Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[BatchLane[int, int]]]
+    Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[BatchWorker[int, int]]]
 
 
 class Batches:
@@ -49,70 +49,74 @@ def batches() -> Batches:
 
 
 @asynccontextmanager
-async def running(lane: BatchLane[int, int]) -> AsyncIterator[BatchLane[int, int]]:
-    """An open lane; at the end, when it is settled, its connection is closed as well."""
-    lane.open()
+async def running(worker: BatchWorker[int, int]) -> AsyncIterator[BatchWorker[int, int]]:
+    """An open worker; at the end, when it is settled, its connection is closed as well."""
+    worker.open()
     try:
-        yield lane
+        yield worker
     finally:
-        lane.shut()
-        await lane.settled()
-        await ended(lane)
+        worker.shut()
+        await worker.settled()
+        await ended(worker)
 
 
-async def ended(lane: BatchLane[int, int]) -> None:
+async def ended(worker: BatchWorker[int, int]) -> None:
     over = threading.Event()
-    lane.connection.end(over.set)
-    await asyncio.to_thread(lane.connection._thread.join)
+    worker.connection.end(over.set)
+    await asyncio.to_thread(worker.connection._thread.join)
     assert over.is_set()
 
 
 @pytest.fixture
-def fresh(tmp_path: Path, batches: Batches) -> Callable[[], BatchLane[int, int]]:
-    """Makes a lane that is not open; call it inside the loop."""
-    return lambda: BatchLane(Connection(connect(tmp_path / "lane.db", timeout_s=1, kind=sqlite3.Connection)), batches)
+def fresh(tmp_path: Path, batches: Batches) -> Callable[[], BatchWorker[int, int]]:
+    """Makes a worker that is not open; call it inside the loop."""
+    return lambda: BatchWorker(
+        Connection(connect(tmp_path / "worker.db", timeout_s=1, kind=sqlite3.Connection)), batches
+    )
 
 
 @pytest.fixture
-def lane(fresh: Callable[[], BatchLane[int, int]]) -> Callable[[], AbstractAsyncContextManager[BatchLane[int, int]]]:
-    """Makes a lane, open while it is entered; call it inside the loop."""
+def worker(
+    fresh: Callable[[], BatchWorker[int, int]],
+) -> Callable[[], AbstractAsyncContextManager[BatchWorker[int, int]]]:
+    """Makes a worker, open while it is entered; call it inside the loop."""
     return lambda: running(fresh())
 
 
-async def submitted(lane: BatchLane[int, int], *items: int) -> list[asyncio.Task[int]]:
-    tasks = [asyncio.ensure_future(lane.submit(item)) for item in items]
+async def submitted(worker: BatchWorker[int, int], *items: int) -> list[asyncio.Task[int]]:
+    tasks = [asyncio.ensure_future(worker.submit(item)) for item in items]
     await asyncio.sleep(0)  # they stand in the queue
     return tasks
 
 
-async def blocked(lane: BatchLane[int, int], batches: Batches) -> asyncio.Task[int]:
+async def blocked(worker: BatchWorker[int, int], batches: Batches) -> asyncio.Task[int]:
     """An item that is handed over and waits at the gate."""
     batches.gate.clear()
-    (task,) = await submitted(lane, 0)
+    (task,) = await submitted(worker, 0)
     await asyncio.sleep(0)  # the worker takes it
     return task
 
 
-async def test_an_item_is_run_on_the_connections_thread(lane: Opener, batches: Batches) -> None:
-    async with lane() as opened:
+async def test_an_item_is_run_on_the_connections_thread(worker: Opener, batches: Batches) -> None:
+    async with worker() as opened:
         assert await opened.submit(21) == 42
     assert threading.get_ident() not in batches.threads
 
 
-async def test_what_arrives_while_a_batch_runs_goes_together(lane: Opener, batches: Batches) -> None:
-    async with lane() as opened:
+async def test_what_arrives_while_a_batch_runs_goes_together(worker: Opener, batches: Batches) -> None:
+    async with worker() as opened:
         first = await blocked(opened, batches)
         others = await submitted(opened, 1, 2, 3)
-        assert repr(opened) == "<BatchLane open, 3 waiting>"
+        assert repr(opened) == "<BatchWorker open, 3 waiting>"
         batches.gate.set()
         assert list(await asyncio.gather(first, *others)) == [0, 2, 4, 6]
     assert batches.seen == [[0], [1, 2, 3]]
-    assert repr(opened) == "<BatchLane closed, 0 waiting>"
+    assert repr(opened) == "<BatchWorker closed, 0 waiting>"
 
 
-async def test_a_batch_is_bounded_and_in_order(lane: Opener, batches: Batches) -> None:
+async def test_a_batch_is_bounded_and_in_order(worker: Opener, batches: Batches) -> None:
     items = range(100, 100 + BATCH + 5)
-    async with lane() as opened:
+    async with worker() as opened:
         first = await blocked(opened, batches)
         others = await submitted(opened, *items)
         batches.gate.set()
@@ -120,15 +124,15 @@ async def test_a_batch_is_bounded_and_in_order(lane: Opener, batches: Batches) -
     assert batches.seen == [[0], list(items[:BATCH]), list(items[BATCH:])]
 
 
-async def test_an_item_that_fails_leaves_the_others_alone(lane: Opener) -> None:
-    async with lane() as opened:
+async def test_an_item_that_fails_leaves_the_others_alone(worker: Opener) -> None:
+    async with worker() as opened:
         one, two, three = await asyncio.gather(*await submitted(opened, 1, -1, 3), return_exceptions=True)
     assert (one, three) == (2, 6)
     assert isinstance(two, KeyError)
 
 
-async def test_an_item_that_is_cancelled_before_its_batch_is_taken_never_runs(lane: Opener, batches: Batches) -> None:
-    async with lane() as opened:
+async def test_an_item_that_is_cancelled_before_its_batch_is_taken_never_runs(worker: Opener, batches: Batches) -> None:
+    async with worker() as opened:
         first = await blocked(opened, batches)
         one, two = await submitted(opened, 1, 2)
         one.cancel()
@@ -138,8 +142,8 @@ async def test_an_item_that_is_cancelled_before_its_batch_is_taken_never_runs(la
     assert batches.seen == [[0], [2]]
 
 
-async def test_a_whole_queue_may_be_cancelled(lane: Opener, batches: Batches) -> None:
-    async with lane() as opened:
+async def test_a_whole_queue_may_be_cancelled(worker: Opener, batches: Batches) -> None:
+    async with worker() as opened:
         first = await blocked(opened, batches)
         others = await submitted(opened, 1, 2)
         for other in others:
@@ -153,8 +157,8 @@ async def test_a_whole_queue_may_be_cancelled(lane: Opener, batches: Batches) ->
 
 async def test_an_item_that_is_cancelled_while_it_runs_is_run_to_its_end(tmp_path: Path, batches: Batches) -> None:
     landed: list[list[object]] = []
-    connection = Connection(connect(tmp_path / "lane.db", timeout_s=1, kind=sqlite3.Connection))
-    async with running(BatchLane(connection, batches, lambda results: landed.append(list(results)))) as opened:
+    connection = Connection(connect(tmp_path / "worker.db", timeout_s=1, kind=sqlite3.Connection))
+    async with running(BatchWorker(connection, batches, lambda _, results: landed.append(list(results)))) as opened:
         first = await blocked(opened, batches)
         first.cancel()
         await asyncio.wait((first,))
@@ -165,16 +169,16 @@ async def test_an_item_that_is_cancelled_while_it_runs_is_run_to_its_end(tmp_pat
 
 @pytest.mark.parametrize(("bad", "expected"), [(13, RuntimeError), (14, StoreUnavailableError)])
 async def test_a_batch_that_fails_as_a_whole_fails_its_items_and_the_lane_goes_on(
-    lane: Opener, bad: int, expected: type[Exception]
+    worker: Opener, bad: int, expected: type[Exception]
 ) -> None:
-    async with lane() as opened:
+    async with worker() as opened:
         results = await asyncio.gather(*await submitted(opened, 1, bad), return_exceptions=True)
         assert [type(result) for result in results] == [expected, expected]
         assert await opened.submit(2) == 4
 
 
 async def test_a_shut_lane_takes_nothing_more_but_ends_what_it_took(
-    fresh: Callable[[], BatchLane[int, int]], batches: Batches
+    fresh: Callable[[], BatchWorker[int, int]], batches: Batches
 ) -> None:
     opened = fresh()
     with pytest.raises(StoreUnavailableError, match="closed"):
@@ -191,7 +195,7 @@ async def test_a_shut_lane_takes_nothing_more_but_ends_what_it_took(
 
 
 async def test_a_connection_that_is_ended_early_ends_its_thread_and_every_waiter(
-    fresh: Callable[[], BatchLane[int, int]], batches: Batches
+    fresh: Callable[[], BatchWorker[int, int]], batches: Batches
 ) -> None:
     opened = fresh()
     opened.open()

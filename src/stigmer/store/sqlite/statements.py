@@ -4,6 +4,9 @@ from __future__ import annotations
 
 COLUMNS = "kind, id, namespace, slug, data, created_by, revision, sequence, checksum"
 
+SECRETS, ROOT = "secrets", "root"
+"""The record of which the store's secrets are derived."""
+
 PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
@@ -24,19 +27,21 @@ GET = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND id = ?"  # noqa: S608
 BY_SLUG = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND slug = ? AND namespace = ?"  # noqa: S608 - of constants
 BY_SLUG_ANYWHERE = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND slug = ? ORDER BY namespace LIMIT ?"  # noqa: S608 - of constants
 BY_SEQUENCE = f"SELECT {COLUMNS} FROM resources WHERE sequence = ?"  # noqa: S608 - of constants
+ROWS_BEFORE = f"SELECT {COLUMNS} FROM resources WHERE sequence < ? ORDER BY sequence DESC LIMIT ?"  # noqa: S608 - of constants
 REVISION = "SELECT value FROM counters WHERE name = ''"
 # The root of each table and index, too: where one cannot be read, the store is of no use.
 PROBE = (
     "SELECT (SELECT value FROM counters WHERE name = ''), (SELECT max(sequence) FROM resources),"
     " (SELECT max(kind) FROM resource_keys), (SELECT max(kind) FROM resources),"
     " EXISTS (SELECT 1 FROM resources WHERE kind = '' AND id = ''),"
-    " EXISTS (SELECT 1 FROM resources WHERE kind = '' AND slug = '' AND namespace = '')"
+    " EXISTS (SELECT 1 FROM resources WHERE kind = '' AND slug = '' AND namespace = ''),"
+    " (SELECT max(rowid) FROM records), EXISTS (SELECT 1 FROM records WHERE name = '' AND key = ''),"
+    " (SELECT max(rowid) FROM log_entries), EXISTS (SELECT 1 FROM log_entries WHERE log = '')"
 )
 
-ROOT_KEY = "SELECT value FROM secrets WHERE name = 'root'"
+ROOT_KEY = f"SELECT value FROM records WHERE name = '{SECRETS}' AND key = '{ROOT}'"  # noqa: S608 - of constants
 
-HEAD = "SELECT sequence, revision FROM resources WHERE kind = ? AND id = ?"
-IDENTITY = "SELECT sequence, revision, namespace, slug, created_by FROM resources WHERE kind = ? AND id = ?"
+HEAD = "SELECT sequence, revision, namespace, slug, created_by FROM resources WHERE kind = ? AND id = ?"
 INSERT = (
     "INSERT INTO resources (kind, id, namespace, slug, created_by, revision, data, checksum)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -54,6 +59,21 @@ SUMMED = (
     "SELECT coalesce(sum(NOT fits), 0), coalesce(max(revision * fits), 0) FROM"  # noqa: S608 - of constants
     f" (SELECT revision, checksum IS {ROW_CHECKSUM} AS fits FROM resources LIMIT -1)"
 )
+
+RECORD_COLUMNS = "name, key, value, revision, checksum"
+ALL_RECORDS = f"SELECT {RECORD_COLUMNS} FROM records"  # noqa: S608 - of constants
+RECORD = f"SELECT {RECORD_COLUMNS} FROM records WHERE name = ? AND key = ?"  # noqa: S608 - of constants
+RECORDS = f"SELECT {RECORD_COLUMNS} FROM records WHERE name = ? AND key >= ? ORDER BY key LIMIT ?"  # noqa: S608 - of constants
+RECORD_REVISION = "SELECT revision FROM records WHERE name = ? AND key = ?"
+PUT_RECORD = (
+    "INSERT INTO records (name, key, value, revision, checksum) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name, key)"
+    " DO UPDATE SET value = excluded.value, revision = excluded.revision, checksum = excluded.checksum"
+)
+DELETE_RECORD = "DELETE FROM records WHERE name = ? AND key = ?"
+
+LAST_ENTRY = "SELECT log, number, value, link FROM log_entries WHERE log = ? ORDER BY number DESC LIMIT 1"
+ENTRIES = "SELECT log, number, value, link FROM log_entries WHERE log = ? AND number >= ? ORDER BY number LIMIT ?"
+APPEND = "INSERT INTO log_entries (log, number, value, link) VALUES (?, ?, ?, ?)"
 
 KEYS = "SELECT field, value FROM resource_keys WHERE sequence = ?"
 ADD_KEY = "INSERT OR IGNORE INTO resource_keys (kind, field, value, sequence) VALUES (?, ?, ?, ?)"

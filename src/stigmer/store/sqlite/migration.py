@@ -10,8 +10,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from stigmer.errors import StartupError
-from stigmer.store import checksum
-from stigmer.store import statements as sql
+from stigmer.store.sqlite import checksum
+from stigmer.store.sqlite import statements as sql
 
 if TYPE_CHECKING:
     import sqlite3
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Script: TypeAlias = str | Callable[[sqlite3.Connection], None]
 
-PACKAGE = "stigmer.store.migrations"
+PACKAGE = "stigmer.store.sqlite.migrations"
 """Where the migrations are: `0001_<what>.sql`, `0002_<what>.py`."""
 
 APPLICATION_ID = 0x53544947

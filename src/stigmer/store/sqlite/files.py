@@ -11,7 +11,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from stigmer.errors import StartupError
-from stigmer.store.base import StoreUnavailableError
+from stigmer.store.errors import StoreUnavailableError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""A lane: one SQLite connection on a thread of its own, fed in batches.
+"""A worker: one SQLite connection on a thread of its own, fed in batches.
 
 What arrives while a batch runs goes together in the next hop, so that many callers share the cost of one: commits as a
 group commit here, reads one by one in `read_lane`.
@@ -12,15 +12,15 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from stigmer.store.base import StoreUnavailableError
-from stigmer.store.failures import failure
-from stigmer.store.fair_queue import FairQueue
+from stigmer.store.errors import StoreUnavailableError
+from stigmer.store.sqlite.failures import failure
+from stigmer.store.sqlite.fair_queue import FairQueue
 from stigmer.telemetry.logs import CURRENT, get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from stigmer.store.connection import Connection
+    from stigmer.store.sqlite.connection import Connection
     from stigmer.telemetry.logs import Room
 
 Item = TypeVar("Item")
@@ -32,7 +32,7 @@ BATCH = 256
 BATCH_BYTES = 16 * 1024 * 1024
 """Once its items write so many bytes, a batch takes no more of them."""
 
-log = get_logger("stigmer.store.lane")
+log = get_logger("stigmer.store.sqlite.worker")
 
 
 @dataclass(eq=False, slots=True)
@@ -61,11 +61,11 @@ class Entry(Generic[Item, Result]):
             self.result.set_result(outcome)
 
 
-class Lane(ABC, Generic[Item, Result]):
+class Worker(ABC, Generic[Item, Result]):
     """Runs items on a connection, its callers in turns, from `open` to `shut`.
 
     A caller is what a connection's calls have in common, the peer of the outermost one. The connection is the store's
-    to end, when the lane is settled or nobody waits for that.
+    to end, when the worker is settled or nobody waits for that.
 
     Args:
         connection: runs the items.
@@ -104,7 +104,7 @@ class Lane(ABC, Generic[Item, Result]):
         Cancelled before its batch is taken, the item never runs; cancelled later, it runs and the result is lost.
 
         Raises:
-            StoreUnavailableError: the lane is closed, or the connection failed.
+            StoreUnavailableError: the worker is closed, or the connection failed.
         """
         if not self._open:
             raise StoreUnavailableError("the store is closed")
@@ -118,7 +118,7 @@ class Lane(ABC, Generic[Item, Result]):
         return await entry.result
 
     def add(self, entry: Entry[Item, Result], *, first: bool = False) -> None:
-        """Run an entry when its turn comes, also one that a lane hands on when it is shut."""
+        """Run an entry when its turn comes, also one that a worker hands on when it is shut."""
         if first:
             self._waiting.put_back([(entry.caller, entry)])
         else:
@@ -164,17 +164,17 @@ class Lane(ABC, Generic[Item, Result]):
             return await self.connection.run(run)
         except (sqlite3.Error, ValueError) as error:  # ValueError: aiosqlite's word for a closed connection
             return failed(failure(error))
-        except Exception as error:  # noqa: BLE001 - a fault in the batch is its callers' to see; the lane goes on
+        except Exception as error:  # noqa: BLE001 - a fault in the batch is its callers' to see; the worker goes on
             return failed(error)
 
 
-class BatchLane(Lane[Item, Result]):
-    """A lane whose batches are run as a whole, such as transactions in one commit.
+class BatchWorker(Worker[Item, Result]):
+    """A worker whose batches are run as a whole, such as transactions in one commit.
 
     Args:
         connection: runs the batches.
         run_batch: called on the connection's thread; gives a result or an exception for each item.
-        landed: called on the event loop with each batch's results, before any waiter sees its own.
+        landed: called on the event loop with each batch and its results, before any waiter sees its own.
         size_of: how many bytes an item writes; a batch of BATCH_BYTES takes no more items.
     """
 
@@ -182,7 +182,7 @@ class BatchLane(Lane[Item, Result]):
         self,
         connection: Connection,
         run_batch: Callable[[sqlite3.Connection, Sequence[Item]], Sequence[Result | Exception]],
-        landed: Callable[[Sequence[Result | Exception]], None] | None = None,
+        landed: Callable[[Sequence[Item], Sequence[Result | Exception]], None] | None = None,
         size_of: Callable[[Item], int] | None = None,
     ) -> None:
         super().__init__(connection)
@@ -198,14 +198,14 @@ class BatchLane(Lane[Item, Result]):
         results = await self._on_thread(
             lambda connection: self._run_batch(connection, items), lambda error: [error] * len(items)
         )
-        self._land(results)
+        self._land(items, results)
         for entry, result in zip(batch, results, strict=True):
             entry.settle(result)
 
-    def _land(self, results: Sequence[Result | Exception]) -> None:
+    def _land(self, items: Sequence[Item], results: Sequence[Result | Exception]) -> None:
         if self._landed is None:
             return
         try:
-            self._landed(results)
-        except Exception as error:  # what was committed is: its callers are told so, and the lane goes on
+            self._landed(items, results)
+        except Exception as error:  # what was committed is: its callers are told so, and the worker goes on
             log.exception("What landed could not be told", error=repr(error))

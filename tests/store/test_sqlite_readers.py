@@ -1,4 +1,4 @@
-"""Reading lanes: who waits no more is not read for, dear reads make way, results wait until they are published."""
+"""Reading workers: who waits no more is not read for, dear reads make way, results wait until they are published."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from store_rows import creating, discarding, ids, row, stored
+from store_rows import creating, discarding, ids, row, stored, until
 
 from stigmer.pipeline.call import CURRENT, Call, working_on
-from stigmer.store import read_lane
-from stigmer.store.base import Query, Window
-from stigmer.store.fair_queue import FairQueue
-from stigmer.store.sqlite import SqliteStore
+from stigmer.store.rows import Query, Window
+from stigmer.store.sqlite import SqliteStore, readers
+from stigmer.store.sqlite.fair_queue import FairQueue
 
 if TYPE_CHECKING:
     import sqlite3
@@ -36,15 +35,15 @@ async def store(tmp_path: Path) -> AsyncGenerator[SqliteStore]:
 
 
 @asynccontextmanager
-async def held_up(lane: Any) -> AsyncGenerator[None]:
-    """The lane's thread is busy within the block."""
+async def held_up(worker: Any) -> AsyncGenerator[None]:
+    """The worker's thread is busy within the block."""
     entered, leave = threading.Event(), threading.Event()
 
     def busy(_: sqlite3.Connection) -> bool:
         entered.set()
         return leave.wait(30)
 
-    waiting = asyncio.create_task(lane.submit(busy))
+    waiting = asyncio.create_task(worker.submit(busy))
     await asyncio.to_thread(entered.wait, 20)
     try:
         yield
@@ -57,12 +56,6 @@ async def started(*reads: Any) -> list[asyncio.Task[Any]]:
     tasks = [asyncio.ensure_future(read) for read in reads]
     await asyncio.sleep(0)
     return tasks
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        for _ in iter(holds, True):
-            await asyncio.sleep(0)
 
 
 async def test_a_read_that_nobody_waits_for_never_runs_although_its_batch_is_taken(store: SqliteStore) -> None:
@@ -84,19 +77,19 @@ async def test_a_read_that_nobody_waits_for_never_runs_although_its_batch_is_tak
     assert ran == [3]
 
 
-@pytest.mark.parametrize("lane", ["_lists", "_short", "_points", "_dear", "_probes"])
-async def test_a_read_that_runs_ends_when_nobody_waits_for_it(store: SqliteStore, lane: str) -> None:
+@pytest.mark.parametrize("worker", ["_lists", "_short", "_points", "_dear", "_probes"])
+async def test_a_read_that_runs_ends_when_nobody_waits_for_it(store: SqliteStore, worker: str) -> None:
     entered = threading.Event()
 
     def read(connection: sqlite3.Connection) -> Any:
         entered.set()
         return connection.execute(ENDLESS).fetchone()
 
-    (endless,) = await started(getattr(store._reads, lane).submit(read))
+    (endless,) = await started(getattr(store._reads, worker).submit(read))
     await asyncio.to_thread(entered.wait, 20)
     endless.cancel()
     await asyncio.wait((endless,))
-    assert await getattr(store._reads, lane).submit(sql(QUICK)) == 1
+    assert await getattr(store._reads, worker).submit(sql(QUICK)) == 1
     assert await ids(store) == []
 
 
@@ -112,7 +105,7 @@ async def test_a_dear_read_goes_on_elsewhere_and_the_cheap_ones_behind_it_do_not
 async def test_a_dear_read_starts_again_and_gives_what_a_cheap_one_would(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_lane, "BUDGET_S", -1.0)
+    monkeypatch.setattr(readers, "BUDGET_S", -1.0)
     await store.commit(creating(*(row(f"r{n}", ("tag", "x")) for n in range(100))))
     page = await store.page(Query("Thing", (("tag", "x"),)), Window(60))
     assert (len(page.rows), page.total, page.more) == (60, 100, True)

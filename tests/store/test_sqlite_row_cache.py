@@ -9,22 +9,35 @@ from typing import TYPE_CHECKING
 import pytest
 from store_rows import row
 
-from stigmer.store.base import Change
-from stigmer.store.cache import ROW_OVERHEAD_BYTES, RowCache
+from stigmer.store import feed
+from stigmer.store.changes import Change
+from stigmer.store.feed import LocalFeed
+from stigmer.store.sqlite.cache import ROW_OVERHEAD_BYTES, RowCache
 
 if TYPE_CHECKING:
-    from stigmer.store.base import Row
+    from stigmer.store.rows import Row
 
 ROOM = 1 << 20
 
 
-def noted(cache: RowCache, stored: Row) -> Row:
-    cache.note(Change(stored.kind, stored.id, stored.revision, stored))
+class Cache(RowCache):
+    """A cache with a feed of its own, which gives each change the next revision."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.feed = LocalFeed()
+        super().__init__(self.feed, max_bytes)
+
+    def told(self, kind: str, id_: str, row: Row | None) -> None:
+        self.feed.publish([Change(kind, id_, self.feed.revision + 1, row)])
+
+
+def noted(cache: Cache, stored: Row) -> Row:
+    cache.told(stored.kind, stored.id, stored)
     return stored
 
 
-def deleted(cache: RowCache, stored: Row) -> None:
-    cache.note(Change(stored.kind, stored.id, stored.revision + 1, None))
+def deleted(cache: Cache, stored: Row) -> None:
+    cache.told(stored.kind, stored.id, None)
 
 
 class Read:
@@ -39,20 +52,20 @@ class Read:
         return self._found
 
 
-async def begun(cache: RowCache, read: Read) -> asyncio.Task[Row | None]:
+async def begun(cache: Cache, read: Read) -> asyncio.Task[Row | None]:
     filling = asyncio.ensure_future(cache.fill(read))
     await asyncio.sleep(0)
     return filling
 
 
-async def filled(cache: RowCache, stored: Row | None) -> Row | None:
+async def filled(cache: Cache, stored: Row | None) -> Row | None:
     read = Read(stored)
     read.done.set()
     return await cache.fill(read)
 
 
 async def test_a_row_that_was_read_is_found_by_id_and_slug() -> None:
-    cache = RowCache(ROOM)
+    cache = Cache(ROOM)
     one = row("a", slug="s", namespace="n")
     assert cache.by_id("Thing", "a") is None
     assert await filled(cache, one) is one
@@ -61,13 +74,13 @@ async def test_a_row_that_was_read_is_found_by_id_and_slug() -> None:
 
 
 async def test_a_row_that_is_not_there_is_not_kept() -> None:
-    cache = RowCache(ROOM)
+    cache = Cache(ROOM)
     assert await filled(cache, None) is None
     assert repr(cache) == f"<RowCache 0 rows, 0 of {ROOM} bytes>"
 
 
 def test_a_change_replaces_what_was_there() -> None:
-    cache = RowCache(ROOM)
+    cache = Cache(ROOM)
     one = noted(cache, row("a", slug="s"))
     two = noted(cache, replace(one, data=b"second", revision=2))
     assert cache.by_id("Thing", "a") is cache.by_slug("Thing", "s", "") is two
@@ -77,7 +90,7 @@ def test_a_change_replaces_what_was_there() -> None:
 
 
 def test_a_row_without_a_slug_is_kept_by_id() -> None:
-    cache = RowCache(ROOM)
+    cache = Cache(ROOM)
     one = noted(cache, row("a", slug=None))
     assert cache.by_id("Thing", "a") is one
     deleted(cache, one)
@@ -85,7 +98,7 @@ def test_a_row_without_a_slug_is_kept_by_id() -> None:
 
 
 async def test_a_slug_that_changed_hands_is_its_new_holders() -> None:
-    cache = RowCache(ROOM)
+    cache = Cache(ROOM)
     old = noted(cache, row("a", slug="s"))
     deleted(cache, old)
     new = noted(cache, row("b", slug="s"))
@@ -93,7 +106,7 @@ async def test_a_slug_that_changed_hands_is_its_new_holders() -> None:
 
 
 async def test_a_change_that_commits_while_a_row_is_read_is_not_overwritten() -> None:
-    cache = RowCache(ROOM)
+    cache = Cache(ROOM)
     read = Read(old := row("a", slug="s"))
     filling = await begun(cache, read)
     new = noted(cache, replace(old, data=b"second", revision=2))
@@ -103,7 +116,7 @@ async def test_a_change_that_commits_while_a_row_is_read_is_not_overwritten() ->
 
 
 async def test_a_deletion_that_commits_while_a_row_is_read_stands() -> None:
-    cache = RowCache(ROOM)
+    cache = Cache(ROOM)
     read = Read(old := row("a", slug="s"))
     filling = await begun(cache, read)
     deleted(cache, old)
@@ -113,7 +126,7 @@ async def test_a_deletion_that_commits_while_a_row_is_read_stands() -> None:
 
 
 async def test_a_change_is_remembered_as_long_as_a_fill_runs_that_began_before_it() -> None:
-    cache = RowCache(ROOM)
+    cache = Cache(ROOM)
     early, late = Read(old := row("a")), Read(None)
     first = await begun(cache, early)
     deleted(cache, old)
@@ -126,7 +139,7 @@ async def test_a_change_is_remembered_as_long_as_a_fill_runs_that_began_before_i
 
 
 async def test_a_fill_that_began_after_a_change_is_kept() -> None:
-    cache = RowCache(ROOM)
+    cache = Cache(ROOM)
     early, late = Read(None), Read(new := row("a"))
     first = await begun(cache, early)
     deleted(cache, row("a"))
@@ -138,25 +151,62 @@ async def test_a_fill_that_began_after_a_change_is_kept() -> None:
     await first
 
 
-async def test_changes_are_forgotten_while_fills_overlap_without_end() -> None:
-    cache = RowCache(0)
-    read = Read(None)
-    running = await begun(cache, read)
-    for turn in range(100):
-        noted(cache, row(f"r{turn}"))
-        following = Read(None)
-        next_one = await begun(cache, following)
-        read.done.set()
-        await running
-        read, running = following, next_one
-        assert len(cache._changed) <= 1
+async def test_a_row_whose_read_took_longer_than_the_feed_remembers_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(feed, "HISTORY", 2)
+    cache = Cache(ROOM)
+    read = Read(row("a"))
+    filling = await begun(cache, read)
+    deleted(cache, row("a"))
+    for number in range(3):
+        noted(cache, row(f"r{number}"))
     read.done.set()
-    await running
-    assert not cache._changed
+    assert await filling is not None
+    assert cache.by_id("Thing", "a") is None
+
+
+async def filled_up(cache: Cache, *rows: Row) -> Row | None:
+    async def read() -> list[Row]:
+        return [*rows]
+
+    return await cache.fill_up(read)
+
+
+async def test_rows_that_nobody_asked_for_go_first_when_room_is_needed() -> None:
+    cache = Cache(3 * (ROW_OVERHEAD_BYTES + 5))
+    asked = noted(cache, row("asked"))
+    assert await filled_up(cache, row("b"), last := row("c")) is last
+    noted(cache, row("d"))
+    assert [id_ for id_ in ("asked", "b", "c", "d") if cache.by_id("Thing", id_)] == ["asked", "b", "d"]
+    assert cache.by_id("Thing", "asked") is asked
+
+
+async def test_a_full_cache_is_filled_up_no_further() -> None:
+    cache = Cache(2 * (ROW_OVERHEAD_BYTES + 5))
+    assert await filled_up(cache, row("a"), row("b"), row("c")) is None
+    assert [id_ for id_ in "abc" if cache.by_id("Thing", id_)] == ["a", "b"]
+    assert await filled_up(Cache(ROOM)) is None
+
+
+async def test_what_changes_while_the_cache_is_filled_up_is_not_overwritten() -> None:
+    cache = Cache(ROOM)
+    old, gone = row("a"), row("b")
+
+    async def read() -> list[Row]:
+        noted(cache, replace(old, data=b"second"))
+        deleted(cache, gone)
+        return [old, gone]
+
+    await cache.fill_up(read)
+    found = cache.by_id("Thing", "a")
+    assert found is not None
+    assert found.data == b"second"
+    assert cache.by_id("Thing", "b") is None
 
 
 async def test_a_read_that_fails_is_its_callers_and_leaves_nothing() -> None:
-    cache = RowCache(ROOM)
+    cache = Cache(ROOM)
 
     async def fail() -> Row | None:
         deleted(cache, row("a"))
@@ -164,13 +214,12 @@ async def test_a_read_that_fails_is_its_callers_and_leaves_nothing() -> None:
 
     with pytest.raises(OSError, match="disk"):
         await cache.fill(fail)
-    assert not cache._fills
-    assert not cache._changed
+    assert cache.by_id("Thing", "a") is None
 
 
 def test_the_rows_stay_within_the_bytes_and_the_least_used_go_first() -> None:
     size = ROW_OVERHEAD_BYTES + 100
-    cache = RowCache(3 * size)
+    cache = Cache(3 * size)
     for id_ in ("a", "b", "c"):
         noted(cache, row(id_, data=bytes(100)))
     assert cache.by_slug("Thing", "a", "") is not None
@@ -182,7 +231,7 @@ def test_the_rows_stay_within_the_bytes_and_the_least_used_go_first() -> None:
 
 
 def test_a_bigger_version_of_a_row_counts_with_its_new_size() -> None:
-    cache = RowCache(2 * ROW_OVERHEAD_BYTES + 100)
+    cache = Cache(2 * ROW_OVERHEAD_BYTES + 100)
     noted(cache, row("a", data=b""))
     noted(cache, row("b", data=b""))
     noted(cache, row("b", data=bytes(101)))
@@ -190,14 +239,14 @@ def test_a_bigger_version_of_a_row_counts_with_its_new_size() -> None:
 
 
 def test_no_bytes_keep_nothing() -> None:
-    cache = RowCache(0)
+    cache = Cache(0)
     noted(cache, row("a"))
     assert cache.by_id("Thing", "a") is cache.by_slug("Thing", "a", "") is None
     assert not cache._slugs
 
 
 def test_a_cleared_cache_is_empty() -> None:
-    cache = RowCache(ROOM)
+    cache = Cache(ROOM)
     noted(cache, row("a"))
     cache.clear()
     assert cache.by_id("Thing", "a") is cache.by_slug("Thing", "a", "") is None

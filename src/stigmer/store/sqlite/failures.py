@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from stigmer.store.base import DamagedError, StoreError, StoreUnavailableError
+from stigmer.store.errors import DamagedError, StoreError, StoreUnavailableError
 
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH)
 """Answers to a read or write that is right in itself: the file is not as SQLite left it."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
-from stigmer.store import statements as sql
-from stigmer.store.migration import migrate
+from stigmer.store.errors import DamagedError
+from stigmer.store.sqlite import statements as sql
+from stigmer.store.sqlite.migration import migrate
+from stigmer.store.sqlite.queries import record_of
 from stigmer.telemetry.logs import get_logger
 
 WHOLE_BYTES = 128 * 2**20
@@ -18,6 +20,7 @@ WHOLE_BYTES = 128 * 2**20
 MOST_TOLD = 100
 """So many damaged rows are named in the log."""
 
+REMEDY = "restore it from a backup"
 _OF_ROWS = "index resources_by_"
 """What a finding says that is about an index of rows, which can be made anew."""
 
@@ -60,12 +63,13 @@ def _check_whole(connection: sqlite3.Connection) -> int:
     """Every page, index and row; single rows that are damaged are told, and no reason not to start.
 
     Returns:
-        the last revision that a whole row has.
+        the last revision that a whole row or record has.
     """
     damaged, last = connection.execute(sql.SUMMED).fetchone()
     for name in connection.execute(sql.DAMAGED, (MOST_TOLD,)) if damaged else ():
         kind, id_ = ((part or b"").decode(errors="replace") for part in name)
-        log.error("Stored data is damaged", kind=kind, id=id_, remedy="restore it from a backup")
+        log.error("Stored data is damaged", kind=kind, id=id_, remedy=REMEDY)
+    last = max(last, _check_records(connection))
     findings = _findings(connection)
     if findings and not damaged and all(_OF_ROWS in text for text in findings):
         connection.execute("REINDEX resources")  # all rows are as they were written: so the index is not
@@ -74,6 +78,18 @@ def _check_whole(connection: sqlite3.Connection) -> int:
     if not all(damaged and _OF_ROWS in text for text in findings):  # an index may differ from rows that are damaged
         raise sqlite3.DatabaseError(findings[0])
     return int(last)
+
+
+def _check_records(connection: sqlite3.Connection) -> int:
+    """Tell of damaged records; gives the last revision that a whole one has."""
+    last = 0
+    for found in connection.execute(sql.ALL_RECORDS):
+        try:
+            last = max(last, record_of(found).revision)
+        except DamagedError as error:
+            name = {"table": error.kind, "key": error.id}
+            log.error("Stored data is damaged", **name, remedy=REMEDY)  # noqa: TRY400 - no traceback says more
+    return last
 
 
 def _findings(connection: sqlite3.Connection) -> list[str]:

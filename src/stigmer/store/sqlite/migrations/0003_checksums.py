@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from stigmer.store.statements import ROW_CHECKSUM
+from stigmer.store.sqlite.statements import ROW_CHECKSUM
 
 ROWS = 100
 """So many at a time: a statement over all keeps the database in memory (216 MB of one of 182; so it is 42)."""

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
-from itertools import islice
+from contextlib import suppress
+from itertools import islice, pairwise, takewhile
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from stigmer.store import statements as sql
-from stigmer.store.base import DamagedError, Page, Query, Row, Window
-from stigmer.store.checksum import checksum
-from stigmer.store.failures import failure
+from stigmer.store.errors import DamagedError
+from stigmer.store.rows import LogEntry, Page, Query, Record, Row, Selection, Window, chained
+from stigmer.store.sqlite import statements as sql
+from stigmer.store.sqlite.checksum import checksum_of_record, checksum_of_row
+from stigmer.store.sqlite.failures import failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from stigmer.store.read_lane import Read, Reader
+    from stigmer.store.sqlite.readers import Read, Reader
 
 Keys: TypeAlias = "tuple[tuple[str, str], ...]"
 """Keys that a row must have: the index is walked along the first, the others are looked up; none for a whole kind."""
@@ -64,6 +66,20 @@ def several(statement: str, *parameters: str | int) -> Read:
     return read
 
 
+def rows_before(sequence: int, budget_bytes: int) -> Read:
+    """The newest rows of a smaller sequence, of any kind, damaged ones left out: a few, within the budget."""
+
+    def read(connection: Reader) -> list[Row]:
+        selection = Selection(Window(CHECKED, budget_bytes=budget_bytes))
+        for found in connection.execute(sql.ROWS_BEFORE, (sequence, CHECKED)):
+            with suppress(DamagedError):
+                if not selection.add(row_of(found)):
+                    break
+        return selection.rows
+
+    return read
+
+
 def holders(kind: str, field: str, values: Iterable[str]) -> Read:
     """The ids of the rows of a kind whose field holds one of the values, read as of one commit."""
 
@@ -88,6 +104,54 @@ def page(query: Query, window: Window) -> Read:
     return read
 
 
+def record(table: str, key: str) -> Read:
+    """The record under that key, or None."""
+
+    def read(connection: Reader) -> Record | None:
+        found = connection.execute(sql.RECORD, (table, key)).fetchone()
+        if found is not None and found[:2] != (table, key):
+            raise DamagedError(table, key, "its index leads to another record")
+        return record_of(found) if found is not None else None
+
+    return read
+
+
+def records(table: str, prefix: str, after: str, limit: int) -> Read:
+    """The records whose keys begin with the prefix and come after the key, at most `limit`."""
+    start = max(prefix, f"{after}\0") if after else prefix  # no text is between `after` and the same with NUL
+
+    def read(connection: Reader) -> list[Record]:
+        found = map(record_of, connection.execute(sql.RECORDS, (table, start, limit)))
+        return [*takewhile(lambda one: one.key.startswith(prefix), found)]
+
+    return read
+
+
+def log(name: str, after: int, limit: int) -> Read:
+    """The entries of a log after that number, at most `limit`, each linked to the one before."""
+
+    def read(connection: Reader) -> list[LogEntry]:
+        found = [LogEntry(*columns) for columns in connection.execute(sql.ENTRIES, (name, after, limit + 1))]
+        for before, entry in pairwise([None, *found] if after == 0 else found):
+            if entry is not None and chained(before, name, entry.value) != entry:
+                raise DamagedError(name, str(entry.number), "its link does not fit")
+        return [entry for entry in found if entry.number > after][:limit]
+
+    return read
+
+
+def record_of(columns: tuple[Any, ...]) -> Record:
+    """A record from what a statement that selects RECORD_COLUMNS gives; raises DamagedError as `row_of`."""
+    *values, written = columns
+    try:
+        fits = checksum_of_record(*values) == written
+    except TypeError:
+        fits = False
+    if not fits:
+        raise DamagedError(str(values[0]), str(values[1]), "its checksum does not fit")
+    return Record(*values)
+
+
 def row_of(columns: tuple[Any, ...]) -> Row:
     """A row from what a statement that selects COLUMNS gives.
 
@@ -96,7 +160,7 @@ def row_of(columns: tuple[Any, ...]) -> Row:
     """
     kind, id_, namespace, slug, data, created_by, revision, sequence, written = columns
     try:
-        fits = checksum(kind, id_, namespace, slug, created_by, revision, data) == written
+        fits = checksum_of_row(kind, id_, namespace, slug, created_by, revision, data) == written
     except TypeError:  # a column of another type than was written
         fits = False
     if not fits:
@@ -124,21 +188,16 @@ def _page(connection: Reader, query: Query, window: Window) -> Page:
     search = _Search(connection, query, before)
     if window.skip:  # in the index: the data of rows that are left out are not read
         before = next(islice(search.sequences(before), window.skip - 1, None), OLDEST)
-    rows: list[Row] = []
-    size = 0
-    more = False
+    selection, more = Selection(window), False
     for row in search.rows(before):
         if row.kind != query.kind:
             raise DamagedError(query.kind, "", f"its index leads to {row.kind} {row.id}")
-        size += len(row.data) + window.overhead_bytes
-        full = window.limit is not None and len(rows) >= window.limit
-        if full or (rows and window.budget_bytes is not None and size > window.budget_bytes):
+        if not selection.add(row):
             more = True
             break
-        rows.append(row)
-        if len(rows) % CHECKED == 0:
+        if len(selection.rows) % CHECKED == 0:
             connection.check()
-    return Page(rows, more, search.total())
+    return Page(selection.rows, more, search.total())
 
 
 class _Search:

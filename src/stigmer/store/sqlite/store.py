@@ -1,4 +1,4 @@
-"""The SQLite backend: a writing lane that commits in groups, reading lanes, a row cache.
+"""The SQLite backend: a writing worker that commits in groups, reading workers, a row cache.
 
 `app` opens one. WAL and synchronous=FULL: an acknowledged write survives `kill -9` and power loss. SQL stands in
 `statements`, what runs on the connections' threads in `reading` and `writing`, the schema in `migrations/`.
@@ -8,29 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from stigmer.store import reading
-from stigmer.store import statements as sql
-from stigmer.store.base import Changes, StoreUnavailableError
-from stigmer.store.cache import RowCache
-from stigmer.store.connection import Connection, end_all
-from stigmer.store.feed import ChangeFeed
-from stigmer.store.files import FILE_NAME
-from stigmer.store.lane import BatchLane, Lane
+from stigmer.store.changes import Changes
+from stigmer.store.errors import StoreUnavailableError
+from stigmer.store.feed import LocalFeed
 from stigmer.store.lifetime import LEAST_S, PATIENCE_S, Grace, on_thread, outlast, tell
-from stigmer.store.opening import Database, open_database
-from stigmer.store.read_lane import Read, Reads
-from stigmer.store.writing import Outcome, Writer
+from stigmer.store.sqlite import queries
+from stigmer.store.sqlite import statements as sql
+from stigmer.store.sqlite.cache import RowCache
+from stigmer.store.sqlite.connection import Connection, end_all
+from stigmer.store.sqlite.files import FILE_NAME
+from stigmer.store.sqlite.opening import Database, open_database
+from stigmer.store.sqlite.readers import Read, Readers
+from stigmer.store.sqlite.worker import BatchWorker, Worker
+from stigmer.store.sqlite.writer import Commit, Outcome, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
     from types import TracebackType
 
-    from stigmer.store.base import Change, Page, Query, Row, Window
+    from stigmer.store.changes import Change
+    from stigmer.store.rows import LogEntry, Page, Query, Record, Row, Window
 
 CACHE_BYTES = 64 * 1024 * 1024
 
@@ -59,27 +62,26 @@ class SqliteStore:
         grace: Grace | None = None,
     ) -> None:
         self._directory = directory
-        self._feed = ChangeFeed(max_subscriptions)
-        self._cache = RowCache(cache_bytes)
-        self._feed.listen(self._cache.note)
+        self._feed = LocalFeed(max_subscriptions)
+        self._cache = RowCache(self._feed, cache_bytes)
         self._grace = grace
         self._closed = asyncio.Event()
         self._closed.set()
-        self._lanes: tuple[Lane[Any, Any], ...] = ()
+        self._workers: tuple[Worker[Any, Any], ...] = ()
         self._path = directory / FILE_NAME
 
     def __repr__(self) -> str:
         return f"<SqliteStore {self._path}>"
 
     @property
-    def feed(self) -> ChangeFeed:
+    def feed(self) -> LocalFeed:
         """Committed changes in commit order."""
         return self._feed
 
     async def __aenter__(self) -> Self:
         database = await on_thread(partial(open_database, self._directory), Database.close)
         self._run(database)  # no await from here on: what is open has an owner
-        self._feed.reopen()
+        self._feed.reopen(database.revision)
         return self
 
     async def __aexit__(
@@ -87,8 +89,8 @@ class SqliteStore:
     ) -> None:
         """Run what was asked for, then close; where it is cancelled it closes at once, and it may be tried again."""
         self._feed.shut()
-        for lane in self._lanes:
-            lane.shut()
+        for worker in self._workers:
+            worker.shut()
         try:
             await self._settled()
         except asyncio.CancelledError:
@@ -107,26 +109,26 @@ class SqliteStore:
         """Set threads to work on an open database."""
         self._hold, self._closed, self._root_key = database.hold, asyncio.Event(), database.root_key
         self._writer = Writer(database.revision, database.check_files)
-        self._writes = BatchLane["Changes", "list[Change]"](
-            Connection(database.writes), self._writer.run, self._publish, _size_of
+        self._writes = BatchWorker["Commit", "list[Change]"](
+            Connection(database.writes), self._writer.run, self._publish, lambda commit: commit.changes.size_bytes
         )
-        self._reads = Reads(database.readers, database.revision, lambda: self._writes.is_busy)
-        self._lanes = (self._writes, *self._reads.lanes)
-        for lane in self._lanes:
-            lane.open()
+        self._reads = Readers(database.readers, database.revision, lambda: self._writes.is_busy)
+        self._workers = (self._writes, *self._reads.workers)
+        for worker in self._workers:
+            worker.open()
 
     async def _settled(self) -> None:
         """Wait for what was asked for, as long as there is time for it."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._grace.left_s() - LEAST_S if self._grace is not None else None):
-                for lane in self._lanes:
-                    await lane.settled()
+                for worker in self._workers:
+                    await worker.settled()
 
     def _end(self) -> None:
         """Have the threads close what they work on, the writing one last, and let go of the directory."""
-        lanes, self._lanes = self._lanes, ()
+        workers, self._workers = self._workers, ()
         self._cache.clear()  # the next owner of the directory writes without telling us
-        if lanes:
+        if workers:
             self._reads.publish(self._writer.revision)
             loop, hold, closed = asyncio.get_running_loop(), self._hold, self._closed
 
@@ -134,12 +136,12 @@ class SqliteStore:
                 hold.release()
                 tell(loop, closed.set)
 
-            end_all([lane.connection for lane in reversed(lanes)], release)
+            end_all([worker.connection for worker in reversed(workers)], release)
 
-    def _publish(self, outcomes: Sequence[Outcome]) -> None:
+    def _publish(self, batch: Sequence[Commit], outcomes: Sequence[Outcome]) -> None:
         try:
-            for outcome in outcomes:
-                if not isinstance(outcome, Exception):
+            for commit, outcome in zip(batch, outcomes, strict=True):
+                if not commit.dry_run and not isinstance(outcome, Exception):
                     self._feed.publish(outcome)
         finally:
             self._reads.publish(self._writer.revision)
@@ -150,39 +152,58 @@ class SqliteStore:
 
     async def get(self, kind: str, id_: str) -> Row | None:
         """The row with that id."""
-        return self._cache.by_id(kind, id_) or await self._filled(reading.by_id(kind, id_))
+        return self._cache.by_id(kind, id_) or await self._filled(queries.by_id(kind, id_))
 
     async def by_slug(self, kind: str, slug: str, namespace: str) -> Row | None:
         """The row that holds the slug in the namespace."""
         cached = self._cache.by_slug(kind, slug, namespace)
-        return cached or await self._filled(reading.by_slug(kind, slug, namespace))
+        return cached or await self._filled(queries.by_slug(kind, slug, namespace))
 
     async def by_slug_anywhere(self, kind: str, slug: str, limit: int = 2) -> Sequence[Row]:
         """At most `limit` rows that hold the slug; the one in the empty namespace comes first."""
-        rows: list[Row] = await self._reads.point(reading.several(sql.BY_SLUG_ANYWHERE, kind, slug, limit))
+        rows: list[Row] = await self._reads.point(queries.several(sql.BY_SLUG_ANYWHERE, kind, slug, limit))
         return rows
 
     async def page(self, query: Query, window: Window) -> Page:
         """The query's rows within the window, read as of one commit."""
-        page: Page = await self._reads.list(reading.page(query, window), window.limit)
+        page: Page = await self._reads.list(queries.page(query, window), window.limit)
         return page
 
     async def newest(self, kind: str, field: str, value: str) -> Row | None:
         """The newest row of the kind whose `field` holds the value."""
-        row: Row | None = await self._reads.point(reading.one(sql.NEWEST_OF_KEY, kind, field, value))
+        row: Row | None = await self._reads.point(queries.one(sql.NEWEST_OF_KEY, kind, field, value))
         return row
 
     async def holders(self, kind: str, field: str, values: Iterable[str]) -> Sequence[str]:
         """The ids of the kind's rows whose `field` holds one of the values."""
-        ids: list[str] = await self._reads.list(reading.holders(kind, field, values))
+        ids: list[str] = await self._reads.list(queries.holders(kind, field, values))
         return ids
 
-    async def commit(self, changes: Changes) -> Sequence[Change]:
-        """Write all of it durably, or nothing; see `base.Store.commit`."""
-        return await self._writes.submit(changes)
+    async def now_ms(self) -> int:
+        """This process's clock, as it alone owns the database."""
+        return time.time_ns() // 1_000_000
+
+    async def record(self, table: str, key: str) -> Record | None:
+        """The record under that key."""
+        found: Record | None = await self._reads.point(queries.record(table, key))
+        return found
+
+    async def records(self, table: str, prefix: str = "", after: str = "", limit: int = 1000) -> Sequence[Record]:
+        """The records whose keys begin with `prefix` and are greater than `after`."""
+        found: list[Record] = await self._reads.list(queries.records(table, prefix, after, limit), limit)
+        return found
+
+    async def log(self, name: str, after: int = 0, limit: int = 1000) -> Sequence[LogEntry]:
+        """The entries of a log after that number."""
+        found: list[LogEntry] = await self._reads.list(queries.log(name, after, limit), limit)
+        return found
+
+    async def commit(self, changes: Changes, *, dry_run: bool = False) -> Sequence[Change]:
+        """Write all of it durably, or nothing; see `contract.Store.commit`."""
+        return await self._writes.submit(Commit(changes, dry_run))
 
     async def probe(self) -> None:
-        """Open a transaction on the writing lane before those that wait, and read on a lane of its own."""
+        """Open a transaction on the writing worker before those that wait, and read on a worker of its own."""
         await self._writes.submit(_NOTHING, first=True)  # first: it knows best what is wrong with a file
         await self._reads.probe()
 
@@ -190,8 +211,4 @@ class SqliteStore:
         return await self._cache.fill(lambda: self._reads.point(read))
 
 
-_NOTHING = Changes()
-
-
-def _size_of(changes: Changes) -> int:
-    return sum(len(put.row.data) for put in changes.puts)
+_NOTHING = Commit(Changes())

@@ -14,9 +14,9 @@ import pytest
 from store_rows import row
 
 from stigmer.errors import ResourceExhausted
-from stigmer.store import read_lane
-from stigmer.store.base import ABSENT, Changes, Put, Query, Window
-from stigmer.store.sqlite import SqliteStore
+from stigmer.store.changes import Changes, Put
+from stigmer.store.rows import ABSENT, Query, Window
+from stigmer.store.sqlite import SqliteStore, readers
 from stigmer.telemetry.logs import CURRENT
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ async def store(tmp_path: Path) -> AsyncGenerator[SqliteStore]:
 async def test_reads_wait_once_what_was_read_fills_the_room(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_lane, "TURN_S", 0.0)  # each read is a hop of its own, as one of a large row is
+    monkeypatch.setattr(readers, "TURN_S", 0.0)  # each read is a hop of its own, as one of a large row is
     room = Room(2500)
     of_a_call(room)
     reads = [asyncio.create_task(store.get("Thing", f"thing-{number}")) for number in range(20)]

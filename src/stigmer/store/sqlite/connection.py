@@ -1,4 +1,4 @@
-"""A SQLite connection with a thread of its own: the one place that reaches into aiosqlite. `lane` feeds it."""
+"""A SQLite connection with a thread of its own: the one place that reaches into aiosqlite. `worker` feeds it."""
 
 from __future__ import annotations
 

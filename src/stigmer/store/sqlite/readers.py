@@ -1,6 +1,6 @@
-"""Reading lanes: what nobody waits for stops, dear reads make way for cheap ones, no result is ahead of the feed.
+"""Reading workers: what nobody waits for stops, dear reads make way for cheap ones, no result is ahead of the feed.
 
-`sqlite` reads through `Reads`; `reading` has what runs here.
+`sqlite` reads through `Readers`; `reading` has what runs here.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from stigmer.store import statements as sql
-from stigmer.store.base import Page, Row
-from stigmer.store.connection import Connection
-from stigmer.store.failures import failure
-from stigmer.store.lane import Entry, Lane
+from stigmer.store.rows import Page, Row
+from stigmer.store.sqlite import statements as sql
+from stigmer.store.sqlite.connection import Connection
+from stigmer.store.sqlite.failures import failure
+from stigmer.store.sqlite.worker import Entry, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -36,7 +36,7 @@ STEPS = 20_000
 TURN_S = 0.002
 """Once a hop's reads took so long, what they found is handed out, and the next turn begins."""
 BUDGET_S = 0.01
-"""CPU time of a read on an ordinary lane; one that takes more starts again on the lane for dear reads."""
+"""CPU time of a read on an ordinary worker; one that takes more starts again on the worker for dear reads."""
 
 
 class StoppedError(Exception):
@@ -112,7 +112,7 @@ class Reader(sqlite3.Connection):
         return must
 
 
-class ReadLane(Lane[Read, Any]):
+class ReadWorker(Worker[Read, Any]):
     """Runs reads one by one; what they found is handed out after TURN_S, and not before it is published.
 
     Args:
@@ -127,7 +127,7 @@ class ReadLane(Lane[Read, Any]):
         connection: Connection,
         is_ahead: Callable[[int], bool],
         is_writing: Callable[[], bool],
-        dearer: ReadLane | None = None,
+        dearer: ReadWorker | None = None,
     ) -> None:
         super().__init__(connection)
         self._is_ahead = is_ahead
@@ -136,7 +136,7 @@ class ReadLane(Lane[Read, Any]):
         self._held: list[Done] = []
 
     async def submit(self, item: Read, *, first: bool = False) -> Any:  # noqa: ANN401 - each read has a result type of its own
-        """Run a read, once there is room for what it may find; raises as `Lane.submit`, and ResourceExhausted."""
+        """Run a read, once there is room for what it may find; raises as `Worker.submit`, and ResourceExhausted."""
         while True:
             try:
                 return await super().submit(item, first=first)
@@ -174,7 +174,7 @@ class ReadLane(Lane[Read, Any]):
 
         While nothing is being written, the feed has told whatever they saw.
         """
-        assert isinstance(connection, Reader)  # noqa: S101 - for the type checkers: `Reads` connects so
+        assert isinstance(connection, Reader)  # noqa: S101 - for the type checkers: `Readers` connects so
         budget_s = BUDGET_S if self._dearer is not None else inf
         done: Done = []
         end = time.perf_counter() + TURN_S
@@ -196,8 +196,8 @@ class ReadLane(Lane[Read, Any]):
                 self._dearer.add(entry)
 
 
-class Reads:
-    """The reading lanes of a database: rows by a key, short lists, long lists, health checks, and what takes longer.
+class Readers:
+    """The reading workers of a database: rows by a key, short lists, long lists, health checks, and what takes longer.
 
     Args:
         readers: READERS connections.
@@ -205,22 +205,22 @@ class Reads:
         is_writing: whether a commit runs, or has still to be told.
 
     Attributes:
-        lanes: in the order in which they are to be settled.
+        workers: in the order in which they are to be settled.
     """
 
     def __init__(self, readers: Sequence[Reader], published: int, is_writing: Callable[[], bool]) -> None:
         self._published = published
         self._is_writing = is_writing
         points, short, lists, probes, dear = map(Connection, readers)
-        self._dear = ReadLane(dear, self._is_ahead, is_writing)
-        self._points = ReadLane(points, self._is_ahead, is_writing, self._dear)
-        self._short = ReadLane(short, self._is_ahead, is_writing, self._dear)
-        self._lists = ReadLane(lists, self._is_ahead, is_writing, self._dear)
-        self._probes = ReadLane(probes, self._is_ahead, is_writing)
-        self.lanes = (self._points, self._short, self._lists, self._probes, self._dear)
+        self._dear = ReadWorker(dear, self._is_ahead, is_writing)
+        self._points = ReadWorker(points, self._is_ahead, is_writing, self._dear)
+        self._short = ReadWorker(short, self._is_ahead, is_writing, self._dear)
+        self._lists = ReadWorker(lists, self._is_ahead, is_writing, self._dear)
+        self._probes = ReadWorker(probes, self._is_ahead, is_writing)
+        self.workers = (self._points, self._short, self._lists, self._probes, self._dear)
 
     def __repr__(self) -> str:
-        return f"<Reads {self.lanes}>"
+        return f"<Readers {self.workers}>"
 
     async def point(self, read: Read) -> Any:  # noqa: ANN401 - each read has a result type of its own
         """Read what is found by a key."""
@@ -228,8 +228,8 @@ class Reads:
 
     async def list(self, read: Read, limit: int | None = None) -> Any:  # noqa: ANN401 - as above
         """Read what may be long; `limit` rows at most, where that is known."""
-        lane = self._short if limit is not None and limit <= SHORT else self._lists
-        return await lane.submit(read)
+        worker = self._short if limit is not None and limit <= SHORT else self._lists
+        return await worker.submit(read)
 
     async def probe(self) -> None:
         """See that the database can be read, whatever is being read."""
@@ -238,8 +238,8 @@ class Reads:
     def publish(self, revision: int) -> None:
         """The feed has told all up to a revision, the last one committed."""
         self._published = revision
-        for lane in self.lanes:
-            lane.release()
+        for worker in self.workers:
+            worker.release()
 
     def _is_ahead(self, revision: int) -> bool:
         return revision > self._published and self._is_writing()

@@ -1,0 +1,149 @@
+"""How a transaction is applied, for backends that look rows up one by one; each gives the look-ups and the writes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from stigmer.store.changes import Change
+from stigmer.store.errors import ConflictError
+from stigmer.store.rows import ABSENT, Record, chained
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from stigmer.store.changes import Changes, Dependent, Put
+    from stigmer.store.rows import Key, LogEntry, Row
+
+
+class Application(ABC):
+    """One transaction on its way into a store; what it wrote before a ConflictError is the backend's to take back.
+
+    Args:
+        revision: the last one that was given.
+
+    Attributes:
+        revision: the same, this transaction's own included.
+        changes: what the feed will tell.
+    """
+
+    def __init__(self, revision: int) -> None:
+        self.revision = revision
+        self.changes: list[Change] = []
+
+    def apply(self, changes: Changes) -> None:
+        """Apply all of it, in the order that `Changes` gives.
+
+        Raises:
+            ConflictError: a precondition does not hold.
+        """
+        self._expect(changes)
+        kept = {(put.row.kind, put.row.id) for put in changes.puts if put.expected != ABSENT}
+        for cascade in changes.cascades:
+            self._remove_dependents(cascade.dependent, cascade.id, kept)
+        for remove in changes.removes:
+            self._remove(remove.kind, remove.id)
+        for put in changes.puts:
+            self._put(put)
+        for require in changes.requires:
+            if self.head(require.kind, require.id) is None:
+                raise ConflictError((require.kind, require.id))
+        for key, value in changes.records.items():
+            if value is None:
+                self.delete_record(key)
+            else:
+                self.write_record(Record(*key, value, self._next_revision()))
+        for one in changes.appends:
+            self.write_entry(chained(self.last_entry(one.log), one.log, one.value))
+
+    @abstractmethod
+    def head(self, kind: str, id_: str) -> Row | None:
+        """The row, its data and keys left out."""
+
+    @abstractmethod
+    def dependents(self, kind: str, field: str, id_: str) -> Iterable[str]:
+        """The ids of the kind's rows whose field holds the id."""
+
+    @abstractmethod
+    def insert(self, row: Row) -> int | None:
+        """Write a new row; gives its sequence, None where its id or its slug is taken."""
+
+    @abstractmethod
+    def update(self, row: Row) -> None:
+        """Write a row in place of the one with its sequence."""
+
+    @abstractmethod
+    def delete(self, head: Row) -> None:
+        """Take a row out."""
+
+    @abstractmethod
+    def record_revision(self, key: Key) -> int:
+        """The revision of a record, or ABSENT."""
+
+    @abstractmethod
+    def write_record(self, record: Record) -> None:
+        """Write a record, in place of the one with its key where that is there."""
+
+    @abstractmethod
+    def delete_record(self, key: Key) -> None:
+        """Take a record out, where it is there."""
+
+    @abstractmethod
+    def last_entry(self, log: str) -> LogEntry | None:
+        """The newest entry of a log."""
+
+    @abstractmethod
+    def write_entry(self, entry: LogEntry) -> None:
+        """Write a log's entry."""
+
+    def _expect(self, changes: Changes) -> None:
+        for remove in changes.removes:
+            if remove.expected is not None:
+                self._expected(remove.kind, remove.id, remove.expected)
+        for key, revision in changes.expects.items():
+            if self.record_revision(key) != revision:
+                raise ConflictError(key)
+
+    def _expected(self, kind: str, id_: str, revision: int) -> Row:
+        head = self.head(kind, id_)
+        if head is None or head.revision != revision:
+            raise ConflictError((kind, id_))
+        return head
+
+    def _remove_dependents(self, dependent: Dependent, id_: str, kept: Collection[Key]) -> None:
+        for child in self.dependents(dependent.kind, dependent.field, id_):
+            if (dependent.kind, child) in kept:
+                continue
+            for inner in dependent.dependents:
+                self._remove_dependents(inner, child, kept)
+            self._remove(dependent.kind, child)
+
+    def _remove(self, kind: str, id_: str) -> None:
+        head = self.head(kind, id_)
+        if head is not None:
+            self.delete(head)
+            self.changes.append(Change(kind, id_, self._next_revision(), None))
+
+    def _put(self, put: Put) -> None:
+        row = replace(put.row, revision=self.revision + 1)
+        row = self._inserted(row) if put.expected == ABSENT else self._updated(row, put.expected)
+        self.changes.append(Change(row.kind, row.id, self._next_revision(), row))
+
+    def _inserted(self, row: Row) -> Row:
+        sequence = self.insert(row)
+        if sequence is not None:
+            return replace(row, sequence=sequence)
+        if row.slug is None or self.head(row.kind, row.id) is not None:
+            raise ConflictError((row.kind, row.id))
+        raise ConflictError((row.kind, row.slug, row.namespace))
+
+    def _updated(self, row: Row, expected: int) -> Row:
+        head = self._expected(row.kind, row.id, expected)
+        row = replace(row, namespace=head.namespace, slug=head.slug, created_by=head.created_by, sequence=head.sequence)
+        self.update(row)
+        return row
+
+    def _next_revision(self) -> int:
+        self.revision += 1
+        return self.revision

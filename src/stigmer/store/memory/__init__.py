@@ -1,0 +1,5 @@
+"""The backend that keeps everything in this process, and nothing when it ends."""
+
+from stigmer.store.memory.store import MemoryStore, Tables
+
+__all__ = ["MemoryStore", "Tables"]

@@ -1,0 +1,273 @@
+"""A store in dictionaries: for planes whose resources need not outlive the process, and for tests."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
+
+from stigmer.store.applying import Application
+from stigmer.store.errors import StoreUnavailableError
+from stigmer.store.feed import LocalFeed
+from stigmer.store.rows import ABSENT, Page, Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from stigmer.store.changes import Change, Changes
+    from stigmer.store.rows import Key, LogEntry, Query, Record, Row, Window
+
+K = TypeVar("K")
+V = TypeVar("V")
+Name: TypeAlias = tuple[str, ...]
+
+
+@dataclass
+class Tables:
+    """What a store keeps; one that is opened on the same tables again finds it all.
+
+    Attributes:
+        rows: by their sequence.
+        names: the sequence of the row of a (kind, id) or (kind, slug, namespace).
+        index: the sequences of the rows of a (kind,), with a (kind, slug), with a (kind, field, value).
+        records: by table and key.
+        logs: their entries, by the log's name.
+        revision: the last one that was given.
+        sequence: the last one that was given.
+        root_key: of the secrets that the store gives out.
+    """
+
+    rows: dict[int, Row] = field(default_factory=dict)
+    names: dict[Name, int] = field(default_factory=dict)
+    index: dict[Name, dict[int, bool]] = field(default_factory=dict)
+    records: dict[Key, Record] = field(default_factory=dict)
+    logs: dict[str, list[LogEntry]] = field(default_factory=dict)
+    revision: int = ABSENT
+    sequence: int = 0
+    root_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+
+    def row(self, name: Name) -> Row | None:
+        """The row with that name."""
+        sequence = self.names.get(name)
+        return self.rows[sequence] if sequence is not None else None
+
+    def having(self, *name: str) -> Iterator[Row]:
+        """The rows under a name of the index, the oldest first."""
+        return (self.rows[sequence] for sequence in sorted(self.index.get(name, ())))
+
+
+class MemoryStore:
+    """A store in this process. An async context manager.
+
+    Args:
+        tables: what it keeps; new ones where None.
+        max_subscriptions: for the change feed.
+    """
+
+    def __init__(self, tables: Tables | None = None, *, max_subscriptions: int = 10_000) -> None:
+        self._tables = Tables() if tables is None else tables
+        self._feed = LocalFeed(max_subscriptions)
+        self._open = False
+
+    def __repr__(self) -> str:
+        return f"<MemoryStore of {len(self._tables.rows)} rows, {'open' if self._open else 'closed'}>"
+
+    @property
+    def feed(self) -> LocalFeed:
+        """Committed changes in commit order."""
+        return self._feed
+
+    async def __aenter__(self) -> Self:
+        self._open = True
+        self._feed.reopen(self._tables.revision)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._open = False
+        self._feed.shut()
+
+    def secret(self, name: str) -> bytes:
+        """32 bytes of these tables' own for the name."""
+        return hashlib.blake2b(name.encode(), key=self._tables.root_key, digest_size=32).digest()
+
+    async def now_ms(self) -> int:
+        """This process's clock."""
+        return time.time_ns() // 1_000_000
+
+    async def get(self, kind: str, id_: str) -> Row | None:
+        """The row with that id."""
+        return self._read.row((kind, id_))
+
+    async def by_slug(self, kind: str, slug: str, namespace: str) -> Row | None:
+        """The row that holds the slug in the namespace."""
+        return self._read.row((kind, slug, namespace))
+
+    async def by_slug_anywhere(self, kind: str, slug: str, limit: int = 2) -> Sequence[Row]:
+        """At most `limit` rows that hold the slug; the one in the empty namespace comes first."""
+        return sorted(self._read.having(kind, slug), key=lambda row: row.namespace)[:limit]
+
+    async def page(self, query: Query, window: Window) -> Page:
+        """The query's rows within the window."""
+        found = sorted(self._matching(query), reverse=True)
+        older = [sequence for sequence in found if window.before is None or sequence < window.before][window.skip :]
+        selection = Selection(window)
+        more = any(not selection.add(self._tables.rows[sequence]) for sequence in older)
+        return Page(selection.rows, more, len(found))
+
+    async def newest(self, kind: str, field: str, value: str) -> Row | None:
+        """The newest row of the kind whose `field` holds the value."""
+        sequences = self._read.index.get((kind, field, value))
+        return self._tables.rows[max(sequences)] if sequences else None
+
+    async def holders(self, kind: str, field: str, values: Iterable[str]) -> Sequence[str]:
+        """The ids of the kind's rows whose `field` holds one of the values."""
+        return list(dict.fromkeys(row.id for value in values for row in self._read.having(kind, field, value)))
+
+    async def record(self, table: str, key: str) -> Record | None:
+        """The record under that key."""
+        return self._read.records.get((table, key))
+
+    async def records(self, table: str, prefix: str = "", after: str = "", limit: int = 1000) -> Sequence[Record]:
+        """The records whose keys begin with `prefix` and are greater than `after`."""
+        found = (one for one in self._read.records.values() if one.table == table and one.key > after)
+        return sorted((one for one in found if one.key.startswith(prefix)), key=lambda one: one.key)[:limit]
+
+    async def log(self, name: str, after: int = 0, limit: int = 1000) -> Sequence[LogEntry]:
+        """The entries of a log after that number."""
+        return self._read.logs.get(name, [])[after : after + limit]
+
+    async def commit(self, changes: Changes, *, dry_run: bool = False) -> Sequence[Change]:
+        """Write all of it, or nothing; see `contract.Store.commit`."""
+        application = _Application(self._read)
+        try:
+            application.apply(changes)
+        except BaseException:
+            application.take_back()
+            raise
+        if dry_run:
+            application.take_back()
+        else:
+            self._tables.revision = application.revision
+            self._publish(application.changes)
+        return application.changes
+
+    async def probe(self) -> None:
+        """Raise StoreUnavailableError where it is closed."""
+        assert self._read is self._tables  # noqa: S101 - nothing else can be wrong
+
+    @property
+    def _read(self) -> Tables:
+        if not self._open:
+            raise StoreUnavailableError("the store is closed")
+        return self._tables
+
+    def _publish(self, changes: Sequence[Change]) -> None:
+        self._feed.publish(changes)
+
+    def _matching(self, query: Query) -> Iterable[int]:
+        tables = self._read
+        found: AbstractSet[int] = tables.index.get((query.kind,), {}).keys()
+        for key in query.keys:
+            found &= tables.index.get((query.kind, *key), {}).keys()
+        through = query.through
+        if through is not None:
+            values = {through.value, *(row.id for row in tables.having(through.kind, *through.key))}
+            names = ((query.kind, through.field, value) for value in values)
+            found &= {sequence for name in names for sequence in tables.index.get(name, ())}
+        return found
+
+
+class _Application(Application):
+    """One transaction, written at once and taken back where it is refused or only tried."""
+
+    def __init__(self, tables: Tables) -> None:
+        super().__init__(tables.revision)
+        self._tables = tables
+        self._undo: list[Callable[[], None]] = []
+
+    def take_back(self) -> None:
+        """Leave the tables as they were."""
+        for undo in reversed(self._undo):
+            undo()
+
+    def head(self, kind: str, id_: str) -> Row | None:
+        return self._tables.row((kind, id_))
+
+    def dependents(self, kind: str, field: str, id_: str) -> list[str]:
+        return [row.id for row in self._tables.having(kind, field, id_)]
+
+    def insert(self, row: Row) -> int | None:
+        if any(name in self._tables.names for name in _names(row)):
+            return None
+        self._tables.sequence += 1
+        row = replace(row, sequence=self._tables.sequence)
+        for name in _names(row):
+            self._set(self._tables.names, name, row.sequence)
+        self._replace(None, row)
+        return row.sequence
+
+    def update(self, row: Row) -> None:
+        self._replace(self._tables.rows[row.sequence], row)
+
+    def delete(self, head: Row) -> None:
+        for name in _names(head):
+            self._set(self._tables.names, name, None)
+        self._replace(head, None)
+
+    def record_revision(self, key: Key) -> int:
+        record = self._tables.records.get(key)
+        return record.revision if record is not None else ABSENT
+
+    def write_record(self, record: Record) -> None:
+        self._set(self._tables.records, (record.table, record.key), record)
+
+    def delete_record(self, key: Key) -> None:
+        self._set(self._tables.records, key, None)
+
+    def last_entry(self, log: str) -> LogEntry | None:
+        entries = self._tables.logs.get(log)
+        return entries[-1] if entries else None
+
+    def write_entry(self, entry: LogEntry) -> None:
+        entries = self._tables.logs.setdefault(entry.log, [])
+        entries.append(entry)
+        self._undo.append(lambda: entries.remove(entry))
+
+    def _replace(self, old: Row | None, new: Row | None) -> None:
+        """Write a row in the table and its index."""
+        had, has = _indexed(old), _indexed(new)
+        sequence = (old or new).sequence  # type: ignore[union-attr]  # one is there
+        self._set(self._tables.rows, sequence, new)
+        for name in had - has:
+            self._set(self._tables.index[name], sequence, None)
+            if not self._tables.index[name]:
+                self._set(self._tables.index, name, None)
+        for name in has - had:
+            self._set(self._tables.index.setdefault(name, {}), sequence, value=True)
+
+    def _set(self, table: dict[K, V], key: K, value: V | None) -> None:
+        """Set a key, or with None take it out."""
+        before = table.get(key)
+        self._undo.append(lambda: _set(table, key, before))
+        _set(table, key, value)
+
+
+def _set(table: dict[K, V], key: K, value: V | None) -> None:
+    if value is None:
+        table.pop(key, None)
+    else:
+        table[key] = value
+
+
+def _names(row: Row) -> list[Name]:
+    return [(row.kind, row.id), *([(row.kind, row.slug, row.namespace)] if row.slug is not None else [])]
+
+
+def _indexed(row: Row | None) -> set[Name]:
+    if row is None:
+        return set()
+    slug = () if row.slug is None else (row.slug,)
+    return {(row.kind,), (row.kind, *slug), *((row.kind, *key) for key in row.keys or ())}

@@ -1,0 +1,222 @@
+"""SQLite writes, run on the writing connection's thread: one batch of transactions, one commit."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from stigmer.store.applying import Application
+from stigmer.store.errors import ConflictError, StoreUnavailableError
+from stigmer.store.rows import ABSENT, LogEntry, Record, Row
+from stigmer.store.sqlite import statements as sql
+from stigmer.store.sqlite.checksum import checksum_of_record, checksum_of_row
+from stigmer.store.sqlite.failures import failure, is_damage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from stigmer.store.changes import Change, Changes
+    from stigmer.store.rows import Key
+
+Outcome: TypeAlias = "list[Change] | Exception"
+
+REFUSALS = (ConflictError, OverflowError, UnicodeEncodeError)
+"""What is wrong with one transaction alone: a precondition, or a value that SQLite cannot hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A transaction to be committed, or only checked."""
+
+    changes: Changes
+    dry_run: bool = False
+
+
+class Writer:
+    """Applies batches, on the writing connection's thread.
+
+    Attributes:
+        revision: the last revision that was given.
+
+    Args:
+        check: called before each batch; raises StoreUnavailableError where nothing must be written any more.
+    """
+
+    def __init__(self, revision: int, check: Callable[[], None] = lambda: None) -> None:
+        self.revision = revision
+        self._check = check
+        self._failing = False
+
+    def run(self, connection: sqlite3.Connection, batch: Sequence[Commit]) -> list[Outcome]:
+        """Write a batch of transactions in one commit.
+
+        Returns:
+            for each its changes in order, or what was wrong with it: it then wrote nothing.
+        """
+        before = self.revision
+        try:
+            self._check()
+            connection.execute(sql.BEGIN_WRITE)
+            counts: Counter[str] = Counter()
+            outcomes = [self._attempt(connection, commit, counts, alone=len(batch) == 1) for commit in batch]
+            connection.executemany(sql.COUNT_UP, [(kind, count) for kind, count in counts.items() if count])
+            if self._failing:  # then even a probe's empty batch writes, a number that SQLite does not have yet
+                self.revision += 1
+            if self.revision != before:
+                connection.execute(sql.SET_COUNT, ("", self.revision))
+            connection.execute(sql.COMMIT)
+            self._failing = False
+        except StoreUnavailableError as error:
+            return [error for _ in batch]
+        except sqlite3.Error as error:
+            self.revision, self._failing = before, True
+            if connection.in_transaction:
+                connection.execute(sql.ROLLBACK)
+            if is_damage(error) and len(batch) > 1:  # who does not meet it is not to suffer from it
+                return [outcome for commit in batch for outcome in self.run(connection, [commit])]
+            return [failure(error, *_named(commit.changes)) for commit in batch]
+        except BaseException:
+            self.revision = before
+            connection.execute(sql.ROLLBACK)
+            raise
+        return outcomes
+
+    def _attempt(self, connection: sqlite3.Connection, commit: Commit, counts: Counter[str], *, alone: bool) -> Outcome:
+        application = _Application(connection, self.revision)
+        guard = _begin_again if alone else _savepoint
+        try:
+            with guard(connection) if _may_be_taken_back(commit) else nullcontext():
+                application.apply(commit.changes)
+                _refuse_to_keep(commit)
+        except _DryRunError:
+            return application.changes
+        except REFUSALS as error:
+            return error
+        self.revision = application.revision
+        counts.update(application.counts)
+        return application.changes
+
+
+class _DryRunError(Exception):
+    """Not to be kept."""
+
+
+def _refuse_to_keep(commit: Commit) -> None:
+    if commit.dry_run:
+        raise _DryRunError
+
+
+def _columns(row: Row) -> tuple[str, str, str, str | None, str, int, bytes]:
+    """What is written of a row, and summed."""
+    return row.kind, row.id, row.namespace, row.slug, row.created_by, row.revision, row.data
+
+
+def _named(changes: Changes) -> tuple[str, str]:
+    """Kind and id of the row that a transaction is about, most likely; empty where it is about none."""
+    for put in changes.puts:
+        return put.row.kind, put.row.id
+    for remove in changes.removes:
+        return remove.kind, remove.id
+    return "", ""
+
+
+def _may_be_taken_back(commit: Commit) -> bool:
+    """Whether it may be refused when part of it is written; one row is refused at its first write, unless for a key."""
+    changes = commit.changes
+    others = changes.removes or changes.cascades or changes.requires or changes.records or changes.appends
+    if commit.dry_run or others or len(changes.puts) != 1:
+        return True
+    keys = "".join(map("".join, changes.puts[0].row.keys or ()))
+    return not keys.isprintable()  # a text that SQLite cannot hold never is
+
+
+@contextmanager
+def _savepoint(connection: sqlite3.Connection) -> Generator[None]:
+    """Undo what a transaction wrote before it was refused; any other error ends the whole batch."""
+    connection.execute(sql.SAVEPOINT)
+    try:
+        yield
+    except (*REFUSALS, _DryRunError):
+        connection.execute(sql.ROLLBACK_TO)
+        connection.execute(sql.RELEASE)
+        raise
+    connection.execute(sql.RELEASE)
+
+
+@contextmanager
+def _begin_again(connection: sqlite3.Connection) -> Generator[None]:
+    """As `_savepoint`, for a transaction that is alone in its batch.
+
+    A savepoint keeps in memory what each page was: 250 MB for a deletion of 16,000 large rows.
+    """
+    try:
+        yield
+    except (*REFUSALS, _DryRunError):
+        connection.execute(sql.ROLLBACK)
+        connection.execute(sql.BEGIN_WRITE)
+        raise
+
+
+class _Application(Application):
+    """One transaction's writes within a batch.
+
+    Attributes:
+        counts: how many rows of each kind there are more.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, revision: int) -> None:
+        super().__init__(revision)
+        self._execute, self._executemany = connection.execute, connection.executemany
+        self.counts: Counter[str] = Counter()
+
+    def head(self, kind: str, id_: str) -> Row | None:
+        found = self._execute(sql.HEAD, (kind, id_)).fetchone()
+        if found is None:
+            return None
+        sequence, revision, namespace, slug, created_by = found
+        return Row(kind, id_, namespace, slug, b"", None, created_by, revision, sequence)
+
+    def dependents(self, kind: str, field: str, id_: str) -> list[str]:
+        return [child for (child,) in self._execute(sql.DEPENDENTS, (kind, field, id_)).fetchall()]
+
+    def insert(self, row: Row) -> int | None:
+        values = _columns(row)
+        try:
+            cursor = self._execute(sql.INSERT, (*values, checksum_of_row(*values)))
+        except sqlite3.IntegrityError:
+            return None
+        sequence = int(cursor.lastrowid or 0)
+        self._executemany(sql.ADD_KEY, [(row.kind, *key, sequence) for key in row.keys or ()])
+        self.counts[row.kind] += 1
+        return sequence
+
+    def update(self, row: Row) -> None:
+        self._execute(sql.UPDATE, (row.data, row.revision, checksum_of_row(*_columns(row)), row.sequence))
+        have, want = set(self._execute(sql.KEYS, (row.sequence,))), set(row.keys or ())
+        self._executemany(sql.DROP_KEY, [(row.kind, *key, row.sequence) for key in have - want])
+        self._executemany(sql.ADD_KEY, [(row.kind, *key, row.sequence) for key in want - have])
+
+    def delete(self, head: Row) -> None:
+        self._execute(sql.DELETE, (head.sequence,))
+        self.counts[head.kind] -= 1
+
+    def record_revision(self, key: Key) -> int:
+        found = self._execute(sql.RECORD_REVISION, key).fetchone()
+        return int(found[0]) if found is not None else ABSENT
+
+    def write_record(self, record: Record) -> None:
+        values = (record.table, record.key, record.value, record.revision)
+        self._execute(sql.PUT_RECORD, (*values, checksum_of_record(*values)))
+
+    def delete_record(self, key: Key) -> None:
+        self._execute(sql.DELETE_RECORD, key)
+
+    def last_entry(self, log: str) -> LogEntry | None:
+        found = self._execute(sql.LAST_ENTRY, (log,)).fetchone()
+        return LogEntry(*found) if found is not None else None
+
+    def write_entry(self, entry: LogEntry) -> None:
+        self._execute(sql.APPEND, (entry.log, entry.number, entry.value, entry.link))

@@ -1,0 +1,125 @@
+"""What a transaction has staged, seen over what those have staged that it joined."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from stigmer.store.changes import Changes, Put, Remove
+from stigmer.store.rows import ABSENT
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Set as AbstractSet
+
+    from stigmer.store.changes import Append, Cascade, Require
+    from stigmer.store.rows import Key, Row
+
+UNCOMMITTED = 1 << 62
+"""Creation sequences from here on are provisional: staged rows are newer than every committed one."""
+
+
+@dataclass(slots=True)
+class Staging:
+    """The staged writes of one transaction; for most of its fields see `Changes`.
+
+    Attributes:
+        parent: the staging of the transaction that it joined.
+        removes: the revision expected of each row to be deleted; None for any; ABSENT takes back a creation that is
+            staged in a parent.
+        after_commit: to be run once it is committed.
+        undo: what takes back what was made elsewhere, where the run fails; in the order of the making.
+        sequence: the provisional one that was given last; counted in the outermost staging.
+    """
+
+    parent: Staging | None = None
+    puts: dict[Key, Put] = field(default_factory=dict)
+    removes: dict[Key, int | None] = field(default_factory=dict)
+    cascades: list[Cascade] = field(default_factory=list)
+    requires: dict[Key, Require] = field(default_factory=dict)
+    expects: dict[Key, int] = field(default_factory=dict)
+    records: dict[Key, bytes | None] = field(default_factory=dict)
+    appends: list[Append] = field(default_factory=list)
+    after_commit: list[Callable[[], None]] = field(default_factory=list)
+    undo: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    sequence: int = UNCOMMITTED
+
+    def create(self, row: Row) -> None:
+        """Stage a row that must not be there yet."""
+        *_, outermost = self._chain()
+        outermost.sequence += 1
+        self.puts[row.kind, row.id] = Put(replace(row, revision=ABSENT, sequence=outermost.sequence), ABSENT)
+
+    def remove(self, key: Key, expected: int | None) -> None:
+        """Take a row out of this staging, and of its parents; nothing here relies on it any more."""
+        self.puts.pop(key, None)
+        self.requires.pop(key, None)
+        if expected == ABSENT:
+            self.removes.setdefault(key, ABSENT)
+        else:
+            self.removes[key] = expected
+
+    def expect(self, key: Key, revision: int | None) -> None:
+        """A record must have that revision at commit; None, or one that is staged already, may have any."""
+        if revision is not None and not self.record(key)[0]:
+            self.expects.setdefault(key, revision)
+
+    def take(self, joined: Staging) -> None:
+        """Take in what a transaction staged that joined."""
+        for key, expected in joined.removes.items():
+            self.remove(key, expected)
+        self.puts.update(joined.puts)
+        self.cascades.extend(joined.cascades)
+        self.requires.update(joined.requires)
+        self.expects = joined.expects | self.expects
+        self.records.update(joined.records)
+        self.appends.extend(joined.appends)
+        self.after_commit.extend(joined.after_commit)
+        self.undo.extend(joined.undo)
+
+    def changes(self) -> Changes:
+        """What a store has to write."""
+        removes = [Remove(*key, expected) for key, expected in self.removes.items() if expected != ABSENT]
+        puts, requires = [*self.puts.values()], [*self.requires.values()]
+        return Changes(self.expects, self.cascades, removes, puts, requires, self.records, self.appends)
+
+    def row(self, key: Key) -> tuple[bool, Row | None]:
+        """Whether the row is staged (here or in a parent), and as what; None is deleted."""
+        for one in self._chain():
+            put = one.puts.get(key)
+            if put is not None:
+                return True, put.row
+            if key in one.removes:
+                return True, None
+        return False, None
+
+    def rows(self, kind: str) -> list[Row]:
+        """The rows of a kind that are staged, those deleted left out."""
+        keys = {key for one in self._chain() for key in one.puts if key[0] == kind}
+        return [row for row in (self.row(key)[1] for key in keys) if row is not None]
+
+    def keys(self, *kinds: str) -> set[Key]:
+        """The staged rows of these kinds, those deleted as well."""
+        return {key for one in self._chain() for keys in (one.puts, one.removes) for key in keys if key[0] in kinds}
+
+    def record(self, key: Key) -> tuple[bool, bytes | None]:
+        """Whether the record is staged (here or in a parent), and as what; None is deleted."""
+        for one in self._chain():
+            if key in one.records:
+                return True, one.records[key]
+        return False, None
+
+    def record_keys(self, table: str) -> set[str]:
+        """The keys of a table's staged records, those deleted as well."""
+        return {key for one in self._chain() for name, key in one.records if name == table}
+
+    def written(self) -> AbstractSet[Key]:
+        """The rows and records that are written here."""
+        return self.puts.keys() | self.removes.keys() | self.records.keys()
+
+    def _chain(self) -> Iterator[Staging]:
+        """This one, then its parents, to the outermost."""
+        one: Staging | None = self
+        while one is not None:
+            yield one
+            one = one.parent
