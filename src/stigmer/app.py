@@ -208,7 +208,7 @@ async def _serve(server: Server, monitor: Monitor, settings: Settings, stop: asy
 
 def _standard(monitor: Monitor, names: list[str]) -> list[IServable]:
     """The services that every gRPC server has."""
-    return [monitor, *reflection.services([*names, HEALTH], descriptors.POOL)]
+    return [monitor, *reflection.services([*names, HEALTH])]
 
 
 def _security(settings: Settings) -> ssl.SSLContext | None:

@@ -7,22 +7,22 @@ grpclib's own `Health` is not used: it answers UNKNOWN until told otherwise, and
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Self
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
-from grpclib.health.v1.health_grpc import HealthBase
-from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpclib.const import Cardinality, Handler
 
 from stigmer.errors import InvalidArgument, NotFound
 from stigmer.telemetry.logs import get_logger
+from stigmer.wire.descriptors import message_class
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from types import TracebackType
 
+    from google.protobuf.message import Message
     from grpclib.server import Stream
-
-    _Call = Stream[HealthCheckRequest, HealthCheckResponse]
 
 log = get_logger("stigmer.health")
 
@@ -30,7 +30,15 @@ NAME = "grpc.health.v1.Health"
 OVERALL = ""
 
 
-class Monitor(HealthBase):
+class Status(IntEnum):
+    """ServingStatus of the protos."""
+
+    SERVING = 1
+    NOT_SERVING = 2
+    SERVICE_UNKNOWN = 3
+
+
+class Monitor:
     """The health of the server and of each of its services: one state, for one probe tells about them all.
 
     An async context manager: the first probe is over when it is entered, and the polling when it is left.
@@ -82,7 +90,15 @@ class Monitor(HealthBase):
         if self._polling is not None:
             self._polling.cancel()
 
-    async def Check(self, stream: _Call) -> None:  # noqa: N802  # the method's name in the contract
+    def __mapping__(self) -> dict[str, Handler]:
+        """What grpclib serves."""
+        asked, told = (message_class(f"grpc.health.v1.HealthCheck{what}") for what in ("Request", "Response"))
+        return {
+            f"/{NAME}/Check": Handler(self.check, Cardinality.UNARY_UNARY, asked, told),
+            f"/{NAME}/Watch": Handler(self.watch, Cardinality.UNARY_STREAM, asked, told),
+        }
+
+    async def check(self, stream: Stream[Any, Any]) -> None:
         """Answer the state of one service.
 
         Raises:
@@ -92,9 +108,9 @@ class Monitor(HealthBase):
         name = await _asked(stream)
         if name not in self._services:
             raise NotFound("service", name)
-        await stream.send_message(HealthCheckResponse(status=self._status(name)))
+        await stream.send_message(_response(self._status(name)))
 
-    async def Watch(self, stream: _Call) -> None:  # noqa: N802  # the method's name in the contract
+    async def watch(self, stream: Stream[Any, Any]) -> None:
         """Send the state of one service, then every later one; SERVICE_UNKNOWN of a service that is not there.
 
         A slow reader gets the newest state. Ends only when the caller or the server ends it.
@@ -103,19 +119,19 @@ class Monitor(HealthBase):
             InvalidArgument: the call has no request.
         """
         name = await _asked(stream)
-        sent: HealthCheckResponse.ServingStatus.ValueType | None = None
+        sent: Status | None = None
         while True:
             changed = self._changed
             status = self._status(name)
             if status != sent:
-                await stream.send_message(HealthCheckResponse(status=status))
+                await stream.send_message(_response(status))
                 sent = status
             await changed.wait()
 
-    def _status(self, name: str) -> HealthCheckResponse.ServingStatus.ValueType:
+    def _status(self, name: str) -> Status:
         if name not in self._services:
-            return HealthCheckResponse.SERVICE_UNKNOWN
-        return HealthCheckResponse.SERVING if self._serving else HealthCheckResponse.NOT_SERVING
+            return Status.SERVICE_UNKNOWN
+        return Status.SERVING if self._serving else Status.NOT_SERVING
 
     def _set(self, *, serving: bool) -> None:
         if serving != self._serving:
@@ -140,8 +156,12 @@ class Monitor(HealthBase):
             self._set(serving=not self._draining)
 
 
-async def _asked(stream: _Call) -> str:
+async def _asked(stream: Stream[Any, Any]) -> str:
     request = await stream.recv_message()
     if request is None:
         raise InvalidArgument.of("", "the call has no request message")
-    return request.service
+    return str(request.service)
+
+
+def _response(status: Status) -> Message:
+    return message_class("grpc.health.v1.HealthCheckResponse")(status=status)

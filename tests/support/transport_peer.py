@@ -129,6 +129,8 @@ def reflection_v1(channel: grpc.Channel, argument: str) -> None:
             for name in file.dependency:
                 todo += files(file_by_filename=name)
     say(*sorted(seen))
+    first, *rest = files(file_containing_symbol=f"{argument.split(',', maxsplit=1)[0]}.create")
+    say(first.name, *sorted(file.name for file in rest))
     files(file_containing_symbol="no.such.Thing")
     files(file_by_filename="no/such.proto")
     extension = pb.ExtensionRequest(containing_type="google.protobuf.FieldOptions", extension_number=-1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
 from stigmer import health, reflection
@@ -21,26 +20,15 @@ async def nothing() -> None:
 
 
 def test_custom_options_survive() -> None:
-    file = reflection.LayeredPool(descriptors.POOL).FindFileContainingSymbol(OURS)
-    proto = FileDescriptorProto()
-    file.CopyToProto(proto)
-    assert proto.SerializeToString(deterministic=True) == FileDescriptorProto.FromString(
-        file.serialized_pb
-    ).SerializeToString(deterministic=True)
-
-
-def test_a_method_is_a_symbol_too() -> None:
-    pool = reflection.LayeredPool(descriptors.POOL)
-    service = descriptors.POOL.FindServiceByName(OURS)
-    assert pool.FindFileContainingSymbol(service.methods[0].full_name).name == service.file.name
-    with pytest.raises(KeyError):
-        pool.FindFileContainingSymbol("nothing")
+    sent = FileDescriptorProto.FromString(descriptors.file_bytes(descriptors.POOL.FindServiceByName(OURS).file.name))
+    assert sent.service[0].options.ByteSize()
+    assert b"owner_scope.allowed" in descriptors.file_bytes("ai/stigmer/agentic/agentexecution/v1/api.proto")
 
 
 async def test_grpcio_s_client_resolves_every_service(serve: Serve, peer: Start) -> None:
     names = [OURS, health.NAME]
     monitor = health.Monitor(nothing)
-    async with serve(monitor, *reflection.services(names, descriptors.POOL)) as server:
+    async with serve(monitor, *reflection.services(names)) as server:
         asked = [OURS, health.NAME, *reflection.NAMES]
         listed, *found = await (await peer("reflection", server, ",".join(asked))).lines()
         assert listed.split() == sorted(asked)
@@ -49,10 +37,14 @@ async def test_grpcio_s_client_resolves_every_service(serve: Serve, peer: Start)
 
 async def test_v1_answers_with_every_dependency_and_extension(serve: Serve, peer: Start) -> None:
     names = [OURS, health.NAME]
-    async with serve(*reflection.services(names, descriptors.POOL)) as server:
+    async with serve(*reflection.services(names)) as server:
         lines = await (await peer("reflection_v1", server, ",".join([*names, *reflection.NAMES]))).lines()
         files = lines[0].split()
         assert {"buf/validate/validate.proto", "google/protobuf/timestamp.proto"} <= set(files)
-        assert {"grpclib/health/v1/health.proto", "grpclib/reflection/v1/reflection.proto"} <= set(files)
-        assert lines[1:4] == ["error 5"] * 3
-        assert "1159" in lines[4].split()
+        assert {"grpc/health/v1/health.proto", "grpc/reflection/v1/reflection.proto"} <= set(files)
+        first, *imported = lines[1].split()  # of a method, its file comes first, then all that one needs to read it
+        assert first == "ai/stigmer/agentic/agent/v1/command.proto"
+        assert set(imported) < set(files)
+        assert {"ai/stigmer/agentic/agent/v1/api.proto", "google/protobuf/descriptor.proto"} <= set(imported)
+        assert lines[2:5] == ["error 5"] * 3
+        assert "1159" in lines[5].split()

@@ -28,16 +28,21 @@ _KIND_ENUM = f"{_COMMONS}.apiresourcekind.ApiResourceKind"
 _AUTHORIZATION = "ai.stigmer.iam.iampolicy.v1.rpcauthorization"
 
 
-def _load(raw: bytes) -> tuple[DescriptorPool, tuple[str, ...]]:
+def _described() -> dict[str, bytes]:
+    """Every file of the set by its name, imports first: a FileDescriptorProto on the wire."""
+    described = FileDescriptorSet.FromString((files("stigmer._gen") / "descriptors.binpb").read_bytes())
+    return {file.name: file.SerializeToString() for file in described.file}
+
+
+def _load() -> tuple[DescriptorPool, tuple[str, ...]]:
     """A pool with every file of the set, and the names of the files that are ours."""
-    pool = DescriptorPool()
-    described = FileDescriptorSet.FromString(raw)
-    for file in described.file:
-        pool.AddSerializedFile(file.SerializeToString())
-    return pool, tuple(file.name for file in described.file if file.name.startswith(_OURS))
+    pool, described = DescriptorPool(), _described()
+    for file in described.values():
+        pool.AddSerializedFile(file)
+    return pool, tuple(name for name in described if name.startswith(_OURS))
 
 
-POOL, _FILES = _load((files("stigmer._gen") / "descriptors.binpb").read_bytes())
+POOL, _FILES = _load()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,11 @@ class Method:
 def descriptor(full_name: str) -> Descriptor:
     """The descriptor of a message; raises KeyError where there is none of that name."""
     return POOL.FindMessageTypeByName(full_name)
+
+
+def file_bytes(name: str) -> bytes:
+    """A file's FileDescriptorProto on the wire, as it was compiled; raises KeyError where there is no such file."""
+    return _kept_files()[name]
 
 
 @cache
@@ -200,6 +210,12 @@ def _with_nested(message: Descriptor) -> Iterator[Descriptor]:
     for inner in message.nested_types:
         if not inner.GetOptions().map_entry:
             yield from _with_nested(inner)
+
+
+@cache
+def _kept_files() -> dict[str, bytes]:
+    """All files, read once more when somebody asks for one: the pool has them without comments."""
+    return _described()
 
 
 @cache
