@@ -1,0 +1,332 @@
+"""Records and logs beside the rows: part of the same commits, checked like rows, told to nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from store_rows import all_at_once, bare, cascading, child, created, creating, ids, removing, row, together
+
+from stigmer.store.changes import Append, Changes
+from stigmer.store.errors import ConflictError
+from stigmer.store.rows import ABSENT, Query, Record, Window, chained
+from stigmer.store.transaction import Transaction
+
+if TYPE_CHECKING:
+    from store_rows import Opener
+
+    from stigmer.store.changes import Change
+    from stigmer.store.contract import Store
+
+
+def putting(key: str, value: bytes, expected: int | None = None) -> Changes:
+    return Changes(expects={} if expected is None else {("t", key): expected}, records={("t", key): value})
+
+
+def appending(*values: bytes, log: str = "audit") -> Changes:
+    return Changes(appends=[Append(log, value) for value in values])
+
+
+async def revision(store: Store, key: str) -> int:
+    found = await store.record("t", key)
+    return ABSENT if found is None else found.revision
+
+
+async def conflict(store: Store, changes: Changes) -> tuple[str, ...]:
+    with pytest.raises(ConflictError) as caught:
+        await store.commit(changes)
+    return caught.value.key
+
+
+async def test_a_record_is_read_as_it_was_written(store: Store) -> None:
+    key = "k\x00'\N{SNOWMAN}"
+    assert await store.record("t", key) is None
+    assert list(await store.commit(putting(key, bytes(range(256))))) == []
+    found = await store.record("t", key)
+    assert found == Record("t", key, bytes(range(256)), found.revision if found else 0)
+    assert await store.record("other", key) is None
+    assert await revision(store, key) > ABSENT
+
+
+async def test_a_record_has_a_new_revision_with_each_write_of_the_count_of_the_rows(store: Store) -> None:
+    (before,) = await created(store, row("a"))
+    await store.commit(putting("k", b"1"))
+    first = await revision(store, "k")
+    await store.commit(putting("k", b"2"))
+    second = await revision(store, "k")
+    (after,) = await created(store, row("b"))
+    assert before.revision < first < second < after.revision
+
+
+async def test_a_record_that_is_not_as_expected_is_a_conflict_and_nothing_is_written(store: Store) -> None:
+    await store.commit(putting("k", b"1", ABSENT))
+    first = await revision(store, "k")
+    assert await conflict(store, putting("k", b"lost", ABSENT)) == ("t", "k")
+    await store.commit(putting("k", b"2", first))
+    stale = together(creating(row("a")), appending(b"x"), putting("new", b"1"), putting("k", b"lost", first))
+    assert await conflict(store, stale) == ("t", "k")
+    assert await conflict(store, Changes(expects={("t", "gone"): first}, records={("t", "gone"): None})) == (
+        "t",
+        "gone",
+    )
+    found = await store.record("t", "k")
+    assert found is not None
+    assert found.value == b"2"
+    assert await ids(store) == list(await store.log("audit")) == []
+    assert await store.record("t", "new") is None
+
+
+async def test_a_record_is_removed_whether_it_is_there_or_not(store: Store) -> None:
+    await store.commit(putting("k", b"1"))
+    for _ in range(2):
+        await store.commit(Changes(records={("t", "k"): None}))
+        assert await store.record("t", "k") is None
+    await store.commit(putting("k", b"2", ABSENT))
+    assert await revision(store, "k") > ABSENT
+
+
+async def test_a_record_may_be_required_without_being_written(store: Store) -> None:
+    await store.commit(putting("lease", b"mine"))
+    held = await revision(store, "lease")
+    fenced = together(creating(row("a")), Changes(expects={("t", "lease"): held}))
+    await store.commit(fenced)
+    assert await revision(store, "lease") == held
+    await store.commit(putting("lease", b"theirs"))
+    assert await conflict(store, together(creating(row("b")), Changes(expects={("t", "lease"): held}))) == (
+        "t",
+        "lease",
+    )
+    assert await ids(store) == ["a"]
+
+
+async def test_a_commit_that_a_later_row_refuses_leaves_no_record(store: Store) -> None:
+    await created(store, row("taken"))
+    commits = [together(creating(row(f"r{n}" if n != 3 else "taken")), putting(f"k{n}", b"v")) for n in range(6)]
+    results = await all_at_once(store, commits)
+    assert [n for n, result in enumerate(results) if isinstance(result, ConflictError)] == [3]
+    assert [one.key for one in await store.records("t")] == ["k0", "k1", "k2", "k4", "k5"]
+
+
+async def test_records_are_listed_by_prefix_in_the_order_of_their_keys(store: Store) -> None:
+    keys = ("b/2", "a/1", "b/10", "b", "b/\N{SNOWMAN}", "c", "b/1")
+    await asyncio.gather(*(store.commit(putting(key, key.encode())) for key in keys))
+    await store.commit(Changes(records={("other", "b/5"): b""}))
+
+    async def listed(prefix: str = "", after: str = "", limit: int = 1000) -> list[str]:
+        found = await store.records("t", prefix, after, limit)
+        assert all(one.value == one.key.encode() for one in found)
+        return [one.key for one in found]
+
+    assert await listed() == sorted(keys)
+    assert await listed("b/") == ["b/1", "b/10", "b/2", "b/\N{SNOWMAN}"]
+    assert await listed("b/", after="b/10") == ["b/2", "b/\N{SNOWMAN}"]
+    assert await listed("b/", after="a") == await listed("b/")
+    assert await listed("b/", after="c") == await listed("none") == []
+    assert await listed("b", limit=2) == ["b", "b/1"]
+
+
+async def test_of_many_writers_of_one_record_exactly_one_wins(store: Store) -> None:
+    results = await all_at_once(store, (putting("k", b"%d" % n, ABSENT) for n in range(32)))
+    (winner,) = [n for n, result in enumerate(results) if not isinstance(result, BaseException)]
+    found = await store.record("t", "k")
+    assert found is not None
+    assert found.value == b"%d" % winner
+
+
+async def test_the_entries_of_a_log_are_numbered_and_chained_in_the_order_of_the_commits(store: Store) -> None:
+    await store.commit(together(appending(b"a", b"b"), appending(b"other", log="another")))
+    await asyncio.gather(*(store.commit(appending(b"%d" % n)) for n in range(20)))
+    entries = await store.log("audit")
+    assert [one.number for one in entries] == list(range(1, 23))
+    assert sorted(one.value for one in entries) == sorted([b"a", b"b", *(b"%d" % n for n in range(20))])
+    before = None
+    for entry in entries:
+        assert entry == chained(before, "audit", entry.value)
+        before = entry
+    assert len({one.link for one in entries}) == 22
+    assert [one.value for one in await store.log("another")] == [b"other"]
+    assert await store.log("another") == [chained(None, "another", b"other")]
+    assert list(await store.log("audit", after=5, limit=2)) == list(entries[5:7])
+    assert list(await store.log("audit", after=22)) == list(await store.log("none")) == []
+
+
+async def test_what_was_refused_leaves_no_gap_in_the_chain(store: Store) -> None:
+    await created(store, row("taken"))
+    commits = [together(appending(b"%d" % n), creating(row("taken" if n % 3 == 0 else f"r{n}"))) for n in range(9)]
+    await all_at_once(store, commits)
+    assert [(one.number, one.value) for one in await store.log("audit")] == [
+        (number, b"%d" % n) for number, n in enumerate((1, 2, 4, 5, 7, 8), 1)
+    ]
+
+
+async def test_records_and_logs_are_there_when_the_store_opens_again(opener: Opener) -> None:
+    async with opener() as store:
+        await store.commit(together(putting("k", b"1"), appending(b"a")))
+        held = await revision(store, "k")
+    async with opener() as store:
+        assert await revision(store, "k") == held
+        await store.commit(together(putting("k", b"2", held), appending(b"b")))
+        assert [one.number for one in await store.log("audit")] == [1, 2]
+        assert await revision(store, "k") > held
+
+
+async def test_the_feed_tells_of_no_record(store: Store) -> None:
+    told: list[Change] = []
+    store.feed.listen(told.append)
+    answered = await store.commit(together(putting("k", b"1"), appending(b"a"), creating(row("a"))))
+    assert [(change.kind, change.id) for change in answered] == [("Thing", "a")]
+    (last,) = await created(store, row("b"))
+    with store.feed.subscribe("Thing", "b", after=last.revision - 1) as subscription:
+        assert (await subscription.next()).id == "b"
+    assert [change.id for change in told] == ["a", "b"]
+
+
+async def test_the_stores_clock_goes_on(store: Store) -> None:
+    first = await store.now_ms()
+    assert await store.now_ms() >= first > 1_700_000_000_000
+
+
+async def test_a_dry_run_answers_as_the_commit_would_and_keeps_nothing(store: Store) -> None:
+    told: list[Change] = []
+    store.feed.listen(told.append)
+    parent, first = await created(store, row("p"), row("a", ("tag", "old")))
+    await created(store, child("c", "p"))
+    await store.commit(together(putting("k", b"1"), appending(b"a")))
+    tried = together(
+        removing(parent),
+        cascading("p"),
+        Changes(puts=creating(row("b", slug="p")).puts),
+        putting("k", b"2"),
+        appending(b"b"),
+    )
+    answered = await store.commit(tried, dry_run=True)
+    assert [(change.kind, change.id, change.row is None) for change in answered] == [
+        ("Child", "c", True),
+        ("Thing", "p", True),
+        ("Thing", "b", False),
+    ]
+    assert await ids(store) == ["a", "p"]
+    assert await ids(store, kind="Child") == ["c"]
+    assert bare(await store.by_slug("Thing", "p", "")) == bare(parent)
+    assert (await store.page(Query("Thing"), Window(1))).total == 2
+    found = await store.record("t", "k")
+    assert found is not None
+    assert found.value == b"1"
+    assert [one.value for one in await store.log("audit")] == [b"a"]
+    done = await store.commit(tried)
+    assert [(change.kind, change.id, change.revision) for change in done] == [
+        (change.kind, change.id, change.revision) for change in answered
+    ]
+    (last,) = await created(store, row("last"))
+    with store.feed.subscribe("Thing", "last", after=first.revision) as subscription:
+        assert (await subscription.next()).revision == last.revision
+    assert [change.id for change in told] == ["p", "a", "c", "c", "p", "b", "last"]
+
+
+async def test_a_dry_run_is_refused_as_the_commit_would_be(store: Store) -> None:
+    (one,) = await created(store, row("a", slug="s"))
+    await store.commit(putting("k", b"1"))
+    for bad in (
+        creating(row("b", slug="s")),
+        removing(one, row("none")),
+        putting("k", b"2", ABSENT),
+        together(creating(row("b")), creating(row("a"))),
+    ):
+        with pytest.raises(ConflictError) as tried:
+            await store.commit(bad, dry_run=True)
+        assert await conflict(store, bad) == tried.value.key
+    assert await ids(store) == ["a"]
+
+
+async def test_dry_runs_among_commits_leave_them_alone(store: Store) -> None:
+    results = await asyncio.gather(
+        *(store.commit(together(creating(row(f"r{n}")), appending(b"%d" % n)), dry_run=n % 2 == 0) for n in range(20))
+    )
+    assert all(len(result) == 1 for result in results)
+    assert sorted(await ids(store)) == sorted(f"r{n}" for n in range(1, 20, 2))
+    assert [one.value for one in await store.log("audit")] == [b"%d" % n for n in range(1, 20, 2)]
+
+
+# Within a transaction.
+
+
+async def test_a_transaction_sees_its_own_records_first(store: Store) -> None:
+    await store.commit(together(putting("a", b"1"), putting("b", b"1"), putting("c", b"1")))
+    tx = Transaction(store)
+    tx.put_record("t", "b", b"2")
+    tx.remove_record("t", "c")
+    nested = Transaction(store, tx)
+    nested.put_record("t", "d", b"3")
+    nested.put_record("u", "e", b"4")
+
+    async def listed(of: Transaction, **window: str | int) -> list[tuple[str, bytes]]:
+        return [(one.key, one.value) for one in await of.records("t", **window)]  # type: ignore[arg-type]  # as given
+
+    assert await listed(nested) == [("a", b"1"), ("b", b"2"), ("d", b"3")]
+    assert await listed(nested, after="a", limit=1) == [("b", b"2")]
+    assert await listed(nested, prefix="d") == [("d", b"3")]
+    assert await listed(tx) == [("a", b"1"), ("b", b"2")]
+    assert await nested.record("t", "c") is None
+    found = await nested.record("t", "b")
+    assert found is not None
+    assert found.value == b"2"
+    assert nested.merge()
+    await tx.commit()
+    assert [one.key for one in await store.records("t")] == ["a", "b", "d"]
+    assert [one.key for one in await store.records("u")] == ["e"]
+
+
+async def test_a_nested_transaction_that_is_dropped_leaves_no_record(store: Store) -> None:
+    tx = Transaction(store)
+    nested = Transaction(store, tx)
+    nested.put_record("t", "k", b"1")
+    nested.append("audit", b"a")
+    nested.clear()
+    assert nested.merge()
+    tx.append("audit", b"b")
+    await tx.commit()
+    assert list(await store.records("t")) == []
+    assert [one.value for one in await store.log("audit")] == [b"b"]
+
+
+async def test_the_revision_of_a_record_is_checked_that_it_had_before_the_transaction(store: Store) -> None:
+    await store.commit(putting("k", b"1"))
+    held = await revision(store, "k")
+    tx = Transaction(store)
+    tx.put_record("t", "k", b"2", held)
+    nested = Transaction(store, tx)
+    nested.remove_record("t", "k")
+    nested.put_record("t", "k", b"3", ABSENT)
+    assert nested.merge()
+    tx.put_record("t", "new", b"1", ABSENT)
+    await tx.commit()
+    found = await store.record("t", "k")
+    assert found is not None
+    assert found.value == b"3"
+    late = Transaction(store)
+    late.require_record("t", "k", held)
+    late.create(row("a"))
+    with pytest.raises(ConflictError):
+        await late.commit()
+    assert await ids(store) == []
+
+
+async def test_a_record_that_changes_between_two_reads_is_a_conflict(store: Store) -> None:
+    tx = Transaction(store)
+    assert await tx.record("t", "k") is None
+    await store.commit(putting("k", b"1"))
+    with pytest.raises(ConflictError):
+        await Transaction(store, tx).record("t", "k")
+    with pytest.raises(ConflictError):
+        tx.reads.check()
+
+
+async def test_a_transaction_may_only_be_tried(store: Store) -> None:
+    ran: list[str] = []
+    tx = Transaction(store)
+    tx.create(row("a"))
+    tx.put_record("t", "k", b"1")
+    tx.after_commit(lambda: ran.append("after"))
+    assert [change.id for change in await tx.commit(dry_run=True)] == ["a"]
+    assert await ids(store) == list(await store.records("t")) == ran == []
