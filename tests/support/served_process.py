@@ -77,6 +77,7 @@ class Served:
         text = await asyncio.wait_for(self.process.stderr.readline(), 60)
         if not text:
             return None
+        assert text.startswith(b"{"), text.decode()  # it does not start, and says why in plain words
         self.lines.append(json.loads(text))
         return self.lines[-1]
 

@@ -216,6 +216,7 @@ async def test_a_flood_of_tiny_frames_leaves_turns_to_others(serve: Serve) -> No
         for _ in range(20):  # as one read of a fast client may bring it
             protocol.get_buffer(0)[size : size + len(unknown) * 30] = unknown * 30
             size += len(unknown) * 30
+        server._listener.scheduler.charge(protocol._account, 1.0)  # this turn of the loop is used up
         protocol.buffer_updated(size)
         while len(protocol._frames):
             assert not protocol._socket.is_reading()

@@ -36,27 +36,25 @@ class Budget:
         self.held = 0
         self.strained: set[Share] = set()  # those for which somebody waits, or which are not read
         self.line: dict[Share, None] = {}  # those of them with requests for which the server has no room, in order
-        self._shares: set[Share] = set()
+        self.holders: set[Share] = set()  # those for whom anything is held
         self._relaxing = False
         self._shed_at = -AGAIN_S
 
     def __repr__(self) -> str:
-        return f"<Budget {self.held} of {self.limit} bytes, {len(self._shares)} connections>"
+        return f"<Budget {self.held} of {self.limit} bytes, {len(self.holders)} connections>"
 
     @property
     def fair(self) -> int:
-        """What each connection may hold whatever the others do."""
-        return self.limit // (2 * max(1, len(self._shares)))
+        """What each connection may hold whatever the others do; those that hold nothing are not counted."""
+        return self.limit // (8 * max(1, len(self.holders)))
 
     def share(self, read: Callable[[bool], None]) -> Share:
         """A new connection's; `read` is told when it is to be read no more, and when again."""
-        share = Share(self, read)
-        self._shares.add(share)
-        return share
+        return Share(self, read)
 
     def leave(self, share: Share) -> None:
         """The connection is closed."""
-        self._shares.discard(share)
+        self.holders.discard(share)
         self.strained.discard(share)
         self.line.pop(share, None)
         self.relax()
@@ -77,7 +75,7 @@ class Budget:
         now = asyncio.get_running_loop().time()
         if now - self._shed_at < AGAIN_S:
             return True
-        worst = max(self._shares, key=lambda one: one.held)
+        worst = max(self.holders, key=lambda one: one.held, default=share)
         if worst is share or worst.held <= share.held or not worst.shed():
             return False
         self._shed_at = now
@@ -121,7 +119,7 @@ class Share:
     def hold(self, size: int) -> None:
         """`size` bytes more of requests are here; while the server holds too much, those who hold most are not read."""
         self.requests += size
-        self.budget.held += size
+        self._rose(size)
         if self.budget.held > self.budget.limit and self._paused is None and self.requests > self.budget.fair:
             self._pause()
 
@@ -148,7 +146,7 @@ class Share:
             return False
         del budget.line[self]  # its next one waits behind the others'
         self.reserved += size
-        budget.held += size
+        self._rose(size)
         return True
 
     def give_back(self, size: int) -> None:
@@ -167,7 +165,7 @@ class Share:
     def replying(self, size: int) -> None:
         """A reply of `size` bytes waits to be sent."""
         self.replies += size
-        self.budget.held += size
+        self._rose(size)
 
     def replied(self, size: int) -> None:
         """It does not wait any more."""
@@ -185,16 +183,18 @@ class Share:
 
     def advance(self) -> None:
         """Let go on what there is room for."""
-        if self._paused is not None and self.budget.held <= self.budget.limit * RELAXED_PART:
+        budget = self.budget
+        relaxed = budget.held <= budget.limit * RELAXED_PART or self.requests <= budget.fair // 2
+        if self._paused is not None and relaxed:
             self._paused.cancel()
             self._paused = None
             self._read(True)
         for queue in (self._reservations, self.starts):
             queue.advance()
         if not self._reservations:
-            self.budget.line.pop(self, None)
+            budget.line.pop(self, None)
         if not (self._paused or self._reservations or self.starts):
-            self.budget.strained.discard(self)
+            budget.strained.discard(self)
 
     def close(self) -> None:
         """The connection is closed."""
@@ -202,8 +202,14 @@ class Share:
             self._paused.cancel()
         self.budget.leave(self)
 
+    def _rose(self, size: int) -> None:
+        self.budget.held += size
+        self.budget.holders.add(self)
+
     def _fell(self, size: int) -> None:
         self.budget.held -= size
+        if not self.held:
+            self.budget.holders.discard(self)
         if self.budget.strained:
             self.budget.relax()
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from stigmer.transport.connection import Connection
     from stigmer.transport.h2tuning import TunedConnection
-    from stigmer.transport.starts import Lineup
+    from stigmer.transport.lineup import Lineup
 
 Headers = list[tuple[str, str]]
 HEADERS_BYTES = 256  # what a block of reply headers comes to, roughly

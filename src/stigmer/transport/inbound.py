@@ -184,13 +184,17 @@ class Inbound:
             self._counted += size
             self._connection.share.hold(size)
 
+    @property
+    def announced(self) -> int:
+        """How long the message is that comes next, its prefix included; 0 where that has not come."""
+        return (
+            PREFIX_BYTES + int.from_bytes(self._data[1:PREFIX_BYTES], "big") if len(self._data) >= PREFIX_BYTES else 0
+        )
+
     def _is_there(self) -> bool:
         """Whether the first message is whole, or does not fit into the first window."""
-        data = self._data
-        if len(data) < PREFIX_BYTES:
-            return False
-        size = PREFIX_BYTES + int.from_bytes(data[1:PREFIX_BYTES], "big")
-        return len(data) >= size or size > self._connection.limits.stream_window_bytes
+        size = self.announced
+        return 0 < size <= len(self._data) or size > self._connection.limits.stream_window_bytes
 
     def _tell(self) -> None:
         there, self._there = self._there, None

@@ -14,9 +14,9 @@ from grpclib.events import _DispatchServerEvents  # pyright: ignore[reportPrivat
 from stigmer.transport.acceptor import Acceptor, Guest
 from stigmer.transport.budget import Budget
 from stigmer.transport.limits import Limits
+from stigmer.transport.lineup import Lineup
 from stigmer.transport.protocol import Handler, Protocol
-from stigmer.transport.starts import Lineup, Starts
-from stigmer.transport.turns import Turns
+from stigmer.transport.scheduler import Account, Scheduler
 
 if TYPE_CHECKING:
     import socket
@@ -53,8 +53,7 @@ class Listener:
         self._dispatch = _DispatchServerEvents()  # which grpclib's handler asks, and nobody listens to
         self._acceptor = Acceptor(self._serve, self.limits)
         self.budget = Budget(self.limits)
-        self.turns = Turns()
-        self._starts = Starts()
+        self.scheduler = Scheduler()
         self.read_into = memoryview(bytearray(READ_BYTES))  # by all clients: each takes its bytes out at once
         self._live: set[Protocol] = set()
         self._empty = asyncio.Event()
@@ -69,7 +68,7 @@ class Listener:
         await self._acceptor.listen(host, port, backlog=backlog, ssl=ssl)
 
     def _serve(self, guest: Guest) -> Protocol:
-        lineup = Lineup(self._starts, self.limits.request_timeout_s, guest.called)
+        lineup = Lineup(self.scheduler, Account(), self.limits.request_timeout_s, guest.called)
         handler = Handler(self._mapping, self._codec, self._status_details_codec, self._dispatch, lineup)
         return Protocol(handler, self, guest)
 

@@ -20,8 +20,8 @@ from stigmer.transport.connection import Connection
 from stigmer.transport.events import EventsProcessor
 from stigmer.transport.framing import Frames
 from stigmer.transport.h2tuning import CONFIGURATION, new_connection
+from stigmer.transport.lineup import Waiting
 from stigmer.transport.refusal import CALLER_GONE, Admitted, Refusal, admitted, note, stopping
-from stigmer.transport.starts import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,13 +32,12 @@ if TYPE_CHECKING:
 
     from stigmer.transport.acceptor import Guest
     from stigmer.transport.http2 import Headers, Stream
+    from stigmer.transport.lineup import Lineup
     from stigmer.transport.listener import Listener
-    from stigmer.transport.starts import Lineup
 
 log = get_logger("stigmer.transport.protocol")
 
-SHARE_BYTES = 32 * 1024  # of what a client sent, acted on at once
-SHARE_FRAMES, QUEUED_FRAMES, LEAST_FRAMES = 128, 16, 4  # of what just came, of what waits, and where all are busy
+PIECE_BYTES, PIECE_FRAMES = 32 * 1024, 8  # of what a client sent, acted on at once
 CANCELS_AT_ONCE = 16  # calls of a client that is gone, which clean up in the next turn
 
 
@@ -152,6 +151,7 @@ class Protocol(asyncio.BufferedProtocol):
         self.handler = handler
         self._listener = listener
         self._guest = guest
+        self._account = handler.lineup.account
         self._listening = True
         self._waits = False
         self._counted = 0  # bytes that wait for their turn, as they are counted in the budget
@@ -174,28 +174,28 @@ class Protocol(asyncio.BufferedProtocol):
         return self._listener.read_into
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Act on what the client sent, a share now and the rest in later turns of the loop: other clients wait too."""
+        """Act on what the client sent, now or when its turn comes; until then it is not read."""
         self._frames.add(self._listener.read_into[:nbytes])
         if not self._waits:
-            self._wait(waits=self._act(SHARE_FRAMES if self._listener.turns.has_time() else LEAST_FRAMES))
-            if self._waits:
-                self._listener.turns.add(self)
+            self._listener.scheduler.ready(self._account, self)
+            if self in self._account.works:
+                self._wait(waits=True)
 
-    def act(self) -> bool:
-        """Act on the next share; whether there is more."""
-        more = self._act(QUEUED_FRAMES)
+    def work(self) -> bool:
+        """Act on the next frames; whether there are more."""
+        more = self._act()
         if not more:
             self._wait(waits=False)
         return more
 
-    def _act(self, frames: int) -> bool:
+    def _act(self) -> bool:
         connection = self.connection
         if connection.is_closing():
             self._frames.clear()
             return False
         try:
             connection.heard()
-            for event in connection.feed(self._frames.take(frames, SHARE_BYTES, connection.now())):
+            for event in connection.feed(self._frames.take(PIECE_FRAMES, PIECE_BYTES, connection.now())):
                 self.processor.process(event)
             more = self._frames.whole()
         except Exception as error:  # h2, hpack and hyperframe let more out than their own errors
