@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,7 +83,7 @@ def _serve(directory: Path, *, uvloop: bool) -> list[str]:
 
 @contextmanager
 def _process(arguments: Sequence[str], home: Path) -> Iterator[Running]:
-    port = _free_port()
+    port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("STIGMER_")}
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     environment |= {"HOME": str(home), "PYTHONPATH": path}
@@ -100,10 +101,12 @@ def _process(arguments: Sequence[str], home: Path) -> Iterator[Running]:
             process.wait()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port() -> int:
+    """A port that nobody listens on, and that the system gives to no client between now and the server's start."""
+    while True:
+        port = random.SystemRandom().randint(20_000, 32_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:

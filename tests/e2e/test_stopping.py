@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 import samples
+from child_process import child
 from edge_sockets import dial
-from served_process import Served, served
-from transport_rig import PEER, Peer
+from served_process import served
+from transport_rig import PEER
 from transport_wire import connect, message
 
 from stigmer._gen.ai.stigmer.agentic.environment import v1 as environments
 from stigmer.wire import codec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
     from pathlib import Path
 
 GET = "/ai.stigmer.agentic.environment.v1.EnvironmentQueryController/get"
 REPLIES = 30
 """Of a megabyte each: more than fits into the sockets' buffers, and less than a connection may have waiting."""
-
-
-@asynccontextmanager
-async def peer(job: str, server: Served) -> AsyncGenerator[Peer]:
-    """A grpcio client; see transport_peer.py."""
-    command, pipe = (sys.executable, str(PEER), job, str(server.address[1])), asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
-    try:
-        yield Peer(process)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
 
 
 @pytest.mark.parametrize("moment", ["Listening beyond this machine", "stigmer serves"])
@@ -51,7 +35,7 @@ async def test_a_signal_while_the_server_starts_drains_it_too(tmp_path: Path, mo
 
 
 async def test_who_watches_the_health_hears_of_the_end_before_the_watch_ends(tmp_path: Path) -> None:
-    async with served(tmp_path, ends=True) as server, peer("watch", server) as watcher:
+    async with served(tmp_path, ends=True) as server, child(PEER, "watch", str(server.address[1])) as watcher:
         assert await watcher.line() == "SERVING"
         server.process.terminate()
         assert await watcher.lines() == ["NOT_SERVING", "UNAVAILABLE"]

@@ -10,7 +10,6 @@ import base64
 import gzip
 import random
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +22,8 @@ from transport_wire import connect, message
 from stigmer.wire import codec
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from served_process import Served
     from transport_wire import Wire
 
@@ -170,24 +171,19 @@ def bomb(chunk: int, times: int) -> bytes:
     return head + block * times
 
 
-def peak_mib(server: Served) -> int:
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
-
-
 async def test_bombs_take_no_memory_and_no_time_of_others(tmp_path: Path, uvloop: str) -> None:
     large, small = bomb(10 * MIB, 1000), bomb(MIB, 50)
     assert len(small) < 60_000 < len(large) < 11 * MIB
     async with served(tmp_path, uvloop) as server, connect(server) as wire, connect(server) as other:
         assert await other.status(checked(other)) == "0"
-        before = peak_mib(server)
+        before = server.forget_peak()
         headers = {"grpc-encoding": "gzip"}
         exploding = asyncio.create_task(exploded(wire, [small] * 40, headers))
         for _ in range(50):
             assert await asyncio.wait_for(other.status(checked(other)), 10) == "0"
         assert {code.split()[0] for code in await exploding} == {"8"}
         assert (await exploded(wire, [large], headers))[0].startswith("8 ")
-        assert peak_mib(server) - before < 100
+        assert server.memory_bytes("VmHWM") - before < 100 * MIB
 
 
 async def exploded(wire: Wire, bombs: list[bytes], headers: dict[str, str]) -> list[str]:

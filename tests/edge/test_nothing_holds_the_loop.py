@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import sys
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bystander
 import pytest
 import samples
 from benchmarks.heavy import HEAVY
+from child_process import Child, child
 from edge_rig import Stubs, id_of, sessions
 from edge_sockets import dial
 from grpclib.const import Cardinality
@@ -25,6 +24,7 @@ from stigmer.wire import codec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Sequence
+    from pathlib import Path
 
 HELD_MS = 250
 """What the loop's thread may work between two turns of a task that only waits: 50 ms here, and room for slow machines.
@@ -77,21 +77,13 @@ main()
 
 
 @asynccontextmanager
-async def beside(server: Served, id_: str) -> AsyncGenerator[asyncio.subprocess.Process]:
+async def beside(server: Served, id_: str) -> AsyncGenerator[Child]:
     """A client that gets a session meanwhile."""
     body = codec.encode(sessions.SessionId(value=id_)).hex()
     host, port = server.address
-    arguments = (str(Path(bystander.__file__)), f"{host}:{port}", GET, body)
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdin=pipe, stdout=pipe)
-    try:
-        assert process.stdout is not None
-        assert await process.stdout.readline() == b"ready\n"
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    async with child(bystander.__file__, f"{host}:{port}", GET, body) as client:
+        assert await client.line() == "ready"
+        yield client
 
 
 async def send(server: Served, path: str, body: bytes) -> str:
@@ -129,11 +121,11 @@ async def attacked(directory: Path, names: Iterable[str], copies: Sequence[int],
                     bodies = [heavy.body(id_of(execution)) for _ in range(number)]
                     assert await send(server, heavy.path, bodies[0]) == heavy.code, name
                     await asyncio.gather(*(send(server, heavy.path, body) for body in bodies[1:]))
-            out, _ = await client.communicate(b"")
+            (waited_ms,) = await client.lines()
         channel.close()
         server.process.send_signal(signal.SIGTERM)
         await server.ended()
-    return json.loads(await asyncio.to_thread(held.read_text)), float(out)
+    return json.loads(await asyncio.to_thread(held.read_text)), float(waited_ms)
 
 
 async def assert_that_nobody_is_held_up(

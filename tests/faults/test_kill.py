@@ -6,15 +6,15 @@ import json
 import os
 import random
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import store_kill_worker
+from benchmarks.servers import free_port
 
 from stigmer.wire import descriptors
 
@@ -48,14 +48,6 @@ class Worker:
     def close(self) -> None:
         self._process.communicate()
         assert self._process.returncode == 0
-
-
-def free_port() -> int:
-    """A port that nobody listens on, and that the system gives to no client between now and the server's start."""
-    while True:
-        port = random.SystemRandom().randint(20_000, 32_000)
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 @contextmanager

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import sys
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from child_process import child
 from grpclib.client import Channel
 from grpclib.encoding.proto import ProtoStatusDetailsCodec
 from transport_rig import BytesCodec
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from stigmer.edge.interceptors import Interceptor
 
 
-PEER = Path(__file__).with_name("edge_grpcio.py")
+PEER = str(Path(__file__).with_name("edge_grpcio.py"))
 
 
 class Send(Protocol):
@@ -41,23 +41,13 @@ class Send(Protocol):
 @asynccontextmanager
 async def grpcio_client(server: Addressed, compression: str = "") -> AsyncGenerator[Send]:
     """A grpcio client's way to call a server."""
-    command = (sys.executable, str(PEER), str(server.address[1]), compression)
-    pipe = asyncio.subprocess.PIPE
-    peer = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=2**26)
+    async with child(PEER, str(server.address[1]), compression) as peer:
 
-    async def send(path: str, body: bytes, **told: Any) -> Any:
-        assert peer.stdin is not None
-        assert peer.stdout is not None
-        line = {"path": path, "body": base64.b64encode(body).decode(), **told}
-        peer.stdin.write(json.dumps(line).encode() + b"\n")
-        return json.loads(await asyncio.wait_for(peer.stdout.readline(), 60))
+        async def send(path: str, body: bytes, **told: Any) -> Any:
+            peer.tell(json.dumps({"path": path, "body": base64.b64encode(body).decode(), **told}))
+            return json.loads(await peer.line())
 
-    try:
         yield send
-    finally:
-        if peer.stdin is not None:
-            peer.stdin.close()
-        await peer.wait()
 
 
 def dial(server: Addressed, codec: CodecBase | None = None) -> Channel:

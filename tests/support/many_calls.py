@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
-import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from child_process import Child, child
 
 from stigmer.wire import codec, descriptors
 from stigmer.wire.message_types import object_class
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     from transport_wire import Addressed
 
-CLIENT = Path(__file__).with_name("grpcio_many.py")
-LINE_BYTES = 1 << 30
+CLIENT = str(Path(__file__).with_name("grpcio_many.py"))
 
 
 def path_of(service: str, rpc: str) -> str:
@@ -54,7 +53,7 @@ def call(service: str, rpc: str, request: Any, **how: Any) -> dict[str, Any]:
 class Client:
     """A client process."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: Child) -> None:
         self._process = process
 
     async def all_of(self, calls: Sequence[dict[str, Any]]) -> list[Outcome]:
@@ -65,14 +64,12 @@ class Client:
     def start(self, calls: Sequence[dict[str, Any]]) -> None:
         """Make calls; `outcomes` waits for their ends."""
         streams = [{"stream": descriptors.methods()[one["path"]].server_streaming, **one} for one in calls]
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(streams).encode() + b"\n")
+        self._process.tell(json.dumps(streams))
 
     async def outcomes(self, calls: Sequence[dict[str, Any]]) -> list[Outcome]:
         """The outcomes of the calls that were started."""
-        assert self._process.stdout is not None
-        line = await asyncio.wait_for(self._process.stdout.readline(), 100)
-        return [_outcome(made, one) for made, one in zip(calls, json.loads(line), strict=True)]
+        told = json.loads(await self._process.line())
+        return [_outcome(made, one) for made, one in zip(calls, told, strict=True)]
 
     async def one(self, service: str, rpc: str, request: Any, **how: Any) -> Any:
         """The reply of a call that must succeed."""
@@ -88,11 +85,5 @@ def _outcome(made: dict[str, Any], told: dict[str, Any]) -> Outcome:
 
 @asynccontextmanager
 async def client(server: Addressed) -> AsyncGenerator[Client]:
-    command, pipe = (sys.executable, str(CLIENT), str(server.address[1])), asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=LINE_BYTES)
-    try:
+    async with child(CLIENT, str(server.address[1])) as process:
         yield Client(process)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()

@@ -22,11 +22,13 @@ from stigmer.wire.status_details import details_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from child_process import Child
+
     from stigmer.server import Server
     from stigmer.transport.limits import Limits
 
 
-PEER = Path(__file__).with_name("transport_peer.py")
+PEER = str(Path(__file__).with_name("transport_peer.py"))
 
 
 class BytesCodec(Codec):
@@ -122,29 +124,10 @@ class Service:
             self.ended.set()
 
 
-class Peer:
-    """One run of transport_peer.py."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-
-    async def line(self) -> str:
-        assert self.process.stdout is not None
-        return (await asyncio.wait_for(self.process.stdout.readline(), 60)).decode().strip()
-
-    async def lines(self) -> list[str]:
-        output, _ = await asyncio.wait_for(self.process.communicate(), 60)
-        return output.decode().splitlines()
-
-    def go_on(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(b"\n")
-
-
 class Start(Protocol):
     """Starts a peer with a job; see transport_peer.py."""
 
-    async def __call__(self, job: str, server: Server, argument: str = "") -> Peer: ...
+    async def __call__(self, job: str, server: Server, argument: str = "") -> Child: ...
 
 
 class Serve(Protocol):

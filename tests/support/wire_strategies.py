@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from stigmer.wire import descriptors
 from stigmer.wire.descriptors import is_map, map_parts, message_type
+from stigmer.wire.scalars import varint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,11 +25,6 @@ SCALARS: dict[int, st.SearchStrategy[Any]] = {
     FieldDescriptor.CPPTYPE_BOOL: st.booleans(),
     FieldDescriptor.CPPTYPE_DOUBLE: st.floats(),
 }
-
-
-def varint(value: int) -> bytes:
-    low, rest = value & 0x7F, value >> 7
-    return bytes([low | 0x80]) + varint(rest) if rest else bytes([low])
 
 
 def unknown_fields(numbers: st.SearchStrategy[int], depth: int = 2) -> st.SearchStrategy[bytes]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from transport_rig import PEER, BytesCodec, Door, Peer, Serve, Service, Start
+from child_process import child
+from transport_rig import PEER, BytesCodec, Door, Serve, Service, Start
 
 from stigmer.server import Server
 from stigmer.transport.calls import Calls
@@ -15,25 +16,20 @@ from stigmer.transport.calls import Calls
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from child_process import Child
+
     from stigmer.transport.limits import Limits
 
 
 @pytest.fixture
 async def peer() -> AsyncIterator[Start]:
     """Start a grpcio client; see transport_peer.py."""
-    started: list[Peer] = []
+    async with AsyncExitStack() as stack:
 
-    async def start(job: str, server: Server, argument: str = "") -> Peer:
-        command = (sys.executable, str(PEER), job, str(server.address[1]), argument)
-        pipe = asyncio.subprocess.PIPE
-        started.append(Peer(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)))
-        return started[-1]
+        async def start(job: str, server: Server, argument: str = "") -> Child:
+            return await stack.enter_async_context(child(PEER, job, str(server.address[1]), argument))
 
-    yield start
-    for one in started:
-        if one.process.returncode is None:
-            one.process.kill()
-        await one.process.communicate()
+        yield start
 
 
 @pytest.fixture

@@ -7,16 +7,21 @@ import os
 import signal
 import sys
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from child_process import Child, child
 from h2.events import ConnectionTerminated
+from measured import MEASURED
 from transport_wire import connect, message
 
 from stigmer.transport.connection import Connection
 from stigmer.transport.limits import Limits
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from transport_rig import Serve, Service, Start
 
 LONG_S = 60  # a grace that no test waits for
@@ -147,30 +152,19 @@ asyncio.run(main())
 class Program:
     """A server in a process of its own, with one call running."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-
-    async def line(self) -> str:
-        assert self.process.stdout is not None
-        return (await asyncio.wait_for(self.process.stdout.readline(), 60)).decode().strip()
-
-    @property
-    def address(self) -> tuple[str, int]:
-        return "127.0.0.1", self.port
-
-    port = 0
+    def __init__(self, process: Child, port: int) -> None:
+        self.process, self.line = process.process, process.line
+        self.address = ("127.0.0.1", port)
 
 
-async def program(grace_s: float) -> Program:
-    command = (sys.executable, "-c", PROGRAM.format(path=sys.path), str(grace_s))
-    started = Program(await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE))
-    started.port = int(await started.line())
-    return started
+@asynccontextmanager
+async def program(grace_s: float) -> AsyncGenerator[Program]:
+    async with child("-c", PROGRAM.format(path=sys.path), str(grace_s), env={**os.environ, **MEASURED}) as started:
+        yield Program(started, int(await started.line()))
 
 
 async def test_a_signal_drains_and_the_former_handlers_come_back() -> None:
-    server = await program(0.1)
-    async with connect(server) as wire:
+    async with program(0.1) as server, connect(server) as wire:
         wire.request(message(b""), path="/t.T/Wait")
         assert await server.line() == "entered"
         server.process.terminate()
@@ -180,8 +174,7 @@ async def test_a_signal_drains_and_the_former_handlers_come_back() -> None:
 
 
 async def test_a_second_signal_ends_at_once() -> None:
-    server = await program(60)
-    async with connect(server) as wire:
+    async with program(60) as server, connect(server) as wire:
         wire.request(message(b""), path="/t.T/Wait")
         assert await server.line() == "entered"
         server.process.terminate()

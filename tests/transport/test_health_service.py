@@ -40,13 +40,13 @@ async def test_check_and_watch_tell_every_change(serve: Serve, peer: Start) -> N
     async with monitored(probe) as monitor, serve(monitor) as server:
         client = await peer("health", server, "t.T")
         assert [await client.line() for _ in range(4)] == ["SERVING", "SERVING", "NOT_FOUND", "SERVING"]
-        client.go_on()
+        client.tell()
         probe.failing = True
         assert await client.line() == "NOT_SERVING"
-        client.go_on()
+        client.tell()
         probe.failing, probe.hanging = False, False
         assert await client.line() == "SERVING"
-        client.go_on()
+        client.tell()
         probe.hanging = True
         assert await client.line() == "NOT_SERVING"
 

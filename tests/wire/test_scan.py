@@ -17,6 +17,7 @@ from stigmer.errors import ResourceExhausted, Violation
 from stigmer.pipeline import rules
 from stigmer.wire import codec, descriptors
 from stigmer.wire.message_types import full_name_of
+from stigmer.wire.scalars import varint
 from stigmer.wire.scan import (
     GUESSED_BYTES,
     MAX_FIELDS,
@@ -43,11 +44,7 @@ quick = settings(deadline=None, max_examples=10, suppress_health_check=list(Heal
 
 def with_sub_agents(count: int) -> bytes:
     spec = SUB_AGENT * count
-    return b"\x22" + _varint(len(spec)) + spec
-
-
-def _varint(value: int) -> bytes:
-    return bytes([value & 0x7F | 0x80, value >> 7 & 0x7F | 0x80, value >> 14 & 0x7F | 0x80, value >> 21])
+    return b"\x22" + varint(len(spec)) + spec
 
 
 def parts_of(message: betterproto2.Message) -> int:
@@ -141,13 +138,13 @@ def test_more_unknown_fields_than_wanted_are_refused() -> None:
 
 
 def long_unknown(size: int) -> bytes:
-    return b"\xfa\x3f" + _varint(size) + b"x" * size
+    return b"\xfa\x3f" + varint(size) + b"x" * size
 
 
 def test_what_surely_fits_does_fit_however_it_is_written() -> None:
     long_tag = b"\xa2\x00"  # field 4, in two bytes
     spec = b"\xb2\x00\x00" * 3_000  # sub-agents, each with a needlessly long tag
-    data = long_tag + _varint(len(spec)) + spec
+    data = long_tag + varint(len(spec)) + spec
     assert codec.parse(AGENT, data).ByteSize() < len(data)
     assert surely_fits(AGENT, data, 4_501)  # fewer than two bytes each
     assert not surely_fits(AGENT, data, 2_999)
