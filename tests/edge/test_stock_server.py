@@ -100,7 +100,8 @@ async def test_a_deadline_is_known_and_cancels_the_work(
         await asyncio.Event().wait()
 
     async with stock(tmp_path, Around("AgentCommandController/create", hang)) as (send, _):
-        answer = await send(AGENTS + "create", codec.encode(samples.agent()), timeout=0.5)
+        await connected(send)
+        answer = await send(AGENTS + "create", codec.encode(samples.agent()), timeout=2)
         assert answer["code"] == "DEADLINE_EXCEEDED"
         line = await line_of(calls, AGENTS + "create")
     assert line["code"] == "DEADLINE_EXCEEDED"
@@ -133,7 +134,8 @@ async def test_a_client_that_cancels_its_subscription(
 
 async def test_a_late_subscription_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture, calls: Calls) -> None:
     async with stock(tmp_path) as (send, stubs):
-        answer = await send(SUBSCRIBE, await made_execution(stubs), take=0, timeout=0.5)
+        await connected(send)
+        answer = await send(SUBSCRIBE, await made_execution(stubs), take=0, timeout=2)
         assert answer["code"] == "DEADLINE_EXCEEDED"
         assert (await line_of(calls, SUBSCRIBE))["code"] == "DEADLINE_EXCEEDED"
     assert no_complaints(caplog)
@@ -147,6 +149,11 @@ async def test_a_compressed_request_is_refused_in_our_words(
         answer = await send(AGENTS + "create", codec.encode(samples.agent("x" * 5000)), compression="gzip")
         assert answer["code"] == "UNIMPLEMENTED"
     assert no_complaints(caplog)
+
+
+async def connected(send: Send) -> None:
+    """Have the client connect, which counts against the deadline of its first call."""
+    assert (await send(FIND_AGENTS + "get", codec.encode(agents.AgentId(value="agt-none"))))["code"] == "NOT_FOUND"
 
 
 async def made_execution(stubs: Stubs) -> bytes:

@@ -46,7 +46,7 @@ REFUSED = {number for number, line in enumerate(PROGRAM.splitlines(), 1) if line
 BIN = Path(sys.executable).parent
 CHECKERS = {
     "mypy": (BIN / "mypy", "--config-file", ROOT / "pyproject.toml", "--follow-imports=silent"),
-    "basedpyright": (BIN / "basedpyright", "--level", "error"),
+    "basedpyright": (BIN / "basedpyright", "--level", "error", "--pythonpath", sys.executable),
 }
 
 
