@@ -89,8 +89,7 @@ async def _in_process(directory: Path, id_: str, interceptors: Sequence[Intercep
 
 async def serve(port: int, directory: Path, interceptors: Sequence[Interceptor]) -> None:
     settings = await asyncio.to_thread(Settings, listen=f"127.0.0.1:{port}", data_dir=directory)
-    async with app.listening(settings, interceptors):
-        await asyncio.Event().wait()
+    await app.serve(settings, interceptors)
 
 
 if __name__ == "__main__":

@@ -1,66 +1,50 @@
-"""The composition root: wires everything, decides nothing."""
+"""The composition root: wires everything, decides nothing. `stigmer` re-exports what hosts need of it."""
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import gc
-import sys
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
-from stigmer import reflection
 from stigmer.downstream import ResourceClient, SessionClient
 from stigmer.edge.door import Edge
 from stigmer.handlers import HANDLERS
-from stigmer.health import NAME as HEALTH
-from stigmer.health import Monitor
 from stigmer.pipeline import rules
 from stigmer.pipeline.call import INTERNAL
 from stigmer.pipeline.ids import IdSource
 from stigmer.pipeline.runtime import Downstream, Runtime, Sizes
 from stigmer.pipeline.unit_of_work import UnitOfWork
-from stigmer.server import Server, stop_signals
-from stigmer.store.errors import StoreUnavailableError
-from stigmer.store.lifetime import Grace, on_thread, outlast
+from stigmer.settings import Settings, split_address
+from stigmer.store.lifetime import Grace, on_thread
+from stigmer.store.memory import MemoryStore
 from stigmer.store.sqlite import SqliteStore
 from stigmer.telemetry.logs import get_logger
-from stigmer.transport import tls
-from stigmer.transport.connection import printed
-from stigmer.transport.limits import Limits
 from stigmer.wire import codec, descriptors
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, Coroutine, Sequence
+    from collections.abc import AsyncGenerator, Sequence
+    from os import PathLike
 
     from grpclib._typing import IServable
 
     from stigmer.edge.interceptors import Interceptor
     from stigmer.edge.loopback import LoopbackChannel
-    from stigmer.settings import Settings
+    from stigmer.health import Monitor
+    from stigmer.pipeline.call import Principal
+    from stigmer.server import Server
     from stigmer.store.contract import Store
+    from stigmer.transport.limits import Limits
 
-T = TypeVar("T")
-
-EXIT_S = 0.1
-"""Of the grace, or a twentieth of it where that is less: for the process to end."""
+MEMORY = ":memory:"
+"""In place of a data directory: everything is in this process, and gone when it ends."""
 STORE_S = 1.0
 """Of the grace, or an eighth of it where that is less: for the store to close."""
 
 log = get_logger("stigmer.app")
-
-GC_THRESHOLDS = (2_000, 10, 500)
-"""How seldom the collector looks at all objects: with 8,000 calls open it takes a second, and finds nothing.
-
-Calls and connections leave no cycles behind, so that their memory does not wait for it.
-"""
-SWITCH_S = 0.0005
-"""How long a thread of the store waits until a busy loop gives Python's lock up, which it needs for each row."""
-
-_M_MMAP_THRESHOLD = -3  # of mallopt: see malloc.h
-_LARGE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -93,138 +77,222 @@ def assemble(store: Store, interceptors: Sequence[Interceptor] = (), sizes: Size
     return App(store, edge, edge.channel(), runtime.unit_of_work)
 
 
-@asynccontextmanager
-async def running(
-    settings: Settings, interceptors: Sequence[Interceptor] = (), *, grace: Grace | None = None
-) -> AsyncGenerator[App]:
-    """A control plane on the settings' data directory.
+class Plane:
+    """A control plane in this process: an async context manager, open while it is entered. `embedded` makes one.
 
     Args:
-        settings: the directory and the limits; it may take `grace_s` to end, whatever the disk does.
-        interceptors: the host's own.
-        grace: in place of `grace_s`, where the end begins with something else.
+        settings: the data directory or MEMORY, the limits, and what `listen` takes where it is told nothing else.
+        interceptors: the host's own; they run inside the built-in ones.
+        grace: for its end, in place of the settings' `grace_s`.
 
-    Raises:
-        StartupError: the database cannot be opened.
-        StoreUnavailableError: at the end; see `SqliteStore`.
+    Attributes:
+        channel: for every stub of `stigmer.rpc`: a call on it stays in this process and passes the same interceptors as
+            one from the network. A unary call made inside another one joins its transaction.
     """
-    grace = grace or Grace(settings.grace_s)
-    store = SqliteStore(settings.data_dir, max_subscriptions=settings.max_subscriptions, grace=grace)
-    async with store:
+
+    def __init__(
+        self, settings: Settings, interceptors: Sequence[Interceptor] = (), *, grace: Grace | None = None
+    ) -> None:
+        self._settings = settings
+        self._grace = grace or Grace(settings.grace_s)
+        self._store = _store(settings, self._grace)
         sizes = Sizes(settings.max_message_parts, settings.max_message_bytes, settings.max_resource_bytes)
-        app = assemble(store, interceptors, sizes)
-        try:
-            yield app
-        finally:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(grace.left_s() / 2):  # the store is to close in the other half
-                    await app.unit_of_work.settled()
+        self._app = assemble(self._store, interceptors, sizes)
+        self.channel = self._app.loopback
+        self._servers: set[Server] = set()
+        self._is_open, self._closing = False, asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Plane on {self._store!r}, {'open' if self._is_open else 'closed'}>"
+
+    async def __aenter__(self) -> Self:
+        """Open it.
+
+        Raises:
+            StartupError: the database cannot be opened.
+        """
+        await self._store.__aenter__()
+        self._is_open = True
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.close()
+
+    @asynccontextmanager
+    async def listen(self, address: str | None = None) -> AsyncGenerator[Server]:
+        """Listen while the block runs: the kinds' services, health and reflection, with the settings' TLS and limits.
+
+        On leaving it, open streams end at once, UNAVAILABLE, and running unary calls get the settings' `grace_s`.
+
+        Args:
+            address: HOST:PORT or [IPV6]:PORT, a port of 0 takes a free one; the settings' own where None.
+
+        Raises:
+            ValueError: the address is none.
+            StartupError: a TLS file cannot be read, or the address not bound.
+        """
+        async with self.port(address or self._settings.listen, Grace(self._settings.grace_s)) as server:
+            yield server
+
+    def acting_as(self, principal: Principal) -> LoopbackChannel:
+        """A channel as `channel`, whose calls are the principal's; those on `channel` itself are `local`'s."""
+        return self._app.edge.channel(as_=principal)
+
+    def services(self) -> list[IServable]:
+        """The kinds' services, for a grpclib server of the host's own.
+
+        Give that server `rpc.Codec()` and grpclib's ProtoStatusDetailsCodec(); it has none of stigmer's limits, nor
+        compression. The calls that come by it end when the plane does.
+        """
+        return self._app.edge.handlers()
+
+    async def close(self, grace_s: float | None = None) -> None:
+        """End it, where that has not been done.
+
+        Servers drain, open streams end, running calls may finish, then the database is closed.
+
+        Args:
+            grace_s: seconds that all of it may take, whatever clients and the disk do; the settings' own where None.
+
+        Raises:
+            StoreUnavailableError: the grace is over and the disk does not answer. Nothing acknowledged is lost.
+        """
+        async with self._closing:
+            if not self._is_open:
+                return
+            if grace_s is not None:
+                self._grace.total_s = grace_s
+            try:
+                await self._settled()
+            finally:
+                await self._store.__aexit__(None, None, None)
+            self._is_open = False
+
+    @asynccontextmanager
+    async def port(self, address: str, grace: Grace) -> AsyncGenerator[Server]:
+        """As `listen`, with as much grace for its end as is left then, less what the store needs."""
+        settings = _listening_on(self._settings, address)
+        security = await on_thread(lambda _: _security(settings), undo=lambda _: None)
+        from stigmer.server import Server  # noqa: PLC0415 - HTTP/2, which the thread has imported
+
+        if not settings.is_local:
+            log.warning("Listening beyond this machine with no authentication: whoever reaches it may do anything")
+        _warm_up()
+        edge = self._app.edge.for_server()
+        async with _standard_services(self._store) as (monitor, standard):
+            server = Server(
+                [*edge.handlers(), *map(edge.intercepted, standard)],
+                host=settings.host,
+                port=settings.port,
+                ssl=security,
+                limits=_limits(settings),
+                calls=edge.calls,
+                draining=monitor.drain,
+            )
+            async with server:
+                self._servers.add(server)
+                log.info(
+                    "stigmer serves",
+                    listen=server.listens_on,
+                    data_dir=str(settings.data_dir),
+                    call=settings.how_to_call(server.address[1]),
+                )
+                try:
+                    yield server
+                finally:
+                    self._servers.discard(server)
+                    await _drained(server, grace)
+
+    async def _settled(self) -> None:
+        """End what runs, within the part of the grace that the store does not need."""
+        await asyncio.gather(*(_drained(server, self._grace) for server in self._servers))
+        calls = self._app.edge.calls
+        calls.drain()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._grace.left_s() / 2):  # the store is to close in the other half
+                await calls.settled()
+                await self._app.unit_of_work.settled()
+        calls.cut()
 
 
-@asynccontextmanager
-async def listening(
-    settings: Settings, interceptors: Sequence[Interceptor] = (), *, grace: Grace | None = None
-) -> AsyncGenerator[tuple[Server, Monitor]]:
-    """A control plane with its port: the kinds' services, health and reflection; arguments and end as of `running`.
+def embedded(where: str | PathLike[str] | Settings, interceptors: Sequence[Interceptor] = ()) -> Plane:
+    """A control plane in this process, to be entered with `async with`.
+
+    Args:
+        where: a data directory, made where it is missing, or ":memory:" to keep nothing when the plane is closed; or
+            settings with all that can be set, whose data directory is one of both.
+        interceptors: the host's own; they run inside the built-in ones.
+    """
+    return Plane(where if isinstance(where, Settings) else Settings(data_dir=Path(where)), interceptors)
+
+
+async def serve(settings: Settings, interceptors: Sequence[Interceptor] = ()) -> None:
+    """Serve until this coroutine is cancelled, then drain within the settings' `grace_s`.
+
+    It takes no signals and changes nothing of the process; the command line does both.
 
     Raises:
         StartupError: the database cannot be opened, a TLS file not read, or the address not bound.
-    """
-    async with AsyncExitStack() as stack:
-        security = await on_thread(lambda _: _security(settings), undo=lambda _: None)
-        app = await stack.enter_async_context(running(settings, interceptors, grace=grace))
-        _warm_up()
-        names = sorted({method.service for method in descriptors.methods().values()})
-        monitor = await stack.enter_async_context(Monitor(app.store.probe, names))
-        server = Server(
-            [*app.edge.handlers(), *(app.edge.intercepted(one) for one in _standard(monitor, names))],
-            host=settings.host,
-            port=settings.port,
-            ssl=security,
-            limits=_limits(settings),
-            calls=app.edge.calls,
-        )
-        yield await stack.enter_async_context(server), monitor
-
-
-async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; also where the signal came before there was anything to drain.
-
-    Raises:
-        StartupError: see `listening`.
         StoreUnavailableError: the grace is over and the disk does not answer.
     """
-    grace = Grace(settings.grace_s - min(EXIT_S, settings.grace_s / 20))
-    with stop_signals() as stop:
-        if not settings.is_local:
-            log.warning("Listening beyond this machine with no authentication: whoever reaches it may do anything")
-        async with AsyncExitStack() as stack:
-            plane = await _started(stack.enter_async_context(listening(settings, grace=grace)), stop, grace)
-            if plane is not None:
-                await _serve(*plane, settings, stop, grace)
+    async with serving(settings, interceptors):
+        await asyncio.get_running_loop().create_future()
 
 
-async def _started(starting: Coroutine[Any, Any, T], stop: asyncio.Future[int], grace: Grace) -> T | None:
-    """What starts; after a signal it has half of the grace to come so far, then it is given up: None.
-
-    Raises:
-        StoreUnavailableError: it does not even end, because the disk does not answer.
-    """
-    start, over = asyncio.ensure_future(starting), asyncio.Event()
-    start.add_done_callback(lambda _: over.set())
-    try:
-        await asyncio.wait((start, stop), return_when=asyncio.FIRST_COMPLETED)
-        if not start.done():
-            await asyncio.wait((start,), timeout=grace.left_s() / 2)
-    finally:
-        if not start.done():
-            start.cancel()
-            await outlast(over, grace.closing_s())
-    if not start.done():
-        raise StoreUnavailableError("the start was given up, and the disk does not answer")
-    if start.cancelled():
-        log.info("stigmer stops before it serves")
-        return None
-    return start.result()
+@asynccontextmanager
+async def serving(
+    settings: Settings, interceptors: Sequence[Interceptor] = (), *, grace: Grace | None = None
+) -> AsyncGenerator[Server]:
+    """A control plane that listens while the block runs; one grace for the end of both."""
+    grace = grace or Grace(settings.grace_s)
+    async with Plane(settings, interceptors, grace=grace) as plane, plane.port(settings.listen, grace) as server:
+        yield server
 
 
-async def _serve(server: Server, monitor: Monitor, settings: Settings, stop: asyncio.Future[int], grace: Grace) -> None:
-    gc.collect()
-    gc.freeze()  # what is there now stays: the collector need not look at it again
-    gc.set_threshold(*GC_THRESHOLDS)
-    sys.setswitchinterval(SWITCH_S)
-    _return_memory()
-    address, how = printed(server.address), settings.how_to_call(server.address[1])
-    log.info("stigmer serves", listen=address, data_dir=str(settings.data_dir), call=how)
-
-    def draining() -> None:
-        grace.left_s()  # it begins
-        monitor.drain()
-
-    grace_s = grace.left_s() if stop.done() else grace.total_s
-    left = await server.serve_until_signal(stop, grace_s - min(STORE_S, grace_s / 8), draining=draining)
-    log.info("stigmer stops", cancelled_calls=left)
+def _store(settings: Settings, grace: Grace) -> MemoryStore | SqliteStore:
+    if settings.data_dir.name == MEMORY:
+        return MemoryStore(max_subscriptions=settings.max_subscriptions)
+    return SqliteStore(settings.data_dir, max_subscriptions=settings.max_subscriptions, grace=grace)
 
 
-def _standard(monitor: Monitor, names: list[str]) -> list[IServable]:
-    """The services that every gRPC server has."""
-    return [monitor, *reflection.services([*names, HEALTH])]
+@asynccontextmanager
+async def _standard_services(store: Store) -> AsyncGenerator[tuple[Monitor, list[IServable]]]:
+    """Health and reflection, which every gRPC server has."""
+    from stigmer import health, reflection  # noqa: PLC0415 - grpclib's server, as above
+
+    names = sorted({method.service for method in descriptors.methods().values()})
+    async with health.Monitor(store.probe, names) as monitor:
+        yield monitor, [monitor, *reflection.services([*names, health.NAME])]
+
+
+async def _drained(server: Server, grace: Grace) -> None:
+    """Drain the server where that has not been done, and leave the store its part of the grace."""
+    if not server.is_drained:
+        grace_s = grace.left_s()
+        left = await server.drain(grace_s - min(STORE_S, grace_s / 8))
+        log.info("stigmer stops", cancelled_calls=left)
+
+
+def _listening_on(settings: Settings, address: str) -> Settings:
+    split_address(address)
+    return settings.model_copy(update={"listen": address})
 
 
 def _security(settings: Settings) -> ssl.SSLContext | None:
+    """The port's side of TLS, if any; imports what a port needs, which nothing else does."""
+    for name in ("health", "reflection", "server"):
+        import_module(f"stigmer.{name}")  # 0.1 s
+    from stigmer.transport import tls  # noqa: PLC0415 - as above
+
     if settings.tls_cert is None or settings.tls_key is None:
         return None
     return tls.server_context(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
 
 
 def _limits(settings: Settings) -> Limits:
+    from stigmer.transport.limits import Limits  # noqa: PLC0415 - as above
+
     return Limits(**settings.model_dump(include={field.name for field in fields(Limits)}))
-
-
-def _return_memory() -> None:
-    """Have large blocks returned to the system when they are freed; glibc would soon keep them for the next ones."""
-    with suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def _warm_up() -> None:

@@ -11,21 +11,21 @@ A host's own grpclib server takes the same `Codec`, for its own services and for
 from __future__ import annotations
 
 import ssl
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError, Message
 from grpclib.encoding.base import CodecBase
 
 from stigmer._gen.stubs import *  # noqa: F403 - generated; its __all__ says what there is
-from stigmer.errors import InvalidArgument
-from stigmer.wire import codec
+from stigmer.errors import Code, InvalidArgument, StigmerError
+from stigmer.wire import codec, status_details
 
 if TYPE_CHECKING:
     from os import PathLike
 
     import betterproto2
     from grpclib.client import Channel
+    from grpclib.exceptions import GRPCError
 
     Sent = betterproto2.Message | Message | codec.Encoded[Any]
 
@@ -47,10 +47,21 @@ def channel(address: str = "127.0.0.1:7234", *, tls: ssl.SSLContext | bool = Fal
 
     from stigmer.settings import split_address  # noqa: PLC0415 - pydantic, which stubs do without
 
-    import_module("google.rpc.error_details_pb2")  # grpclib gives those details of an error whose modules are imported
     host, port = split_address(address)
     security = tls_context() if tls is True else tls or None
     return Channel(host, port, ssl=security, codec=Codec(), status_details_codec=ProtoStatusDetailsCodec())
+
+
+def error_of(error: GRPCError) -> StigmerError:
+    """The failure that a call's status tells of, as one of the classes in `stigmer.errors`.
+
+    ```python
+    except GRPCError as error:
+        raise stigmer.rpc.error_of(error) from error
+    ```
+    """
+    code = Code(error.status.value) or Code.UNKNOWN  # OK is no failure
+    return status_details.from_status(code, error.message or "", error.details or ())
 
 
 def tls_context(

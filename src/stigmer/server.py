@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
-import signal
 import socket
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from grpclib.encoding.proto import ProtoStatusDetailsCodec
 
 from stigmer.errors import StartupError
 from stigmer.rpc import Codec
-from stigmer.telemetry import log_stream
 from stigmer.telemetry.logs import get_logger
+from stigmer.transport.connection import printed
 from stigmer.transport.listener import Listener
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable, Collection, Generator
+    from collections.abc import Callable, Collection
     from types import TracebackType
 
     from grpclib._typing import IServable
@@ -31,7 +28,6 @@ if TYPE_CHECKING:
 
 log = get_logger("stigmer.server")
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 BACKLOG = 1024  # connections that may wait to be accepted
 NOTICE_S = 0.05  # how long who watches the server's health has to hear of its end before the watch itself is ended
 
@@ -46,7 +42,10 @@ _REMEDIES = {
 class Server:
     """A listening gRPC server: an async context manager that listens while it is entered.
 
-    Leaving it drains without grace where `drain` or `serve_until_signal` has not done so before.
+    Leaving it drains without grace where `drain` has not done so before.
+
+    Attributes:
+        is_drained: whether it stops, or has stopped.
     """
 
     def __init__(  # noqa: PLR0913  # the settings of one object, each by its name
@@ -60,6 +59,7 @@ class Server:
         status_details_codec: StatusDetailsCodecBase | None = None,
         limits: Limits | None = None,
         calls: Calls | None = None,
+        draining: Callable[[], None] | None = None,
     ) -> None:
         """Keep the settings; nothing is bound yet. Make it inside the running loop.
 
@@ -73,10 +73,12 @@ class Server:
             limits: see `Limits`.
             calls: those that the handlers run; the open streams are ended when clients were told to go away, the
                 others when the grace is over. Without it, all are cancelled then, with no status.
+            draining: called first when it drains: health becomes NOT_SERVING, and who watches it hears so before the
+                watch is ended.
         """
         self._host, self._port, self._ssl = host, port, ssl
-        self._calls = calls
-        self._drained = False
+        self._calls, self._draining = calls, draining
+        self.is_drained = False
         self._listener = Listener(
             handlers,
             codec=codec or Codec(),
@@ -85,7 +87,7 @@ class Server:
         )
 
     def __repr__(self) -> str:
-        state = "drained" if self._drained else "listening" if self._listener.sockets else "not started"
+        state = "drained" if self.is_drained else "listening" if self._listener.sockets else "not started"
         return f"<Server {self._host}:{self._port} {state}>"
 
     async def __aenter__(self) -> Self:
@@ -105,8 +107,13 @@ class Server:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._drained:
+        if not self.is_drained:
             await self.drain(0)
+
+    @property
+    def listens_on(self) -> str:
+        """The same as `address`, as people write it."""
+        return printed(self.address)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -122,60 +129,16 @@ class Server:
             How many calls were cut because the grace was over.
         """
         _ = self.address  # keep it readable when the sockets are gone
-        self._drained = True
-        return await self._listener.drain(grace_s, self._calls)
-
-    async def serve_until_signal(
-        self, stop: Awaitable[int], grace_s: float, *, draining: Callable[[], None] | None = None
-    ) -> int:
-        """Serve until SIGTERM or SIGINT, then drain.
-
-        Args:
-            stop: what `stop_signals` gives, the number of the signal.
-            grace_s: as in `drain`.
-            draining: called first: health becomes NOT_SERVING, and who watches it hears so before the watch is ended.
-
-        Returns:
-            How many calls were cut because the grace was over.
-        """
-        name = signal.Signals(await stop).name
-        log.info("Draining; a second signal ends at once", signal=name, grace_s=grace_s)
+        self.is_drained = True
         notice_s = min(NOTICE_S, grace_s / 4)
-        if draining is not None:
-            draining()
-            await asyncio.sleep(notice_s)
-        return await self.drain(grace_s - notice_s)
-
-
-@contextmanager
-def stop_signals() -> Generator[asyncio.Future[int]]:
-    """A future of the number of the first SIGTERM or SIGINT, which from now on end nothing by themselves.
-
-    Enter it before anything is opened: a signal that comes while the server starts is kept until it serves. A second
-    signal ends the process at once, with status 128 + its number. The signals' former handlers are back when it is
-    left, but for those set with `loop.add_signal_handler`.
-    """
-    loop = asyncio.get_running_loop()
-    first: asyncio.Future[int] = loop.create_future()
-
-    def on_signal(number: int) -> None:
-        if not first.done():
-            first.set_result(number)
-            return
-        log.warning("A second signal: ending at once", signal=signal.Signals(number).name)
-        log_stream.flush()
-        os._exit(128 + number)
-
-    former = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, on_signal, number)
-    try:
-        yield first
-    finally:
-        for number, handler in former.items():
-            loop.remove_signal_handler(number)
-            if handler is not None:  # None: set by other than Python code, which cannot be put back
-                signal.signal(number, handler)
+        try:
+            if self._draining is not None:
+                self._draining()
+                await asyncio.sleep(notice_s)
+            return await self._listener.drain(grace_s - notice_s, self._calls)
+        except BaseException:
+            self._listener.abort()
+            raise
 
 
 def _remedy(error: Exception) -> str:

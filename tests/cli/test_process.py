@@ -15,7 +15,7 @@ import pytest
 from measured import MEASURED
 
 import stigmer
-from stigmer.cli import main
+from stigmer.cli import main, process
 from stigmer.errors import StartupError
 from stigmer.telemetry import logs
 
@@ -41,7 +41,7 @@ main()
 
 STOPPED_WHEN_IT_SERVES = """
 import logging, os, signal, sys
-from stigmer.cli import main
+from stigmer.cli import main, process
 
 class Stop(logging.Handler):
     def emit(self, record):
@@ -113,8 +113,7 @@ class App:
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
     app = App()
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setitem(sys.modules, "stigmer.app", app)
-    monkeypatch.setattr(stigmer, "app", app, raising=False)
+    monkeypatch.setattr(process, "serve_until_signal", app.serve)
     monkeypatch.setattr(logs, "configure", lambda *_: None)
     monkeypatch.setattr(sys, "argv", ["stigmer", "serve"])
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import stigmer
-from stigmer.cli import main
+from stigmer.cli import main, process
 from stigmer.errors import StartupError
 from stigmer.settings import SECTIONS, Settings
 from stigmer.telemetry import logs
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class App:
-    """Stands in for `stigmer.app`, which would run until a signal."""
+    """Stands in for `cli.process`, which would run until a signal."""
 
     def __init__(self) -> None:
         self.settings = Settings()
@@ -36,8 +35,7 @@ class App:
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
     monkeypatch.setenv("HOME", str(tmp_path))
     app = App()
-    monkeypatch.setitem(sys.modules, "stigmer.app", app)
-    monkeypatch.setattr(stigmer, "app", app, raising=False)
+    monkeypatch.setattr(process, "serve_until_signal", app.serve)
     monkeypatch.setattr(logs, "configure", lambda *_: None)
     return app
 

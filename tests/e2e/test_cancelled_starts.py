@@ -23,6 +23,7 @@ from store_rows import created, ids, row
 from store_stepper import when_woken, while_waiting
 
 from stigmer import app as composition
+from stigmer.cli import process
 from stigmer.settings import Settings
 from stigmer.store.lifetime import on_thread
 from stigmer.store.sqlite import SqliteStore, opening
@@ -107,7 +108,7 @@ def test_a_store_that_is_stopped_again_when_its_stop_was_cancelled(
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_server(run: Callable[[Coroutine[Any, Any, None]], None], moment: str, tmp_path: Path) -> None:
     async def cycle() -> None:
-        async with composition.listening(Settings(listen="127.0.0.1:0", data_dir=tmp_path)):
+        async with composition.serving(Settings(listen="127.0.0.1:0", data_dir=tmp_path)):
             pass
 
     async def test() -> None:
@@ -126,11 +127,11 @@ def test_the_whole_of_serve(
         stop.set_result(signal.SIGTERM)
         yield stop
 
-    monkeypatch.setattr(composition, "stop_signals", at_once)
-    monkeypatch.setattr("gc.freeze", lambda: None)
+    monkeypatch.setattr(process, "stop_signals", at_once)
+    monkeypatch.setattr(process, "tune", lambda: None)
 
     async def cycle() -> None:
-        await composition.serve(Settings(listen="127.0.0.1:0", data_dir=tmp_path))
+        await process.serve_until_signal(Settings(listen="127.0.0.1:0", data_dir=tmp_path))
 
     async def test() -> None:
         assert await at_every_point(moment, cycle) > 2
@@ -146,7 +147,7 @@ def test_the_stop_of_a_server_that_has_a_client(
 
     async def stopped(point: int) -> bool:
         async with AsyncExitStack() as stack:
-            server, _ = await stack.enter_async_context(composition.listening(settings))
+            server = await stack.enter_async_context(composition.serving(settings))
             with socket.create_connection(server.address):
                 while not server._listener._live:  # noqa: ASYNC110  # until it is accepted
                     await asyncio.sleep(0)

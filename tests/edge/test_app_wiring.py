@@ -12,7 +12,7 @@ from edge_rig import Stubs, executions, id_of, sessions
 from edge_sockets import listening
 from grpclib.exceptions import GRPCError
 
-from stigmer import app as composition
+from stigmer.app import embedded, serving
 from stigmer.errors import StartupError
 from stigmer.settings import Settings
 from stigmer.store.errors import TooManySubscriptionsError
@@ -31,18 +31,18 @@ class FailedError(Exception):
 
 
 async def test_running_keeps_what_it_was_told_and_lets_go_of_the_directory(settings: Settings) -> None:
-    async with composition.running(settings) as app:
-        made = await Stubs(app.loopback).sessions.create(samples.session())
+    async with embedded(settings) as plane:
+        made = await Stubs(plane.channel).sessions.create(samples.session())
         with pytest.raises(StartupError, match="another stigmer has the data directory"):
-            async with composition.running(settings):
+            async with embedded(settings):
                 raise AssertionError
-    async with composition.running(settings) as app:
-        assert await Stubs(app.loopback).find_sessions.get(sessions.SessionId(value=id_of(made))) == made
+    async with embedded(settings) as plane:
+        assert await Stubs(plane.channel).find_sessions.get(sessions.SessionId(value=id_of(made))) == made
 
 
 async def test_an_error_in_the_block_comes_out_as_it_is(tmp_path: Path, settings: Settings) -> None:
     with pytest.raises(FailedError):
-        async with composition.running(settings):
+        async with embedded(settings):
             raise FailedError
     with pytest.raises(FailedError):
         async with listening(tmp_path):
@@ -57,13 +57,13 @@ async def test_a_port_in_use_is_said_as_it_is(tmp_path: Path) -> None:
             Settings, listen=f"127.0.0.1:{taken.getsockname()[1]}", data_dir=tmp_path / "data"
         )
         with pytest.raises(StartupError, match="another process listens there"):
-            async with composition.listening(settings):
+            async with serving(settings):
                 raise AssertionError
 
 
 async def test_the_limit_of_subscriptions_is_the_setting(settings: Settings) -> None:
-    async with composition.running(settings) as app:
-        stubs = Stubs(app.loopback)
+    async with embedded(settings) as plane:
+        stubs = Stubs(plane.channel)
         agent = await stubs.agents.create(samples.agent())
         execution = await stubs.executions.create(samples.agent_execution(agent_id=id_of(agent)))
         id_ = executions.AgentExecutionId(value=id_of(execution))
@@ -72,7 +72,7 @@ async def test_the_limit_of_subscriptions_is_the_setting(settings: Settings) -> 
         with pytest.raises(GRPCError, match="1 subscriptions are open") as caught:
             await anext(second)
         assert caught.value.status.name == "RESOURCE_EXHAUSTED"
-        with pytest.raises(TooManySubscriptionsError), app.store.feed.subscribe("Session", "x"):
+        with pytest.raises(TooManySubscriptionsError), plane._store.feed.subscribe("Session", "x"):
             raise AssertionError
         await first.aclose()
         for _ in range(10):

@@ -49,10 +49,9 @@ FEW = (
 )
 WATCHED = """
 import asyncio, json, os, time
-from stigmer import app
-from stigmer.cli import main
+from stigmer.cli import main, process
 
-serve = app.serve
+serve = process.serve_until_signal
 
 async def watch(most):
     last = time.thread_time()
@@ -71,7 +70,7 @@ async def watched(settings):
         with open(os.environ["HELD"], "w") as file:
             json.dump(most[0] * 1000, file)
 
-app.serve = watched
+process.serve_until_signal = watched
 main()
 """
 

@@ -11,11 +11,10 @@ from edge_rig import Around, Seen, Stubs, executions, id_of, sessions
 from edge_sockets import dial
 from grpclib.server import Server
 
-from stigmer import app as composition
+from stigmer.app import Plane, embedded
 from stigmer.edge.interceptors import Interceptor
 from stigmer.pipeline.call import LOCAL, Principal
 from stigmer.rpc import Codec
-from stigmer.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -30,9 +29,9 @@ ANN = Principal("ann", "editor", frozenset({"acme"}))
 
 
 @asynccontextmanager
-async def plane(directory: Path, *interceptors: Interceptor) -> AsyncGenerator[composition.App]:
-    async with composition.running(Settings(data_dir=directory), interceptors) as app:
-        yield app
+async def plane(directory: Path, *interceptors: Interceptor) -> AsyncGenerator[Plane]:
+    async with embedded(directory, interceptors) as plane:
+        yield plane
 
 
 class Crossing(Interceptor):
@@ -66,8 +65,8 @@ def is_outermost(call: Call) -> bool:
 async def test_a_call_made_inside_a_call_of_another_plane_is_an_outermost_one(tmp_path: Path) -> None:
     crossing, seen = Crossing(), Seen()
     async with plane(tmp_path / "a", crossing) as a, plane(tmp_path / "b", seen) as b:
-        crossing.others.append(Stubs(b.loopback))
-        stubs = Stubs(a.loopback)
+        crossing.others.append(Stubs(b.channel))
+        stubs = Stubs(a.channel)
         agent = await stubs.agents.create(samples.agent(), timeout=30, metadata=SENT)
         execution = await stubs.executions.create(samples.agent_execution(agent_id=id_of(agent)))
         follow = stubs.find_executions.subscribe(
@@ -77,7 +76,7 @@ async def test_a_call_made_inside_a_call_of_another_plane_is_an_outermost_one(tm
         await follow.aclose()
         made = seen.of("SessionCommandController/create")
         assert [is_outermost(call) for call in made] == [True, True]
-        listed = await Stubs(b.loopback).find_sessions.list(sessions.ListSessionsRequest())
+        listed = await Stubs(b.channel).find_sessions.list(sessions.ListSessionsRequest())
     assert [one.status.audit.spec_audit.created_by.id for one in listed.entries] == ["system"] * 2
 
 
@@ -88,9 +87,9 @@ async def test_what_another_plane_committed_stays_when_the_call_around_it_fails(
 
     seen = Seen()
     async with plane(tmp_path / "a", Around(CREATE, fail)) as a, plane(tmp_path / "b", seen) as b:
-        stubs_of_b = Stubs(b.loopback)
+        stubs_of_b = Stubs(b.channel)
         with pytest.raises(Exception, match="internal error"):
-            await Stubs(a.loopback).agents.create(samples.agent(), timeout=30)
+            await Stubs(a.channel).agents.create(samples.agent(), timeout=30)
         (call,) = seen.of(CREATE)
         assert is_outermost(call)
         assert id_of(await stubs_of_b.agents.apply(samples.agent(name="kept"))).startswith("agt-")
@@ -113,7 +112,7 @@ async def test_the_way_back_is_a_call_of_its_own_too(tmp_path: Path) -> None:
         plane(tmp_path / "a", Around(CREATE, into_b), seen) as a,
         plane(tmp_path / "b", Around("EnvironmentCommandController/create", back_into_a)) as b,
     ):
-        planes = [Stubs(a.loopback), Stubs(b.loopback)]
+        planes = [Stubs(a.channel), Stubs(b.channel)]
         await planes[0].agents.create(samples.agent(), timeout=30, metadata=SENT)
         (call,) = seen.of("SessionCommandController/create")
     assert is_outermost(call)
@@ -122,8 +121,8 @@ async def test_the_way_back_is_a_call_of_its_own_too(tmp_path: Path) -> None:
 async def test_the_same_behind_a_host_s_own_server(tmp_path: Path) -> None:
     crossing, seen = Crossing(), Seen()
     async with plane(tmp_path / "a", crossing) as a, plane(tmp_path / "b", seen) as b:
-        crossing.others.append(Stubs(b.loopback))
-        server = Server(a.edge.handlers(), codec=Codec())
+        crossing.others.append(Stubs(b.channel))
+        server = Server(a.services(), codec=Codec())
         await server.start("127.0.0.1", 0)
         (socket,) = server._server.sockets  # type: ignore[union-attr]  # it has started
         channel = dial(Addressed(socket.getsockname()))

@@ -16,9 +16,8 @@ from edge_sockets import grpcio_client
 from grpclib.encoding.proto import ProtoStatusDetailsCodec
 from grpclib.server import Server
 
-from stigmer import app as composition
+from stigmer.app import embedded
 from stigmer.rpc import Codec
-from stigmer.settings import Settings
 from stigmer.wire import codec
 
 if TYPE_CHECKING:
@@ -46,12 +45,12 @@ class Stock:
 @asynccontextmanager
 async def stock(directory: Path, *interceptors: Interceptor) -> AsyncGenerator[tuple[Send, Stubs]]:
     """A grpcio client's way to a stock server, and stubs on the loopback."""
-    async with composition.running(Settings(data_dir=directory), interceptors) as app:
-        server = Server(app.edge.handlers(), codec=Codec(), status_details_codec=ProtoStatusDetailsCodec())
+    async with embedded(directory, interceptors) as plane:
+        server = Server(plane.services(), codec=Codec(), status_details_codec=ProtoStatusDetailsCodec())
         await server.start("127.0.0.1", 0)
         try:
             async with grpcio_client(Stock(server)) as send:
-                yield send, Stubs(app.loopback)
+                yield send, Stubs(plane.channel)
         finally:
             server.close()
             await server.wait_closed()

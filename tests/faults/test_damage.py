@@ -21,9 +21,8 @@ from grpclib.health.v1.health_grpc import HealthStub
 from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from served_process import served
 
-from stigmer import app
+from stigmer.app import embedded
 from stigmer.errors import StartupError
-from stigmer.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,8 +109,8 @@ def names_damage(refusal: str) -> bool:
 
 async def read_in_process(directory: Path, made: Resources) -> tuple[list[str], str]:
     try:
-        async with app.running(Settings(data_dir=directory)) as plane:
-            reader = Reader(plane.loopback, made)
+        async with embedded(directory) as plane:
+            reader = Reader(plane.channel, made)
             await reader.everything()
     except StartupError as error:
         return [] if names_damage(str(error)) else [str(error)], "refused"

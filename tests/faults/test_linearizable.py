@@ -22,7 +22,7 @@ from stigmer import rpc
 from stigmer._gen.ai.stigmer.agentic.agentinstance import v1 as instances
 from stigmer._gen.ai.stigmer.agentic.session import v1 as sessions
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceReference
-from stigmer.app import running
+from stigmer.app import embedded
 from stigmer.settings import Settings
 
 if TYPE_CHECKING:
@@ -153,8 +153,8 @@ def test_no_read_in_process_goes_back_in_time(
     settings = Settings(data_dir=tmp_path)
 
     async def within() -> list[Seen]:
-        async with running(settings) as plane:
-            return await history_of([plane.loopback] * CALLERS, times)
+        async with embedded(settings) as plane:
+            return await history_of([plane.channel] * CALLERS, times)
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         check(runner.run(within()))

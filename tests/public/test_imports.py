@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
+
+import stigmer
 
 
 def loaded_by(program: str) -> set[str]:
@@ -20,3 +25,34 @@ def test_messages_and_stubs_need_no_http2(module: str) -> None:
     loaded = loaded_by(f"import stigmer.{module}")
     assert f"stigmer.{module}" in loaded
     assert loaded & {"h2", "hyperframe", "hpack", "grpclib.server", "grpclib.client"} == set()
+
+
+def test_the_package_by_itself_brings_nothing_along() -> None:
+    loaded = loaded_by("import stigmer")
+    assert {name for name in loaded if name.partition(".")[0] not in sys.stdlib_module_names} - loaded_by("") == {
+        "stigmer"
+    }
+    assert loaded & {"asyncio", "dataclasses", "inspect", "importlib.metadata"} == set()
+
+
+def test_every_public_name_is_there_and_known_to_type_checkers() -> None:
+    for name in stigmer.__all__:
+        assert getattr(stigmer, name), name
+        assert name in dir(stigmer)
+    source = ast.parse(inspect.getsource(stigmer))
+    (checked,) = (node for node in source.body if isinstance(node, ast.If))
+    imported = {alias.name for node in checked.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert sorted(imported | {"__version__"}) == stigmer.__all__
+
+
+def test_every_error_that_callers_see_is_public() -> None:
+    assert {kind.__name__ for kind in stigmer.StigmerError.__subclasses__()} <= set(stigmer.__all__)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'embeded'"):
+        getattr(stigmer, "embeded")  # noqa: B009 - type checkers know too
+
+
+def test_the_version_is_the_installed_one() -> None:
+    assert stigmer.__version__ == version("stigmer-server")

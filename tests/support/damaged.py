@@ -10,9 +10,8 @@ import samples
 from edge_rig import Stubs, agents, executions, id_of, instances, sessions
 from grpclib.exceptions import GRPCError
 
-from stigmer import app
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceId, ApiResourceReference
-from stigmer.settings import Settings
+from stigmer.app import embedded
 from stigmer.wire import codec
 
 if TYPE_CHECKING:
@@ -38,8 +37,8 @@ class Resources:
 async def make(directory: Path, number: int) -> Resources:
     """Five resources a number: an agent with its instance, a session with an execution, an environment."""
     resources = Resources()
-    async with app.running(Settings(data_dir=directory)) as plane:
-        stubs = Stubs(plane.loopback)
+    async with embedded(directory) as plane:
+        stubs = Stubs(plane.channel)
         for _ in range(number):
             agent = resources.note("agents", await stubs.agents.create(samples.agent("x" * 1500, org="acme")))
             instance = agent.status.default_instance_id

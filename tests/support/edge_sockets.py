@@ -85,9 +85,11 @@ async def listening(
 ) -> AsyncGenerator[tuple[Server, Channel]]:
     """All that `stigmer serve` listens with, health and reflection too."""
     loaded = await asyncio.to_thread(Settings, listen="127.0.0.1:0", data_dir=directory, **settings)
-    async with composition.listening(loaded, interceptors) as (server, _):
+    async with composition.serving(loaded, interceptors) as server:
         channel = dial(server)
         try:
             yield server, channel
         finally:
             channel.close()
+            if not server.is_drained:
+                await server.drain(0)

@@ -127,21 +127,23 @@ PROGRAM = """
 import asyncio, signal, sys
 sys.path[:0] = {path!r}
 from transport_rig import BytesCodec, Door, Service
-from stigmer.server import Server, stop_signals
+from stigmer.cli.process import stop_signals
+from stigmer.server import Server
 
 async def main():
     mine = lambda *_: None
     signal.signal(signal.SIGTERM, mine)
     service = Service()
-    async with Server([Door(service)], host="127.0.0.1", port=0, codec=BytesCodec()) as server:
+    told = lambda: print("draining", flush=True)
+    async with Server([Door(service)], host="127.0.0.1", port=0, codec=BytesCodec(), draining=told) as server:
         async def tell():
             print(server.address[1], flush=True)
             await service.entered.wait()
             print("entered", flush=True)
         task = asyncio.create_task(tell())
         with stop_signals() as stop:
-            told = lambda: print("draining", flush=True)
-            left = await server.serve_until_signal(stop, float(sys.argv[1]), draining=told)
+            await stop
+            left = await server.drain(float(sys.argv[1]))
         print(left, signal.getsignal(signal.SIGTERM) is mine, flush=True)
         task.cancel()
 

@@ -1,4 +1,4 @@
-"""`stigmer serve`: the settings, the logs, the event loop; then `stigmer.app` takes over."""
+"""`stigmer serve`: the settings, the logs, the event loop; then `cli.process` takes over."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _run(settings: Settings, doubts: list[str]) -> None:
     from stigmer.telemetry import traces  # noqa: PLC0415  # not wanted for the command's help
 
     traces.name_service("stigmer")
-    from stigmer import app  # noqa: PLC0415  # the server; tracers are made
+    from stigmer.cli.process import serve_until_signal  # noqa: PLC0415  # the server; tracers are made
     from stigmer.store.errors import StoreUnavailableError  # noqa: PLC0415  # as above
     from stigmer.telemetry import log_stream  # noqa: PLC0415  # as above
     from stigmer.telemetry.logs import configure, get_logger  # noqa: PLC0415  # as above
@@ -62,7 +62,7 @@ def _run(settings: Settings, doubts: list[str]) -> None:
     interrupts_raise()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         try:
-            runner.run(app.serve(settings))
+            runner.run(serve_until_signal(settings))
         except StoreUnavailableError as error:
             log.error("stigmer stops and leaves the disk behind", error=str(error))  # noqa: TRY400  # it says it all
             log_stream.flush()

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections import defaultdict
 from contextlib import aclosing
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -70,6 +71,12 @@ class Edge:
         return f"<Edge {len(self._routes)} RPCs, {self.calls!r}>"
 
     # From the network.
+
+    def for_server(self) -> Edge:
+        """The same door for one more server: the calls that come by it are its own, and end with it."""
+        other = copy(self)
+        other.calls = Calls()
+        return other
 
     def handlers(self) -> list[IServable]:
         """What a grpclib server with `rpc.Codec` serves; requests stay bytes, which their routes parse in slices."""
@@ -173,7 +180,16 @@ class Edge:
             GRPCError: as over the network.
         """
         route, call = self._local(path, request, terms)
-        with _as_status(call), working_on(call):
+        with _as_status(call):
+            if call.parent is not None:
+                return await self._inside(route, call, request)
+            self.calls.refuse_if_draining()
+            with self.calls.run(call):
+                self.calls.may_finish(call)
+                return await self._inside(route, call, request)
+
+    async def _inside(self, route: Route, call: Call, request: betterproto2.Message) -> betterproto2.Message:
+        with working_on(call):
             return decoded(await route.unary(call, Exchange(partial(_converted, request), _returned)))
 
     async def stream(

@@ -19,19 +19,20 @@ DRAINING = "the server is stopping: call another one, or this one again when it 
 
 
 class Calls:
-    """The calls that run, each in a task of its own."""
+    """The calls that run, each in a task of its own; one over the loopback in that of its caller."""
 
     def __init__(self) -> None:
-        self._running: dict[asyncio.Task[Any], Call] = {}
+        self._running: dict[Call, asyncio.Task[Any]] = {}
         self._finishing: set[Call] = set()
         self._draining = False
+        self._idle: asyncio.Event | None = None
 
     def __repr__(self) -> str:
         return f"<Calls {'draining' if self._draining else 'open'}, {len(self._running)} running>"
 
     def run(self, call: Call) -> running:
         """Around the whole of a call; raises Unavailable where the server ended it."""
-        return running(self._running, self._finishing, call)
+        return running(self, call)
 
     def may_finish(self, call: Call) -> None:
         """The call's request is there and it will not last: from now on only `cut` ends it."""
@@ -49,37 +50,56 @@ class Calls:
     def drain(self) -> Collection[asyncio.Task[Any]]:
         """Refuse new calls, and end those that may last or whose request is not there; the tasks of those."""
         self._draining = True
-        return self._end({task: call for task, call in self._running.items() if call not in self._finishing})
+        return self._end([call for call in self._running if call not in self._finishing])
 
     def cut(self) -> None:
         """End those that still run, each once: a second time would break into their cleaning up."""
-        self._end({task: call for task, call in self._running.items() if not call.drained})
+        self._end([call for call in self._running if not call.drained])
 
-    def _end(self, calls: dict[asyncio.Task[Any], Call]) -> Collection[asyncio.Task[Any]]:
-        for task, call in calls.items():
+    async def settled(self) -> None:
+        """Wait until none runs."""
+        self._idle = asyncio.Event()
+        while self._running:
+            self._idle.clear()
+            await self._idle.wait()
+
+    def began(self, call: Call, task: asyncio.Task[Any]) -> None:
+        """Note a call that runs."""
+        self._running[call] = task
+
+    def over(self, call: Call) -> None:
+        """Note its end."""
+        del self._running[call]
+        self._finishing.discard(call)
+        if self._idle is not None and not self._running:
+            self._idle.set()
+
+    def _end(self, calls: Collection[Call]) -> Collection[asyncio.Task[Any]]:
+        for call in calls:
             call.drained = True
+        tasks = {self._running[call] for call in calls}
+        for task in tasks:
             task.cancel()
-        return calls.keys()
+        return tasks
 
 
 class running:  # noqa: N801 - a context manager, used like a function
     """The current task works on a call."""
 
-    __slots__ = ("_call", "_finishing", "_running", "_task")
+    __slots__ = ("_call", "_calls", "_task")
 
-    def __init__(self, calls: dict[asyncio.Task[Any], Call], finishing: set[Call], call: Call) -> None:
-        self._running, self._finishing, self._call = calls, finishing, call
+    def __init__(self, calls: Calls, call: Call) -> None:
+        self._calls, self._call = calls, call
 
     def __enter__(self) -> None:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a call is served in a task")
         self._task = task
-        self._running[task] = self._call
+        self._calls.began(self._call, task)
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        del self._running[self._task]
-        self._finishing.discard(self._call)
+        self._calls.over(self._call)
         if self._call.drained and isinstance(error, asyncio.CancelledError):
             self._task.uncancel()
             raise Unavailable(DRAINING) from None

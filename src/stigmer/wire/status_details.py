@@ -1,16 +1,17 @@
-"""The google.rpc messages that go with a failure's status, for programs that read it."""
+"""A failure as its status travels: the google.rpc messages that go with it, and the failure again that they tell of."""
 
 from __future__ import annotations
 
 import datetime as dt
 from typing import TYPE_CHECKING
 
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2 as rpc  # pyright: ignore[reportMissingTypeStubs]  # it has none
 
 from stigmer import errors
 
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
+    from collections.abc import Iterable, Mapping
 
 DOMAIN = "stigmer.ai"
 
@@ -21,6 +22,55 @@ def details_of(error: errors.StigmerError) -> tuple[Message, ...]:
         return error.details
     detail = _detail(error)
     return () if detail is None else (detail,)
+
+
+def from_status(code: errors.Code, message: str, details: Iterable[object]) -> errors.StigmerError:
+    """The failure that a status tells of: one of the class with that code, with what the details say.
+
+    What they do not say is empty; a code that no class has, such as UNKNOWN, makes a `Relayed`.
+    """
+    known = [one for one in details if isinstance(one, Message)]
+    kind = next((one for one in errors.StigmerError.__subclasses__() if vars(one).get("code") is code), None)
+    if kind is None:
+        return errors.Relayed(code, message, known)
+    error = kind.__new__(kind, message)
+    attributes: dict[str, object] = {"message": message, **_UNSAID.get(kind, {})}
+    for detail in known:
+        attributes.update((name, value) for name, value in _said(detail).items() if name in attributes)
+    vars(error).update(attributes)
+    return error
+
+
+_UNSAID: Mapping[type[errors.StigmerError], Mapping[str, object]] = {
+    errors.InvalidArgument: {"violations": ()},
+    errors.NotFound: {"kind": "", "name": ""},
+    errors.DataLoss: {"kind": "", "name": ""},
+    errors.AlreadyExists: {"kind": "", "holder": ""},
+    errors.Aborted: {"reason": ""},
+    errors.FailedPrecondition: {"type": "", "subject": ""},
+    errors.ResourceExhausted: {"retry_after_s": None},
+    errors.Unavailable: {"retry_after_s": 1.0},
+    errors.Internal: {"error_id": ""},
+}
+"""The attributes of each class that has some, where no detail says more."""
+
+
+def _said(detail: Message) -> dict[str, object]:
+    """The attributes that a detail tells of, each by the names that the classes give it."""
+    match detail:
+        case rpc.BadRequest():
+            found = [errors.Violation(one.field, one.description) for one in detail.field_violations]
+            return {"violations": tuple(found)}
+        case rpc.ResourceInfo():
+            return {"kind": detail.resource_type, "name": detail.resource_name, "holder": detail.resource_name}
+        case rpc.ErrorInfo():
+            return {"reason": detail.reason, "error_id": detail.metadata.get("error_id", "")}
+        case rpc.PreconditionFailure() if detail.violations:
+            return {"type": detail.violations[0].type, "subject": detail.violations[0].subject}
+        case rpc.RetryInfo():
+            return {"retry_after_s": detail.retry_delay.ToTimedelta().total_seconds()}
+        case _:
+            return {}
 
 
 def _detail(error: errors.StigmerError) -> Message | None:
