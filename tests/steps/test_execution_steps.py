@@ -11,6 +11,7 @@ from conformance_bench import ACTOR, Bench, Client, is_idle, required, staged
 
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceOwnerScope as Scope
 from stigmer.errors import AlreadyExists, InvalidArgument, NotFound
+from stigmer.steps import other_kinds
 from stigmer.steps.build_new_state import BuildNewState
 from stigmer.steps.create_default_instance import CreateDefaultInstance, CreateDefaultInstanceIfNeeded
 from stigmer.steps.create_session_if_needed import CreateSessionIfNeeded, Milliseconds
@@ -113,17 +114,28 @@ async def test_create_default_instance_stages_it_and_notes_its_id(bench: Bench) 
 
 @pytest.mark.parametrize("seen", [True, False])
 async def test_create_default_instance_passes_over_slugs_that_are_taken(bench: Bench, seen: bool) -> None:
-    """Seen in the store, or told by the client because somebody was quicker."""
+    """The first one is told by the client, the others are seen in the store, or told where somebody was quicker."""
     client = Client()
     bench.downstream.clients["AgentInstance"] = client
     if seen:
-        await bench.keep(samples.agent_instance(name="helper-default"))
         await bench.keep(samples.agent_instance(name="helper-default-2"))
-    else:
-        client.refusals = [AlreadyExists("AgentInstance", "ain-1", slug="s") for _ in range(2)]
+    client.refusals = [AlreadyExists("AgentInstance", "ain-1", slug="s") for _ in range(1 if seen else 2)]
     ctx = await new_agent(bench)
     await CreateDefaultInstance()(ctx)
     assert [one.metadata.slug for one in client.made] == ["helper-default-3"]
+
+
+async def test_another_kind_s_resource_is_asked_for_once_a_run(bench: Bench) -> None:
+    client = Client()
+    bench.downstream.clients["Agent"] = client
+    agent = await bench.keep(samples.agent())
+    client.there[agent.id] = bench.resource(agent)
+    ctx = await built(bench, agent_id=agent.id)
+    assert await other_kinds.find(ctx, "Agent", agent.id) is client.there[agent.id]
+    client.there.clear()
+    assert await other_kinds.find(ctx, "Agent", agent.id) is not None
+    await ctx.save(bench.resource(agent), over=agent)  # from now on it is another one
+    assert await other_kinds.find(ctx, "Agent", agent.id) is None
 
 
 async def test_create_default_instance_passes_on_every_other_refusal(bench: Bench) -> None:

@@ -70,6 +70,7 @@ class Context(Generic[Q_co, R_co]):
         slug: the slug that the request names or its name gives.
         row: the row that was loaded.
         unchanged: of a report, by the lists of its transcript: with how many first entries it repeats the row's.
+        found: what steps have read of other kinds, by kind and id; not to be changed.
         new_state: the resource as it will be.
         reply: what the caller gets.
     """
@@ -86,6 +87,7 @@ class Context(Generic[Q_co, R_co]):
     slug: str = ""
     row: Row | None = None
     unchanged: Mapping[str, int] = field(default_factory=dict[str, int])
+    found: dict[tuple[str, str], Any] = field(default_factory=dict[tuple[str, str], Any])
     new_state: R_co | None = None
     reply: Reply | None = None
 
@@ -103,6 +105,7 @@ class Context(Generic[Q_co, R_co]):
         kind = self.runtime.kinds[class_of(cast("betterproto2.Message", resource)).__name__]
         row = kind.row_of(resource, based_on=over, created_by=self.call.actor)
         (self.tx.create if over is None else self.tx.update)(row)
+        self.found.pop((row.kind, row.id), None)
         return row
 
     async def answer(self, row: Row) -> codec.Encoded[Any]:

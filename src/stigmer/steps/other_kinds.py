@@ -28,23 +28,31 @@ _UNSURE = frozenset({Code.CANCELLED, Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.
 
 
 async def find(ctx: AnyContext, kind: str, id_: str) -> Any:  # noqa: ANN401 - the kind decides the type
-    """A resource of another kind, or None where the id names nothing; what is found must still be there at commit."""
+    """A resource of another kind, or None where the id names nothing; what is found must still be there at commit.
+
+    A run asks for each but once, unless it changes it: what is given is not to be changed.
+    """
+    known = ctx.found.get((kind, id_))
+    if known is not None:
+        return known
     client = ctx.runtime.downstream.of(kind)
     if client is not None:
         resource = await client.get(id_)
     else:
         row = await ctx.tx.get(kind, id_)
         resource = await ctx.load(row) if row is not None else None
-    if resource is not None and (client is None or client.in_process):
-        ctx.tx.require(kind, id_)
+    if resource is not None:
+        ctx.found[kind, id_] = resource
+        if client is None or client.in_process:
+            ctx.tx.require(kind, id_)
     return resource
 
 
 async def create(ctx: AnyContext, kind: str, resource: Any) -> Any:  # noqa: ANN401 - the kind decides the type
     """Make a resource of another kind; gives it as it was made.
 
-    Where its slug is taken, it gets the first free one of `slug-2`, `slug-3`, … . A slug that somebody takes after we
-    looked and before the call does counts as taken, too.
+    Where its slug is taken, it gets the first free one of `slug-2`, `slug-3`, … . Whoever makes the resource tells
+    whether the first one is; the others are looked for first, and may be taken by somebody else meanwhile.
 
     Raises:
         StigmerError: the resource is refused, or MAX_REFUSALS slugs were taken so.
@@ -53,7 +61,8 @@ async def create(ctx: AnyContext, kind: str, resource: Any) -> Any:  # noqa: ANN
     wanted, refused = resource.metadata.slug, 0
     for number in itertools.count(1):
         resource.metadata.slug = f"{wanted}-{number}" if number > 1 else wanted
-        if await ctx.tx.by_slug(kind, resource.metadata.slug, namespace) is not None:
+        looked_for = number > 1 or ctx.runtime.downstream.of(kind) is None
+        if looked_for and await ctx.tx.by_slug(kind, resource.metadata.slug, namespace) is not None:
             continue
         try:
             return await _make(ctx, kind, resource)
