@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
+from stigmer.edge.interceptors import BuiltIn, Interceptor
+from stigmer.edge.interceptors.base import within_span
+from stigmer.edge.interceptors.deadline import before
 from stigmer.errors import InvalidArgument
 from stigmer.pipeline.context import decoded
 from stigmer.wire import bounds, codec
@@ -22,12 +25,15 @@ if TYPE_CHECKING:
     import betterproto2
     from google.protobuf.message import Message
 
-    from stigmer.edge.interceptors import Interceptor, StreamNext, UnaryNext
+    from stigmer.edge.interceptors import StreamNext, UnaryNext
     from stigmer.pipeline.call import Call
     from stigmer.pipeline.context import Reply
     from stigmer.pipeline.pipeline import Endpoint
     from stigmer.wire.descriptors import Method
 
+
+T = TypeVar("T")
+Ringed = TypeVar("Ringed", bound=Interceptor)
 
 Source: TypeAlias = "Callable[[], Awaitable[Message | bytes]]"
 """Where a request comes from: bytes from the network, a message of its own from a caller in this process.
@@ -36,6 +42,10 @@ Raises a StigmerError where there is none.
 """
 Sink: TypeAlias = "Callable[[Reply], Awaitable[None]]"
 """Where a reply goes; returns when it has been handed over, which may take as long as its caller does not read."""
+
+
+Open: TypeAlias = "Callable[[Call, betterproto2.Message], Awaitable[AsyncGenerator[Reply, None]]]"
+"""Opens a stream of replies, to be closed by who reads them."""
 
 
 class Exchange(NamedTuple):
@@ -57,10 +67,9 @@ class Route:
         request: the class of its requests.
         reply: the class of its replies.
         unary: the chain of a unary RPC, from an Exchange down to the handler.
-        stream: the chain of a streaming RPC, from a Source.
     """
 
-    def __init__(self, endpoint: Endpoint, built_in: Sequence[Interceptor], own: Sequence[Interceptor]) -> None:
+    def __init__(self, endpoint: Endpoint, built_in: Sequence[BuiltIn], own: Sequence[Interceptor]) -> None:
         self.method = method = endpoint.method
         self.request, self.reply = object_class(method.request), object_class(method.reply)
         self._slices, self._unit_of_work = endpoint.runtime.slices, endpoint.runtime.unit_of_work
@@ -71,8 +80,8 @@ class Route:
         own_call, own_run = of_ring("call", own), of_ring("run", own)
         once = unary_chain(run, self._hosted(own_run, endpoint.run))
         self.unary = unary_chain(call, self._arriving(self._hosted(own_call, self._transacting(once))))
-        stream = stream_chain(run, self._hosted_stream(own_run, endpoint.stream))
-        self.stream = stream_chain(call, self._arriving_stream(self._hosted_stream(own_call, stream)))
+        self._built_in = built_in
+        self._open = self._hosted_stream(own_call, self._hosted_stream(own_run, endpoint.open))
 
     def _arriving(self, proceed: UnaryNext) -> UnaryNext:
         async def arrive(call: Call, exchange: Exchange) -> Reply:
@@ -92,14 +101,30 @@ class Route:
 
         return transact
 
-    def _arriving_stream(self, proceed: StreamNext) -> StreamNext:
-        async def arrive(call: Call, source: Source) -> AsyncGenerator[Reply, None]:
-            async with aclosing(proceed(call, await self._request(source))) as replies:
-                async for reply in replies:
+    async def stream(self, call: Call, source: Source) -> AsyncGenerator[Reply, None]:
+        """The replies of a streaming RPC, within all built-in interceptors.
+
+        This is the one generator between the last step's and the caller, so that a reply costs little and a stream that
+        waits is small.
+        """
+        with ExitStack() as stack:
+            for interceptor in self._built_in:
+                stack.enter_context(interceptor.watch(call))
+            replies = await _within(call, lambda: self._opened(call, source))
+            try:
+                following = partial(anext, replies, None)
+                if call.deadline_s is not None or call.span is not None:
+                    following = partial(_within, call, following)
+                while (reply := await following()) is not None:
+                    call.sent += 1
                     yield reply
                     del reply  # it may be long until the next, and large: nobody holds the last one meanwhile
+            finally:
+                with within_span(call):
+                    await replies.aclose()
 
-        return arrive
+    async def _opened(self, call: Call, source: Source) -> AsyncGenerator[Reply, None]:
+        return await self._open(call, await self._request(source))
 
     async def _request(self, source: Source) -> betterproto2.Message:
         """The request as the host's interceptors and handlers see it, without what only the server may set."""
@@ -134,18 +159,34 @@ class Route:
 
         return answer
 
-    def _hosted_stream(self, own: Sequence[Interceptor], proceed: StreamNext) -> StreamNext:
+    def _hosted_stream(self, own: Sequence[Interceptor], proceed: Open) -> Open:
         if not own:
             return proceed
 
-        def end(call: Call, request: betterproto2.Message) -> AsyncGenerator[Reply, None]:
-            return _each(decoded, proceed(call, request))
+        async def end(call: Call, request: betterproto2.Message) -> AsyncGenerator[Reply, None]:
+            async with aclosing(await proceed(call, request)) as replies:
+                async for reply in replies:
+                    yield decoded(reply)
+                    del reply
 
         chain = stream_chain(own, end)
-        return lambda call, request: _each(partial(_encoded, kind=self.reply), chain(call, request))
+
+        async def opened(call: Call, request: betterproto2.Message) -> AsyncGenerator[Reply, None]:
+            return _each(partial(_encoded, kind=self.reply), chain(call, request))
+
+        return opened
 
 
-def of_ring(ring: str, interceptors: Sequence[Interceptor]) -> list[Interceptor]:
+async def _within(call: Call, work: Callable[[], Awaitable[T]]) -> T:
+    """What the work gives, if it does before the call's deadline; the call's span is current meanwhile."""
+    with within_span(call):
+        if call.deadline_s is None:
+            return await work()
+        async with before(call.deadline_s):
+            return await work()
+
+
+def of_ring(ring: str, interceptors: Sequence[Ringed]) -> list[Ringed]:
     """Those around a "call", or around a "run"."""
     return [one for one in interceptors if one.around == ring]
 

@@ -19,7 +19,7 @@ from multidict import MultiDict
 
 from stigmer.edge.chain import Exchange, Route, of_ring, unary_chain
 from stigmer.edge.interceptors import Interceptor, built_in
-from stigmer.edge.interceptors.deadline import until
+from stigmer.edge.interceptors.base import NOTHING
 from stigmer.edge.interceptors.error_mapping import mapped
 from stigmer.edge.loopback import LoopbackChannel
 from stigmer.errors import DeadlineExceeded, InvalidArgument, StigmerError, Unimplemented
@@ -253,9 +253,9 @@ async def _returned(_reply: Reply) -> None:
 
 async def _pump(stream: Stream[Any, Any], work: AsyncGenerator[Reply, None], call: Call, admission: Admission) -> None:
     """Send what the handler gives, until the deadline passes, the reader's slowness included."""
-    scope = asyncio.timeout(None) if call.deadline_s is None else until(call.deadline_s)
+    limit = None if call.deadline_s is None else max(0.0, call.deadline_s - time.monotonic())
     try:
-        async with scope, aclosing(work) as replies:
+        async with NOTHING if limit is None else asyncio.timeout(limit), aclosing(work) as replies:
             async for reply in replies:
                 admission.settle()
                 await send_reply(stream, reply)

@@ -15,6 +15,8 @@ from stigmer.telemetry import logs
 if TYPE_CHECKING:
     from contextvars import ContextVar
 
+    from opentelemetry.trace import Span
+
     from stigmer.store.contract import Store
     from stigmer.store.transaction import Transaction
     from stigmer.telemetry.logs import Room
@@ -83,6 +85,8 @@ class Call:
         attempt: the number of the current run, from 1.
         drained: whether the server ended it because it stops.
         resource_id: the id of the resource concerned, once it is known; for the log.
+        span: its span in the trace; None where nobody traces.
+        sent: how many replies a stream has given.
     """
 
     method: Method
@@ -99,6 +103,8 @@ class Call:
     attempt: int = 1
     drained: bool = False
     resource_id: str = ""
+    span: Span | None = None
+    sent: int = 0
 
     @property
     def actor(self) -> str:

@@ -125,28 +125,47 @@ class Pipeline:
         """
         span = traces.started(tracer, self.name)
         if span is trace.INVALID_SPAN and not log.tells_debug:
-            ctx.rules = self.rules
-            for step in self.steps:  # nobody looks: neither spans nor durations are made
-                await step(ctx)
+            await self._run_unwatched(ctx)
             return
         traces.describe(span, _attributes(ctx))
         with traces.current(span, whole=True), _watched("Pipeline done", self.name, ctx, span):
             await self._run_steps(ctx, traced=traces.is_recording(span))
+
+    async def _run_unwatched(self, ctx: AnyContext) -> None:
+        """Nobody looks: neither spans nor durations are made."""
+        ctx.rules = self.rules
+        for step in self.steps:
+            await step(ctx)
 
     async def _run_steps(self, ctx: AnyContext, *, traced: bool) -> None:
         ctx.rules = self.rules
         for step in self.steps:
             await _run_step(step, ctx, traced=traced)
 
-    async def stream(self, ctx: AnyContext) -> AsyncGenerator[Reply, None]:
-        """Run the steps, then give what the last one gives. No span is current while the reader has a reply."""
+    async def open(self, ctx: AnyContext) -> AsyncGenerator[Reply, None]:
+        """Run the steps; what the last one gives, to be closed by who reads it.
+
+        Raises:
+            StigmerError: a step refuses the call.
+        """
         if self.last is None:
             raise TypeError(f"{self.name} does not end in a StreamStep")
-        with _spanning("Pipeline done", self.name, ctx) as span:
+        span = traces.started(tracer, self.name)
+        if span is not trace.INVALID_SPAN or log.tells_debug:
+            return self._watched_stream(self.last, ctx, span)
+        await self._run_unwatched(ctx)
+        return self.last.stream(ctx)
+
+    async def _watched_stream(self, last: AnyStreamStep, ctx: AnyContext, span: Span) -> AsyncGenerator[Reply, None]:
+        """The same, with spans and durations. No span is current while the reader has a reply."""
+        traces.describe(span, _attributes(ctx))
+        with _spanning("Pipeline done", self.name, ctx, span):
             with traces.current(span):
                 await self._run_steps(ctx, traced=traces.is_recording(span))
-            with _spanning("Step done", step_name(self.last), ctx, span):
-                async with aclosing(self.last.stream(ctx)) as replies:
+            name, within = step_name(last), trace.set_span_in_context(span)
+            of_last = traces.started(tracer, name, within, attributes=_attributes(ctx))
+            with _spanning("Step done", name, ctx, of_last):
+                async with aclosing(last.stream(ctx)) as replies:
                     async for reply in replies:
                         yield reply
                         del reply
@@ -169,13 +188,11 @@ async def _run_step(step: AnyStep, ctx: AnyContext, *, traced: bool) -> None:
 
 
 @contextlib.contextmanager
-def _spanning(event: str, name: str, ctx: AnyContext, parent: Span | None = None) -> Generator[Span]:
-    """A span that is not made current: a generator that yields within has its reader's context then."""
-    within = trace.set_span_in_context(parent) if parent is not None else None
-    span = traces.started(tracer, name, within, attributes=_attributes(ctx))
+def _spanning(event: str, name: str, ctx: AnyContext, span: Span) -> Generator[None]:
+    """End a span that is not made current: a generator that yields within has its reader's context then."""
     try:
         with _watched(event, name, ctx, span):
-            yield span
+            yield
     finally:
         traces.end(span)
 
@@ -238,9 +255,14 @@ class Endpoint:
             raise TypeError(f"{self.pipeline.name} ended without a reply")
         return ctx.reply
 
-    def stream(self, call: Call, request: betterproto2.Message) -> AsyncGenerator[Reply, None]:
-        """The replies of a streaming pipeline, which reads outside of any transaction."""
-        return self.pipeline.stream(self._context(call, request, Transaction(self.runtime.store)))
+    async def open(self, call: Call, request: betterproto2.Message) -> AsyncGenerator[Reply, None]:
+        """The replies of a streaming pipeline, to be closed by who reads them; it reads outside of any transaction.
+
+        Raises:
+            StigmerError: the call is refused.
+            StoreError: the store failed.
+        """
+        return await self.pipeline.open(self._context(call, request, Transaction(self.runtime.store)))
 
     def _context(self, call: Call, request: betterproto2.Message, transaction: Transaction) -> AnyContext:
         wire = codec.wire_of(request)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, cast
 
 from grpclib import protocol
@@ -19,6 +20,8 @@ from stigmer.transport.outbound import CallerGone, Message
 
 if TYPE_CHECKING:
     from grpclib.metadata import Deadline
+    from grpclib.utils import Wrapper
+    from h2.connection import H2Connection
     from h2.stream import H2Stream
 
     from stigmer.transport.connection import Connection
@@ -45,6 +48,26 @@ class Stream(protocol.Stream):
     _in_message = False
     _read = 0
     in_hand_of: Lineup | None = None  # where it counts among the calls that are worked on
+
+    window_updated = headers_received = trailers_received = asyncio.Event()  # nobody waits for these
+
+    def __init__(
+        self,
+        connection: protocol.Connection,
+        h2_connection: H2Connection,
+        transport: asyncio.Transport,
+        *,
+        stream_id: int | None = None,
+        wrapper: Wrapper | None = None,
+    ) -> None:
+        """As grpclib's own, but for three events, which would take 2 KB of each call."""
+        self.connection = cast("Connection", connection)
+        self._h2_connection = cast("TunedConnection", h2_connection)
+        self._transport = transport
+        self.wrapper = wrapper
+        self.headers = self.trailers = None
+        if stream_id is not None:
+            self.init_stream(stream_id, connection)
 
     def init_stream(self, stream_id: int, connection: protocol.Connection) -> None:
         """Begin; grpclib's own would count calls, and keep each frame as an object."""

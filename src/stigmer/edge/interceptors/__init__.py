@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stigmer.edge.interceptors.api_resource_kind import ApiResourceKind
-from stigmer.edge.interceptors.base import Interceptor, StreamNext, UnaryNext
+from stigmer.edge.interceptors.base import BuiltIn, Interceptor, StreamNext, UnaryNext
 from stigmer.edge.interceptors.call_log import Logging
 from stigmer.edge.interceptors.deadline import Deadline
 from stigmer.edge.interceptors.error_mapping import ErrorMapping
@@ -18,9 +18,9 @@ from stigmer.edge.interceptors.tracing import Tracing
 if TYPE_CHECKING:
     from stigmer.pipeline.ids import IdSource
 
-__all__ = ["Interceptor", "StreamNext", "UnaryNext", "built_in"]
+__all__ = ["BuiltIn", "Interceptor", "StreamNext", "UnaryNext", "built_in"]
 
 
-def built_in(ids: IdSource) -> tuple[Interceptor, ...]:
+def built_in(ids: IdSource) -> tuple[BuiltIn, ...]:
     """The chain that every call passes, outermost first."""
     return RequestId(ids), Tracing(), Logging(), ErrorMapping(), ApiResourceKind(), Deadline()

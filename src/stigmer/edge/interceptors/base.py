@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
-from stigmer.errors import Code
+from stigmer.errors import Code, StigmerError
+from stigmer.telemetry import traces
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -20,7 +22,14 @@ UnaryNext: TypeAlias = "Callable[[Call, Any], Awaitable[Reply]]"
 StreamNext: TypeAlias = "Callable[[Call, Any], AsyncGenerator[Reply, None]]"
 
 
-def cut_short(call: Call) -> Code:
+def code_of(call: Call, error: BaseException | None) -> Code:
+    """The code of a call that ends, with an error or, where there is none, well."""
+    if error is None:
+        return Code.OK
+    return error.code if isinstance(error, StigmerError) else _cut_short(call)
+
+
+def _cut_short(call: Call) -> Code:
     """The code of a call that was cancelled; one that another call makes is cancelled with it."""
     outer: Call | None = call
     while outer is not None:
@@ -29,6 +38,10 @@ def cut_short(call: Call) -> Code:
         outer = outer.parent
     late = call.deadline_s is not None and time.monotonic() >= call.deadline_s - EARLY_S
     return Code.DEADLINE_EXCEEDED if late else Code.CANCELLED
+
+
+NOTHING = nullcontext()
+"""What a built-in interceptor is around a call of which it only takes note."""
 
 
 class Interceptor:
@@ -62,3 +75,24 @@ class Interceptor:
     def stream(self, call: Call, request: Any, proceed: StreamNext) -> AsyncGenerator[Reply, None]:  # noqa: ANN401 - as above
         """Around a call with a stream of replies."""
         return proceed(call, request)
+
+
+class BuiltIn(Interceptor):
+    """One of the server's own: the same around every call, whatever comes of it.
+
+    Around a stream it is a context manager alone and sees no replies: what waits for thousands of callers is small so.
+    """
+
+    def watch(self, call: Call) -> AbstractContextManager[object]:
+        """Around the whole of a call; not to be held against the reader's context, as a generator yields within."""
+        raise NotImplementedError
+
+    async def unary(self, call: Call, request: Any, proceed: UnaryNext) -> Reply:  # noqa: ANN401 - any RPC's request
+        """Around a call with one reply."""
+        with self.watch(call):
+            return await proceed(call, request)
+
+
+def within_span(call: Call) -> AbstractContextManager[object]:
+    """The call's span is the current one, where it has one. Not to be held across a yield of a generator."""
+    return NOTHING if call.span is None else traces.current(call.span)

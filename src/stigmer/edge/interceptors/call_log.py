@@ -3,57 +3,47 @@
 from __future__ import annotations
 
 import time
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from stigmer.edge.interceptors.base import Interceptor, StreamNext, UnaryNext, cut_short
-from stigmer.errors import Code, StigmerError, clip
+from stigmer.edge.interceptors.base import BuiltIn, code_of, within_span
+from stigmer.errors import Code, clip
 from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from stigmer.pipeline.call import Call
-    from stigmer.pipeline.context import Reply
 
 log = get_logger("stigmer.call")
 
 _SERVER_FAULTS = frozenset({Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS})
 
 
-class Logging(Interceptor):
+class Logging(BuiltIn):
     """Log each call when it is done; never its request or reply, which may hold secrets."""
 
-    async def unary(self, call: Call, request: Any, proceed: UnaryNext) -> Reply:  # noqa: ANN401 - any RPC's request
+    def watch(self, call: Call) -> AbstractContextManager[object]:
         """Log the call."""
-        started, code = time.perf_counter(), None
-        try:
-            reply = await proceed(call, request)
-            code = Code.OK
-        except StigmerError as error:
-            code = error.code
-            raise
-        else:
-            return reply
-        finally:
-            _line(call, cut_short(call) if code is None else code, started)
+        return _Line(call)
 
-    async def stream(self, call: Call, request: Any, proceed: StreamNext) -> AsyncGenerator[Reply, None]:  # noqa: ANN401 - as above
-        """Log the call when the stream ends."""
-        started = time.perf_counter()
-        code, sent = None, 0
-        try:
-            async with aclosing(proceed(call, request)) as replies:
-                async for reply in replies:
-                    sent += 1
-                    yield reply
-                    del reply
-            code = Code.OK
-        except StigmerError as error:
-            code = error.code
-            raise
-        finally:
-            _line(call, cut_short(call) if code is None else code, started, sent=sent)
+
+class _Line:
+    """A line at the end of a call."""
+
+    __slots__ = ("_call", "_started")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        call = self._call
+        more = {"sent": call.sent} if call.method.server_streaming and call.method.kind is not None else {}
+        with within_span(call):
+            _line(call, code_of(call, error), self._started, **more)
 
 
 def _emit(call: Call, code: Code) -> Callable[..., None]:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from stigmer.edge.interceptors.base import Interceptor, StreamNext, UnaryNext
+from stigmer.edge.interceptors.base import NOTHING, BuiltIn, UnaryNext
 from stigmer.errors import DeadlineExceeded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from contextlib import AbstractContextManager
+    from types import TracebackType
 
     from stigmer.pipeline.call import Call
     from stigmer.pipeline.context import Reply
 
 
-class Deadline(Interceptor):
+class Deadline(BuiltIn):
     """Give up at `call.deadline_s`."""
 
     async def unary(self, call: Call, request: Any, proceed: UnaryNext) -> Reply:  # noqa: ANN401 - any RPC's request
@@ -28,54 +28,41 @@ class Deadline(Interceptor):
         """
         if call.deadline_s is None:
             return await proceed(call, request)
-        _refuse_late(call.deadline_s)
-        scope = until(call.deadline_s)
+        async with before(call.deadline_s):
+            return await proceed(call, request)
+
+    def watch(self, call: Call) -> AbstractContextManager[object]:  # noqa: ARG002  # as the base
+        """Nothing: a stream is waited for reply by reply, each wait `before` its deadline."""
+        return NOTHING
+
+
+class before:  # noqa: N801 - a context manager, used like a function
+    """What is awaited within is cancelled when the deadline passes.
+
+    Args:
+        deadline_s: on the clock of `time.monotonic`.
+
+    Raises:
+        DeadlineExceeded: it has passed; at once where it had before, also where the work would not wait for anything.
+    """
+
+    def __init__(self, deadline_s: float) -> None:
+        self._left_s = deadline_s - time.monotonic()
+
+    async def __aenter__(self) -> None:
+        if self._left_s <= 0:
+            raise _late()
+        self._scope = asyncio.timeout(self._left_s)
+        await self._scope.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
-            async with scope:
-                return await proceed(call, request)
+            await self._scope.__aexit__(kind, error, trace)
         except TimeoutError:
-            if scope.expired():
-                raise DeadlineExceeded(_MESSAGE) from None
-            raise
-
-    async def stream(self, call: Call, request: Any, proceed: StreamNext) -> AsyncGenerator[Reply, None]:  # noqa: ANN401 - as above
-        """Cancel the wait for the next reply when the deadline passes.
-
-        Raises:
-            DeadlineExceeded: it has passed.
-        """
-        async with aclosing(proceed(call, request)) as replies:
-            while True:
-                reply = await _next(replies, call.deadline_s)
-                if reply is None:
-                    return
-                yield reply
-                del reply
+            raise _late() from None
 
 
-_MESSAGE = "the deadline passed before the call was done"
-
-
-def until(deadline_s: float) -> asyncio.Timeout:
-    """A scope that is cancelled at `deadline_s` on the clock of `time.monotonic`."""
-    return asyncio.timeout(max(0.0, deadline_s - time.monotonic()))
-
-
-def _refuse_late(deadline_s: float) -> None:
-    """A deadline that has passed is one, also where the work would not wait for anything."""
-    if time.monotonic() >= deadline_s:
-        raise DeadlineExceeded(_MESSAGE)
-
-
-async def _next(replies: AsyncGenerator[Reply, None], deadline_s: float | None) -> Reply | None:
-    if deadline_s is None:
-        return await anext(replies, None)
-    _refuse_late(deadline_s)
-    scope = until(deadline_s)
-    try:
-        async with scope:
-            return await anext(replies, None)
-    except TimeoutError:
-        if scope.expired():
-            raise DeadlineExceeded(_MESSAGE) from None
-        raise
+def _late() -> DeadlineExceeded:
+    return DeadlineExceeded("the deadline passed before the call was done")

@@ -4,58 +4,49 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from google.protobuf.message import Message
 from grpclib.exceptions import GRPCError
 from h2.exceptions import StreamClosedError
 
-from stigmer.edge.interceptors.base import Interceptor, StreamNext, UnaryNext
+from stigmer.edge.interceptors.base import BuiltIn
 from stigmer.errors import Cancelled, Code, DataLoss, Internal, Relayed, ResourceExhausted, StigmerError, Unavailable
 from stigmer.store.errors import DamagedError, StoreUnavailableError, TooManySubscriptionsError
 from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from contextlib import AbstractContextManager
 
     from stigmer.pipeline.call import Call
-    from stigmer.pipeline.context import Reply
 
 log = get_logger("stigmer.edge.interceptors.error_mapping")
 
 
-class ErrorMapping(Interceptor):
+class ErrorMapping(BuiltIn):
     """Turn the store's errors into statuses, and everything unforeseen into INTERNAL with an id that the log bears."""
 
-    async def unary(self, call: Call, request: Any, proceed: UnaryNext) -> Reply:  # noqa: ANN401 - any RPC's request
+    def watch(self, call: Call) -> AbstractContextManager[object]:
         """Map what the handler raises."""
-        try:
-            return await proceed(call, request)
-        except StigmerError:
-            raise
-        except asyncio.CancelledError as error:
-            if _is_cancelled():
-                raise
-            raise mapped(error, call) from error
-        except Exception as error:  # nothing unforeseen may reach a caller
-            raise mapped(error, call) from error
+        return _Mapping(call)
 
-    async def stream(self, call: Call, request: Any, proceed: StreamNext) -> AsyncGenerator[Reply, None]:  # noqa: ANN401 - as above
-        """Map what the handler raises."""
-        try:
-            async with aclosing(proceed(call, request)) as replies:
-                async for reply in replies:
-                    yield reply
-                    del reply
-        except StigmerError:
-            raise
-        except asyncio.CancelledError as error:
-            if _is_cancelled():
-                raise
-            raise mapped(error, call) from error
-        except Exception as error:  # as above
-            raise mapped(error, call) from error
+
+class _Mapping:
+    """Whatever fails within fails as a StigmerError, or is cancelled."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is None or isinstance(error, StigmerError):
+            return
+        if isinstance(error, Exception) or (isinstance(error, asyncio.CancelledError) and not _is_cancelled()):
+            raise mapped(error, self._call) from error  # nothing unforeseen may reach a caller
 
 
 def _is_cancelled() -> bool:

@@ -4,36 +4,30 @@ from __future__ import annotations
 
 import re
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from stigmer.edge.interceptors.base import Interceptor, StreamNext, UnaryNext
+from stigmer.edge.interceptors.base import NOTHING, BuiltIn
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from contextlib import AbstractContextManager
 
     from stigmer.pipeline.call import Call
-    from stigmer.pipeline.context import Reply
     from stigmer.pipeline.ids import IdSource
 
 KEY = "x-request-id"
 _WELL_FORMED = re.compile(r"[!-~]{1,128}")
 
 
-class RequestId(Interceptor):
+class RequestId(BuiltIn):
     """Take the caller's `x-request-id` where it is printable and short, else make one; calls made inside inherit it."""
 
     def __init__(self, ids: IdSource) -> None:
         self._ids = ids
 
-    async def unary(self, call: Call, request: Any, proceed: UnaryNext) -> Reply:  # noqa: ANN401 - any RPC's request
+    def watch(self, call: Call) -> AbstractContextManager[object]:
         """Name the call."""
         self._name(call)
-        return await proceed(call, request)
-
-    def stream(self, call: Call, request: Any, proceed: StreamNext) -> AsyncGenerator[Reply, None]:  # noqa: ANN401 - as above
-        """Name the call."""
-        self._name(call)
-        return proceed(call, request)
+        return NOTHING
 
     def _name(self, call: Call) -> None:
         if call.request_id:  # inherited

@@ -2,77 +2,64 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context, propagate, trace
 from opentelemetry.trace import SpanKind
 
-from stigmer.edge.interceptors.base import Interceptor, StreamNext, UnaryNext, cut_short
-from stigmer.errors import Code, StigmerError
+from stigmer.edge.interceptors.base import NOTHING, BuiltIn, UnaryNext, code_of, within_span
 from stigmer.telemetry import traces
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from contextlib import AbstractContextManager
 
     from opentelemetry.context import Context
     from opentelemetry.propagators.textmap import TextMapPropagator
     from opentelemetry.trace import Span
 
+    from stigmer.errors import Code
     from stigmer.pipeline.call import Call
     from stigmer.pipeline.context import Reply
 
 tracer = trace.get_tracer("stigmer")
 
 
-class Tracing(Interceptor):
+class Tracing(BuiltIn):
     """A server span for each call; one made over the loopback lies within its caller's, and is INTERNAL.
 
     Without an SDK there are no spans, but the trace that the caller sent still goes to the calls made downstream.
     """
 
-    async def unary(self, call: Call, request: Any, proceed: UnaryNext) -> Reply:  # noqa: ANN401 - any RPC's request
-        """Trace the call."""
+    def watch(self, call: Call) -> AbstractContextManager[object]:
+        """Trace the call: in `call.span`, which is not current yet."""
         span = _started(call)
         if span is trace.INVALID_SPAN:
-            return await proceed(call, request)
-        code = None
-        with traces.current(span):
-            try:
-                reply = await proceed(call, request)
-                code = Code.OK
-            except StigmerError as error:
-                code = error.code
-                raise
-            else:
-                return reply
-            finally:
-                _end(span, call, code)
+            return NOTHING
+        call.span = span
+        return _Ending(span, call)
 
-    async def stream(self, call: Call, request: Any, proceed: StreamNext) -> AsyncGenerator[Reply, None]:  # noqa: ANN401 - as above
-        """Trace the call; the span is current while a reply is made, not while the reader has it."""
-        span = _started(call)
-        scope = nullcontext if span is trace.INVALID_SPAN else partial(traces.current, span)
-        code, replies = None, proceed(call, request)
-        try:
-            while True:
-                with scope():
-                    reply = await anext(replies, None)
-                if reply is None:
-                    break
-                yield reply
-                del reply
-            code = Code.OK
-        except StigmerError as error:
-            code = error.code
-            raise
-        finally:
-            try:
-                with scope():
-                    await replies.aclose()
-            finally:
-                _end(span, call, code)
+    async def unary(self, call: Call, request: Any, proceed: UnaryNext) -> Reply:  # noqa: ANN401 - any RPC's request
+        """Trace the call; the span is current while it runs."""
+        with self.watch(call), within_span(call):
+            return await proceed(call, request)
+
+
+class _Ending:
+    """The span of a call ends with the block."""
+
+    __slots__ = ("_call", "_span")
+
+    def __init__(self, span: Span, call: Call) -> None:
+        self._span, self._call = span, call
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if traces.is_recording(self._span):
+            _describe(self._span, self._call, code_of(self._call, error))
+        traces.end(self._span)
 
 
 def _started(call: Call) -> Span:
@@ -99,12 +86,6 @@ def _headers(propagator: TextMapPropagator) -> frozenset[str]:
 
 def _span_kind(call: Call) -> SpanKind:
     return SpanKind.SERVER if call.parent is None else SpanKind.INTERNAL
-
-
-def _end(span: Span, call: Call, code: Code | None) -> None:
-    if traces.is_recording(span):
-        _describe(span, call, cut_short(call) if code is None else code)
-    traces.end(span)
 
 
 def _describe(span: Span, call: Call, code: Code) -> None:
