@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
 import subprocess
 import sys
-import threading
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 from google.protobuf import json_format
 from markdown_text import PAGES, ROOT, blocks, document
+from served_process import serving
 
 from stigmer.pipeline import rules
 from stigmer.settings import Settings
@@ -50,16 +49,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def port(environment: dict[str, str]) -> Iterator[str]:
     """The port of a server that the programs call."""
-    command = [sys.executable, "-m", "stigmer", "serve", "--listen", "127.0.0.1:0", "--log-format", "json"]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stderr is not None
-        lines = (json.loads(line) for line in server.stderr)
-        address = next(line["listen"] for line in lines if line["event"] == "stigmer serves")
-        drain = threading.Thread(target=server.stderr.read)
-        drain.start()
+    with serving(env=environment) as address:
         yield address.rpartition(":")[2]
-        server.terminate()
-        drain.join()
 
 
 def test_there_is_a_program_for_each_way_to_call() -> None:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -19,11 +20,18 @@ def _name(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
+LOCAL = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+ELSEWHERE = [x509.IPAddress(ipaddress.ip_address("192.0.2.1"))]
+
+
 def _certificate(
-    name: str, key: ec.EllipticCurvePrivateKey, issuer: str, issuer_key: ec.EllipticCurvePrivateKey
+    name: str,
+    key: ec.EllipticCurvePrivateKey,
+    issuer: str,
+    issuer_key: ec.EllipticCurvePrivateKey,
+    names: Sequence[x509.GeneralName] = LOCAL,
 ) -> bytes:
     now = dt.datetime.now(dt.UTC)
-    names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     builder = (
         x509.CertificateBuilder()
         .subject_name(_name(name))
@@ -57,3 +65,12 @@ def make(directory: Path) -> Path:
     (directory / "locked.key").write_bytes(key_bytes(ec.generate_private_key(ec.SECP256R1()), b"secret"))
     (directory / "nonsense.pem").write_bytes(b"nonsense")
     return directory
+
+
+def self_signed(directory: Path) -> tuple[Path, Path]:
+    """Write the certificate of a server elsewhere, which vouches for itself, and its key."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), "stigmer.test"
+    certificate, key_file = directory / "self-signed.pem", directory / "self-signed.key"
+    certificate.write_bytes(_certificate(name, key, name, key, ELSEWHERE))
+    key_file.write_bytes(key_bytes(key))
+    return certificate, key_file

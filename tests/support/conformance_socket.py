@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from google.rpc import error_details_pb2, status_pb2
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+from served_process import serving
 
 from stigmer.wire import codec
 
@@ -32,34 +33,15 @@ _DETAILS = {
 
 
 @contextlib.contextmanager
-def process(*command: str, **pipes: Any) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(command, text=True, **pipes) as started:
-        try:
-            yield started
-        finally:
-            started.terminate()
-            started.wait(20)
-
-
-@contextlib.contextmanager
 def served(data_dir: Path) -> Iterator[GrpcioChannel]:
     """`stigmer serve` on a free port, and a grpcio client of it."""
-    serve = ("-m", "stigmer", "serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--data-dir", str(data_dir))
-    with process(sys.executable, *serve, stderr=subprocess.PIPE) as server:
-        assert server.stderr is not None
-        port = next(port for line in server.stderr if (port := _port(line)))
-        drain = threading.Thread(target=server.stderr.read, daemon=True)
-        drain.start()
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        with process(sys.executable, str(WORKER), port, **pipes) as worker:
-            yield GrpcioChannel(worker)
-        server.terminate()
-        drain.join()
-
-
-def _port(line: str) -> str:
-    event = json.loads(line)
-    return str(event["listen"]).rpartition(":")[2] if event["event"] == "stigmer serves" else ""
+    with serving("--data-dir", str(data_dir)) as address:
+        command = (sys.executable, str(WORKER), address.rpartition(":")[2])
+        with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+            try:
+                yield GrpcioChannel(worker)
+            finally:
+                worker.terminate()
 
 
 class GrpcioChannel:

@@ -6,15 +6,17 @@ import asyncio
 import datetime as dt
 import json
 import os
+import subprocess
 import sys
-from contextlib import asynccontextmanager
+import threading
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from measured import MEASURED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Generator, Mapping
 
 SIGNALLED = """
 import logging, os, signal, sys
@@ -126,3 +128,20 @@ async def served(  # each is named
         if process.returncode is None:
             process.kill()
             await process.communicate()
+
+
+@contextmanager
+def serving(*flags: str, env: Mapping[str, str] = os.environ) -> Generator[str]:
+    """The address of a server that many tests call, whatever loop they run on; stopped at the end."""
+    command = [sys.executable, "-m", "stigmer", "serve", "--listen", "127.0.0.1:0", "--log-format", "json", *flags]
+    with subprocess.Popen(command, env={**env, **MEASURED}, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        lines = (json.loads(line) for line in server.stderr)
+        address = next(line["listen"] for line in lines if line["event"] == "stigmer serves")
+        drain = threading.Thread(target=server.stderr.read, daemon=True)
+        drain.start()
+        try:
+            yield address
+        finally:
+            server.terminate()
+            drain.join()
