@@ -248,7 +248,7 @@ async def test_what_sqlite_calls_malformed_is_damage_and_the_probe_says_so(
         await created(store, *(row(f"r{n}", ("tag", "t"), data=bytes(3000)) for n in range(20)))
     await overwritten(tmp_path, table)
     monkeypatch.setattr(inspection, "WHOLE_BYTES", 0)  # as of a large file, which is not checked as a whole
-    async with SqliteStore(tmp_path) as store:
+    async with SqliteStore(tmp_path, cache_bytes=0) as store:
         with pytest.raises(DamagedError):
             await store.probe()
         if table != "resource_keys":

@@ -13,6 +13,7 @@ import pytest
 from store_rows import created, ids, row
 
 from stigmer.errors import StartupError
+from stigmer.store.errors import DamagedError
 from stigmer.store.sqlite import SqliteStore, opening
 from stigmer.store.sqlite.files import FILE_NAME
 
@@ -155,3 +156,26 @@ async def test_after_a_refusal_the_directory_is_free_again(directory: Path) -> N
     async with SqliteStore(directory) as store:
         assert await ids(store) == ["a"]
         assert repr(store) == f"<SqliteStore {directory / FILE_NAME}>"
+
+
+async def test_rows_are_cached_before_anybody_asks_for_them_the_newest_first(tmp_path: Path) -> None:
+    async with SqliteStore(tmp_path) as store:
+        await created(store, *(row(f"r{n}", data=bytes(1000)) for n in range(10)))
+    changed_by(tmp_path, "UPDATE resources SET data = x'00' WHERE id = 'r9'")
+    async with SqliteStore(tmp_path, cache_bytes=5000) as store:
+        cached = [n for n in range(10) if store._cache.by_id("Thing", f"r{n}")]
+        assert cached == [6, 7, 8]
+        assert store._cache.by_slug("Thing", "r8", "") == await store.get("Thing", "r8")
+        with pytest.raises(DamagedError):
+            await store.get("Thing", "r9")
+    async with SqliteStore(tmp_path, cache_bytes=0) as store:
+        assert store._cache.by_id("Thing", "r8") is None
+
+
+async def test_reading_ahead_does_not_hold_up_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with SqliteStore(tmp_path) as store:
+        await created(store, *(row(f"r{n}") for n in range(10)))
+    monkeypatch.setattr(opening, "READ_AHEAD_S", 0.0)
+    async with SqliteStore(tmp_path) as store:
+        assert [n for n in range(10) if store._cache.by_id("Thing", f"r{n}")] == [9]
+        assert len(await ids(store)) == 10

@@ -166,43 +166,11 @@ async def test_a_row_whose_read_took_longer_than_the_feed_remembers_is_not_kept(
     assert cache.by_id("Thing", "a") is None
 
 
-async def filled_up(cache: Cache, *rows: Row) -> int | None:
-    async def read() -> list[Row]:
-        return [*rows]
-
-    return await cache.fill_up(read)
-
-
-async def test_rows_that_nobody_asked_for_go_first_when_room_is_needed() -> None:
+def test_of_rows_that_nobody_asked_for_the_first_go_first() -> None:
     cache = Cache(3 * (ROW_OVERHEAD_BYTES + 5))
-    asked = noted(cache, row("asked"))
-    assert await filled_up(cache, row("b"), replace(row("c"), sequence=7)) == 7
+    cache.keep([row(id_) for id_ in "abc"])
     noted(cache, row("d"))
-    assert [id_ for id_ in ("asked", "b", "c", "d") if cache.by_id("Thing", id_)] == ["asked", "b", "d"]
-    assert cache.by_id("Thing", "asked") is asked
-
-
-async def test_a_full_cache_is_filled_up_no_further() -> None:
-    cache = Cache(2 * (ROW_OVERHEAD_BYTES + 5))
-    assert await filled_up(cache, row("a"), row("b"), row("c")) is None
-    assert [id_ for id_ in "abc" if cache.by_id("Thing", id_)] == ["a", "b"]
-    assert await filled_up(Cache(ROOM)) is None
-
-
-async def test_what_changes_while_the_cache_is_filled_up_is_not_overwritten() -> None:
-    cache = Cache(ROOM)
-    old, gone = row("a"), row("b")
-
-    async def read() -> list[Row]:
-        noted(cache, replace(old, data=b"second"))
-        deleted(cache, gone)
-        return [old, gone]
-
-    await cache.fill_up(read)
-    found = cache.by_id("Thing", "a")
-    assert found is not None
-    assert found.data == b"second"
-    assert cache.by_id("Thing", "b") is None
+    assert [id_ for id_ in "abcd" if cache.by_id("Thing", id_)] == ["b", "c", "d"]
 
 
 async def test_a_read_that_fails_is_its_callers_and_leaves_nothing() -> None:

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable
 
     from stigmer.store.changes import Change
     from stigmer.store.feed import LocalFeed
@@ -58,38 +58,24 @@ class RowCache:
         """Read a row from the store and keep it, unless a change of it was committed meanwhile."""
         began = self._feed.revision
         row = await read()
-        if row is not None and self._unchanged([row], began):
-            self._drop((row.kind, row.id))
-            self._keep(row)
+        if row is not None:
+            key = (row.kind, row.id)
+            changed = self._feed.changed_since(began)
+            if changed is not None and key not in changed:
+                self._drop(key)
+                self._keep(row)
         return row
 
-    async def fill_up(self, read: Callable[[], Awaitable[Sequence[Row]]]) -> Row | None:
-        """As `fill`, for rows that nobody asked for: they go first when room is needed.
-
-        Returns:
-            the last of them; None where there are none, or the cache is full.
-        """
-        began = self._feed.revision
-        rows = await read()
-        for row in self._unchanged(rows, began):
-            if self._size + _size(row) > self._max:
-                return None
-            key = (row.kind, row.id)
-            if key not in self._rows:
-                self._keep(row)
-                self._rows.move_to_end(key, last=False)
-        return rows[-1] if rows else None
+    def keep(self, rows: Iterable[Row]) -> None:
+        """Take in committed rows that nobody asked for yet; the first of them go first when room is needed."""
+        for row in rows:
+            self._keep(row)
 
     def clear(self) -> None:
         """Forget all rows."""
         self._rows.clear()
         self._slugs.clear()
         self._size = 0
-
-    def _unchanged(self, rows: Sequence[Row], since: int) -> list[Row]:
-        """Those rows of which the feed has told no change after a revision."""
-        changed = self._feed.changed_since(since)
-        return [] if changed is None else [row for row in rows if (row.kind, row.id) not in changed]
 
     def _note(self, change: Change) -> None:
         """Take a committed change in. Where that fails, nothing is kept, old or not."""
@@ -106,7 +92,7 @@ class RowCache:
         self._rows[key] = row
         if row.slug is not None:
             self._slugs[row.kind, row.slug, row.namespace] = key
-        self._size += _size(row)
+        self._size += size_of(row)
         while self._size > self._max and self._rows:
             self._drop(next(iter(self._rows)))
 
@@ -114,10 +100,11 @@ class RowCache:
         row = self._rows.pop(key, None)
         if row is None:
             return
-        self._size -= _size(row)
+        self._size -= size_of(row)
         if row.slug is not None:
             self._slugs.pop((row.kind, row.slug, row.namespace), None)
 
 
-def _size(row: Row) -> int:
+def size_of(row: Row) -> int:
+    """How many bytes a cached row costs."""
     return len(row.data) + ROW_OVERHEAD_BYTES

@@ -6,24 +6,32 @@ The order is: lock, files, what the file is, migrations, connections. Whatever i
 from __future__ import annotations
 
 import sqlite3
-from contextlib import ExitStack, closing
+import time
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer.errors import StartupError
+from stigmer.store.errors import DamagedError
 from stigmer.store.sqlite import statements as sql
+from stigmer.store.sqlite.cache import size_of
 from stigmer.store.sqlite.connection import Raw, connect
 from stigmer.store.sqlite.failures import is_damage
 from stigmer.store.sqlite.files import FILE_NAME, Hold, Place, make_private, places
 from stigmer.store.sqlite.inspection import inspect
 from stigmer.store.sqlite.migration import check, migrate
+from stigmer.store.sqlite.queries import row_of
 from stigmer.store.sqlite.readers import READERS, Reader
 
 if TYPE_CHECKING:
     import threading
     from pathlib import Path
 
+    from stigmer.store.rows import Row
+
 BUSY_TIMEOUT_S = 5.0
+READ_AHEAD_S = 0.5
+"""How long rows are read for the cache, so that the first calls find them there; some 200,000 of them."""
 _OTHER_SCHEMA = ("no such", "has no column", "duplicate column", "already exists")
 """What SQLite says where the schema is not that of the version that the file claims to have."""
 LEAST_SQLITE = (3, 37)
@@ -41,6 +49,7 @@ class Database:
         places: its files.
         revision: the last one that was given.
         root_key: of the secrets that the store gives out.
+        newest: the newest rows, the newest last: as many as the cache takes, and as could be read in READ_AHEAD_S.
     """
 
     hold: Hold
@@ -49,6 +58,7 @@ class Database:
     places: list[Place]
     revision: int
     root_key: bytes
+    newest: list[Row]
 
     def check_files(self) -> None:
         """Raise StoreUnavailableError where a file was taken, or cut short, from under the store."""
@@ -64,11 +74,12 @@ class Database:
             self.hold.release()
 
 
-def open_database(directory: Path, unwanted: threading.Event) -> Database:
+def open_database(directory: Path, cache_bytes: int, unwanted: threading.Event) -> Database:
     """Open the database in a directory, which is made where it is missing; blocks.
 
     Args:
         directory: of the database, its log, its index and the lock file.
+        cache_bytes: how much the row cache takes.
         unwanted: once it is set, no long statement is run to its end.
 
     Raises:
@@ -81,7 +92,7 @@ def open_database(directory: Path, unwanted: threading.Event) -> Database:
         hold.take()
         make_private(directory)
         try:
-            database = _connected(directory, hold, unwanted, stack)
+            database = _connected(directory, hold, cache_bytes, unwanted, stack)
         except (sqlite3.Error, TypeError, ValueError) as error:  # the latter: a value of another type than was written
             raise _cannot_open(directory / FILE_NAME, error) from error
         stack.pop_all()
@@ -101,7 +112,7 @@ def refuse_old_sqlite() -> None:
         )
 
 
-def _connected(directory: Path, hold: Hold, unwanted: threading.Event, stack: ExitStack) -> Database:
+def _connected(directory: Path, hold: Hold, cache_bytes: int, unwanted: threading.Event, stack: ExitStack) -> Database:
     def connection(kind: type[Raw]) -> Raw:
         opened = connect(directory / FILE_NAME, timeout_s=BUSY_TIMEOUT_S, kind=kind)
         stack.enter_context(closing(opened))
@@ -116,10 +127,26 @@ def _connected(directory: Path, hold: Hold, unwanted: threading.Event, stack: Ex
         for pragma in (*sql.PRAGMAS, sql.READ_ONLY):
             reader.execute(pragma)
     revision = max(reader.head() for reader in readers)  # each is known to read
+    newest = _newest(readers[0], cache_bytes)
     writes.set_progress_handler(None, 0)
     for reader in readers:
         reader.watch()
-    return Database(hold, writes, readers, places(directory), revision, root_key)
+    return Database(hold, writes, readers, places(directory), revision, root_key, newest)
+
+
+def _newest(connection: sqlite3.Connection, cache_bytes: int) -> list[Row]:
+    """Rows for the cache, damaged ones left out: what is wrong with them is told to who asks for them."""
+    rows: list[Row] = []
+    end = time.monotonic() + READ_AHEAD_S
+    with suppress(sqlite3.Error):
+        for columns in connection.execute(sql.NEWEST_ROWS):
+            with suppress(DamagedError):
+                row = row_of(columns)
+                cache_bytes -= size_of(row)
+                rows.append(row)
+            if cache_bytes < 0 or time.monotonic() > end:
+                break
+    return rows[::-1]
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
-from contextlib import suppress
 from itertools import islice, pairwise, takewhile
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -62,20 +61,6 @@ def several(statement: str, *parameters: str | int) -> Read:
 
     def read(connection: Reader) -> list[Row]:
         return [row_of(found) for found in connection.execute(statement, parameters)]
-
-    return read
-
-
-def rows_before(sequence: int, budget_bytes: int) -> Read:
-    """The newest rows of a smaller sequence, of any kind, damaged ones left out: a few, within the budget."""
-
-    def read(connection: Reader) -> list[Row]:
-        selection = Selection(Window(CHECKED, budget_bytes=budget_bytes))
-        for found in connection.execute(sql.ROWS_BEFORE, (sequence, CHECKED)):
-            with suppress(DamagedError):
-                if not selection.add(row_of(found)):
-                    break
-        return selection.rows
 
     return read
 

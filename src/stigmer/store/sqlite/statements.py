@@ -27,7 +27,7 @@ GET = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND id = ?"  # noqa: S608
 BY_SLUG = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND slug = ? AND namespace = ?"  # noqa: S608 - of constants
 BY_SLUG_ANYWHERE = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND slug = ? ORDER BY namespace LIMIT ?"  # noqa: S608 - of constants
 BY_SEQUENCE = f"SELECT {COLUMNS} FROM resources WHERE sequence = ?"  # noqa: S608 - of constants
-ROWS_BEFORE = f"SELECT {COLUMNS} FROM resources WHERE sequence < ? ORDER BY sequence DESC LIMIT ?"  # noqa: S608 - of constants
+NEWEST_ROWS = f"SELECT {COLUMNS} FROM resources ORDER BY sequence DESC"  # noqa: S608 - of constants
 REVISION = "SELECT value FROM counters WHERE name = ''"
 # The root of each table and index, too: where one cannot be read, the store is of no use.
 PROBE = (

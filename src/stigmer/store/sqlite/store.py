@@ -63,6 +63,7 @@ class SqliteStore:
     ) -> None:
         self._directory = directory
         self._feed = LocalFeed(max_subscriptions)
+        self._cache_bytes = cache_bytes
         self._cache = RowCache(self._feed, cache_bytes)
         self._grace = grace
         self._closed = asyncio.Event()
@@ -79,7 +80,7 @@ class SqliteStore:
         return self._feed
 
     async def __aenter__(self) -> Self:
-        database = await on_thread(partial(open_database, self._directory), Database.close)
+        database = await on_thread(partial(open_database, self._directory, self._cache_bytes), Database.close)
         self._run(database)  # no await from here on: what is open has an owner
         self._feed.reopen(database.revision)
         return self
@@ -108,6 +109,7 @@ class SqliteStore:
     def _run(self, database: Database) -> None:
         """Set threads to work on an open database."""
         self._hold, self._closed, self._root_key = database.hold, asyncio.Event(), database.root_key
+        self._cache.keep(database.newest)
         self._writer = Writer(database.revision, database.check_files)
         self._writes = BatchWorker["Commit", "list[Change]"](
             Connection(database.writes), self._writer.run, self._publish, lambda commit: commit.changes.size_bytes
