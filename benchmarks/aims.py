@@ -45,6 +45,12 @@ def judge(rows: Mapping[str, Row], size: Size) -> list[Aim]:
         _loopback("loopback get takes at most 1/5 of the same get over TCP (1 caller)", rows["loopback get"], 5),
         _loopback("with the row cache off, at most 1/3 of it", rows["loopback get uncached"], 3),
     ]
+    report, create = rows["report"], rows["create execution"]
+    aims += [
+        _processor_ms(f"{report.title} cost the server at most 8 ms of CPU", report, 8.0),
+        _times_floor("that is at most 8 times what 16 of them cost", report, 8.0),
+        _processor_ms(f"{create.title}: at most 1.2 ms of CPU", create, 1.2),
+    ]
     aims += [_cost(rows[key]) for key in rows if key.startswith("hosted ")]
     rate = mid(rows["subscribe"].subject)
     aims.append(Aim("20,000 subscribe deliveries a second", f"{rate:,.0f}", rate >= 20_000, "subscribe"))
@@ -59,6 +65,16 @@ def _slowdown(text: str, row: Row, workload: str) -> Aim:
 def _cost(row: Row) -> Aim:
     times = median(1 / ratio for ratio in row.ratios())
     return Aim(f"{row.title}: at most 1.1 times what it costs without", f"{times:.2f} times", times <= 1.1, "")
+
+
+def _processor_ms(text: str, row: Row, most: float) -> Aim:
+    ms = mid(row.subject, "server_us") / 1000
+    return Aim(text, f"{ms:.2f} ms", ms <= most, "")
+
+
+def _times_floor(text: str, row: Row, most: float) -> Aim:
+    times = mid(row.subject, "server_us") / (mid(row.floor, "server_us") or 1.0)
+    return Aim(text, f"{times:.1f} times", times <= most, "")
 
 
 def _share(text: str, row: Row, least: float, workload: str) -> Aim:

@@ -15,6 +15,7 @@ CONTEXT = f"{_AGENTIC}.executioncontext.v1.ExecutionContext"
 SESSION = f"{_AGENTIC}.session.v1.Session"
 AGENT = f"{_AGENTIC}.agent.v1.Agent"
 EXECUTION = f"{_AGENTIC}.agentexecution.v1.AgentExecution"
+REPORT = f"{_AGENTIC}.agentexecution.v1.AgentExecutionUpdateStatusInput"
 REFERENCE = "ai.stigmer.commons.apiresource.ApiResourceReference"
 
 GET = f"/{_AGENTIC}.executioncontext.v1.ExecutionContextQueryController/get"
@@ -131,9 +132,19 @@ def execution(name: str, agent_id: str) -> bytes:
 
 def progress(execution_id: str, number: int) -> bytes:
     """A request of `updateStatus`: the execution goes on, with a word of where it is."""
-    message = new(f"{_AGENTIC}.agentexecution.v1.AgentExecutionUpdateStatusInput", execution_id=execution_id)
+    message = new(REPORT, execution_id=execution_id)
     message.status.phase = 2
     entry = message.status.messages.add()
     entry.content = f"step {number}"
+    data: bytes = message.SerializeToString()
+    return data
+
+
+def transcript(execution_id: str, number: int, content_bytes: int) -> bytes:
+    """A request of `updateStatus` with so many messages."""
+    message = new(REPORT, execution_id=execution_id)
+    message.status.phase = 2
+    for _ in range(number):
+        message.status.messages.add(type=2, content="x" * content_bytes, timestamp="2026-01-18T00:00:00Z")
     data: bytes = message.SerializeToString()
     return data

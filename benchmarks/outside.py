@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import grpc.aio
 
-from benchmarks.load import WARM_UP_S, Sample
+from benchmarks.load import WARM_UP_S, Meter
 
 if TYPE_CHECKING:
-    from benchmarks.load import Calls
+    from benchmarks.load import Calls, Sample
     from benchmarks.servers import Running
 
 
@@ -38,7 +38,5 @@ async def _unary(server: Running, calls: Calls) -> Sample:
             return sum(await asyncio.gather(*(caller(end) for _ in range(calls.callers))))
 
         await all_for(WARM_UP_S)
-        cpu_s, started = time.process_time(), time.perf_counter()
-        done = await all_for(calls.seconds)
-        elapsed = time.perf_counter() - started
-        return Sample(done / elapsed, client=(time.process_time() - cpu_s) / elapsed)
+        meter = Meter(server)
+        return meter.sample(await all_for(calls.seconds))

@@ -27,6 +27,7 @@ SECTIONS = {
     "Few and many resources": ("create at", "getByReference"),
     "Subscribe": ("subscribe",),
     "Lists": ("list",),
+    "Executions": ("report", "create execution"),
     "In process": ("loopback",),
     "Through a host's interceptor": ("hosted",),
     "Codec": ("decode", "encode"),

@@ -23,6 +23,8 @@ def test_the_benchmarks_run_and_write_every_table(tmp_path: Path) -> None:
         "create, 64 callers",
         "subscribe, ",
         "list, a page of 1000",
+        "updateStatus, 1,600 messages",
+        "AgentExecution.create",
         "loopback create",
         "get through",
     ):
