@@ -22,10 +22,12 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## Start a server, run an agent on it with real clients, and say what happens
 	@$(BIN)/python demo/main.py
 
-test: check suite ## Everything that CI runs: the checks, then the tests
+test: $(READY) ## Everything that CI runs: the checks, then the tests
+	@echo 'The checks and the tests take some four minutes on two processors.'
+	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory suite
 
 suite: $(READY) ## The tests alone, with coverage
-	@echo 'The tests take about three minutes on two processors.'
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 check: $(READY) ## Lint, types, import contracts, generated code, README
