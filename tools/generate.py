@@ -2,9 +2,8 @@
 
 Usage: python tools/generate.py [--check]
 
-Only pip's packages are needed: grpcio-tools brings protoc, betterproto2_compiler the plugin, protovalidate the
-descriptor of buf/validate/validate.proto. With --check nothing is written, and the exit status is 1 where the
-committed files are not what the protos give.
+Only pip's packages are needed: grpcio-tools brings protoc, betterproto2_compiler the plugin. With --check nothing is
+written, and the exit status is 1 where the committed files are not what the protos give.
 """
 
 from __future__ import annotations
@@ -20,13 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import flat_names
-from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
-from protovalidate._gen.buf.validate import validate_pb
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet, SourceCodeInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from protobuf import DescFile
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
@@ -61,7 +57,9 @@ def generate(scratch: Path) -> Path:
     classes = without_options(described)
     generate_classes(scratch, out, classes)
     for file in described.file:
+        kept = comments(file)
         file.ClearField("source_code_info")
+        file.source_code_info.location.extend(kept)
     (out / DESCRIPTORS).write_bytes(described.SerializeToString(deterministic=True))
     (out / "__init__.py").write_text(PACKAGE_DOC)
     types, stubs = flat_names.modules(out, (service.name for file in classes.file for service in file.service))
@@ -72,10 +70,8 @@ def generate(scratch: Path) -> Path:
 
 def compile_protos(scratch: Path) -> FileDescriptorSet:
     """Compile protos/ with everything it imports, comments kept."""
-    rules, result = scratch / "rules.binpb", scratch / "compiled.binpb"
-    rules.write_bytes(rules_set().SerializeToString(deterministic=True))
+    result = scratch / "compiled.binpb"
     protoc(
-        f"--descriptor_set_in={rules}",
         f"-I{PROTOS}",
         "--include_imports",
         "--include_source_info",
@@ -85,17 +81,16 @@ def compile_protos(scratch: Path) -> FileDescriptorSet:
     return FileDescriptorSet.FromString(result.read_bytes())
 
 
-def rules_set() -> FileDescriptorSet:
-    """buf/validate/validate.proto and all that our protos and it import, imports first."""
-    found: dict[str, bytes] = {}
-
-    def collect(file: DescFile) -> None:
-        for dependency in file.dependencies:
-            collect(dependency)
-        found.setdefault(file.name, file.proto.to_binary())
-
-    collect(validate_pb.desc())
-    return FileDescriptorSet(file=[FileDescriptorProto.FromString(raw) for raw in found.values()])
+def comments(file: FileDescriptorProto) -> list[SourceCodeInfo.Location]:
+    """Where a file of ours has comments, without their places in the text; what is not ours keeps none."""
+    if not file.name.startswith(OURS):
+        return []
+    found = [one for one in file.source_code_info.location if one.leading_comments or one.trailing_comments]
+    for one in found:
+        one.ClearField("span")
+        one.span.extend((0, 0, 0))  # three numbers have to be there
+        one.ClearField("leading_detached_comments")
+    return found
 
 
 def without_options(described: FileDescriptorSet) -> FileDescriptorSet:

@@ -25,6 +25,15 @@ def test_custom_options_survive() -> None:
     assert b"owner_scope.allowed" in descriptors.file_bytes("ai/stigmer/agentic/agentexecution/v1/api.proto")
 
 
+def test_comments_are_sent_too() -> None:
+    file = FileDescriptorProto.FromString(descriptors.file_bytes("ai/stigmer/agentic/agent/v1/command.proto"))
+    said = {tuple(one.path): one.leading_comments.strip() for one in file.source_code_info.location}
+    assert said[(6, 0)] == "Changes agents."  # the first service
+    methods = [said[(6, 0, 2, number)] for number in range(len(file.service[0].method))]
+    assert len(methods) == 4
+    assert all(methods)
+
+
 async def test_grpcio_s_client_resolves_every_service(serve: Serve, peer: Start) -> None:
     names = [OURS, health.NAME]
     monitor = health.Monitor(nothing)
