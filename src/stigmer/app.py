@@ -186,7 +186,7 @@ class Plane:
                 port=settings.port,
                 ssl=security,
                 limits=_limits(settings),
-                calls=edge.calls,
+                calls=edge.running,
                 draining=monitor.drain,
             )
             async with server:
@@ -206,7 +206,7 @@ class Plane:
     async def _settled(self) -> None:
         """End what runs, within the part of the grace that the store does not need."""
         await asyncio.gather(*(_drained(server, self._grace) for server in self._servers))
-        calls = self._app.edge.calls
+        calls = self._app.edge.running
         calls.drain()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._grace.left_s() / 2):  # the store is to close in the other half

@@ -160,13 +160,20 @@ class Cancelled(StigmerError):
 
 
 class Unavailable(StigmerError):
-    """The server drains, or its store is out of reach; try again after `retry_after_s`."""
+    """The server's store is out of reach, or the server drains; try again after `retry_after_s`."""
 
     code = Code.UNAVAILABLE
 
     def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class Stopping(Unavailable):
+    """The server drains."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is stopping: call another one, or this one again when it is back")
 
 
 class DataLoss(StigmerError):

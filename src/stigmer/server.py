@@ -11,8 +11,7 @@ from grpclib.encoding.proto import ProtoStatusDetailsCodec
 
 from stigmer.errors import StartupError
 from stigmer.rpc import Codec
-from stigmer.telemetry.logs import get_logger
-from stigmer.transport.connection import printed
+from stigmer.telemetry.logs import address_text, get_logger
 from stigmer.transport.listener import Listener
 
 if TYPE_CHECKING:
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
     from grpclib._typing import IServable
     from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
 
-    from stigmer.transport.calls import Calls
     from stigmer.transport.limits import Limits
+    from stigmer.transport.listener import Calls
 
 log = get_logger("stigmer.server")
 
@@ -113,7 +112,7 @@ class Server:
     @property
     def listens_on(self) -> str:
         """The same as `address`, as people write it."""
-        return printed(self.address)
+        return address_text(self.address)
 
     @property
     def address(self) -> tuple[str, int]:

@@ -40,7 +40,7 @@ async def wire(store: SqliteStore) -> AsyncGenerator[Callable[..., Rig]]:
     for rig in made:
         assert not rig.unit_of_work._row_queues._locks
         assert not rig.unit_of_work._row_queues._interested
-        assert not rig.edge.calls._running
+        assert not rig.edge.running._running
         assert store.feed._open == 0
     assert asyncio.all_tasks() <= before | {asyncio.current_task()}
 

@@ -100,7 +100,7 @@ def growing(app: App) -> dict[str, int]:
     fans: Any = app.store.feed
     cache = app.store._cache  # type: ignore[attr-defined]  # white box
     return {
-        "calls": len(edge.calls._running),
+        "calls": len(edge.running._running),
         "row queues": len(work._row_queues._locks) + len(work._row_queues._interested),
         "tasks kept": len(work._tasks),
         "followers": len(fans._followers),

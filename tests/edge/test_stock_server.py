@@ -136,7 +136,8 @@ async def test_a_late_subscription_ends(tmp_path: Path, caplog: pytest.LogCaptur
         await connected(send)
         answer = await send(SUBSCRIBE, await made_execution(stubs), take=0, timeout=2)
         assert answer["code"] == "DEADLINE_EXCEEDED"
-        assert (await line_of(calls, SUBSCRIBE))["code"] == "DEADLINE_EXCEEDED"
+        code = (await line_of(calls, SUBSCRIBE))["code"]
+        assert code in {"DEADLINE_EXCEEDED", "CANCELLED"}  # by our clock or the client's, whichever is first
     assert no_complaints(caplog)
 
 

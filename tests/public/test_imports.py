@@ -7,10 +7,14 @@ import inspect
 import subprocess
 import sys
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import pytest
 
 import stigmer
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def loaded_by(program: str) -> set[str]:
@@ -56,3 +60,36 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
 
 def test_the_version_is_the_installed_one() -> None:
     assert stigmer.__version__ == version("stigmer-server")
+
+
+EMBEDDED = """
+import asyncio, stigmer
+from stigmer.types import Agent, AgentSpec, ApiResourceMetadata, ApiResourceOwnerScope, AgentExecution
+from stigmer.types import AgentExecutionSpec, AgentExecutionId
+
+async def main():
+    async with stigmer.embedded({where!r}) as plane:
+        metadata = ApiResourceMetadata(name="helper", owner_scope=ApiResourceOwnerScope.organization)
+        spec = AgentSpec(instructions="Look out of the window and say what you see.")
+        named = {{"api_version": "agentic.stigmer.ai/v1", "kind": "Agent", "metadata": metadata, "spec": spec}}
+        agent = await stigmer.rpc.AgentCommandControllerStub(plane.channel).create(Agent(**named))
+        spec = AgentExecutionSpec(agent_id=agent.metadata.id, message="What do you see?")
+        named |= {{"kind": "AgentExecution", "metadata": ApiResourceMetadata(name="first"), "spec": spec}}
+        run = await stigmer.rpc.AgentExecutionCommandControllerStub(plane.channel).create(AgentExecution(**named))
+        follow = stigmer.rpc.AgentExecutionQueryControllerStub(plane.channel).subscribe(
+            AgentExecutionId(value=run.metadata.id)
+        )
+        assert (await anext(follow)).spec.session_id.startswith("ses-")
+        await follow.aclose()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("where", ["data", ":memory:"])
+def test_a_plane_without_a_port_needs_no_http2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Its calls, its streams and its calls downstream included."""
+    monkeypatch.chdir(tmp_path)
+    loaded = loaded_by(EMBEDDED.format(where=where))
+    assert "stigmer.edge.door" in loaded
+    assert loaded & {"h2", "hyperframe", "hpack", "grpclib.server", "grpclib.client"} == set()

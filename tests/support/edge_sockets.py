@@ -70,7 +70,7 @@ async def serving(directory: Path, *interceptors: Interceptor) -> AsyncGenerator
     """A control plane of its own: a channel to its port, and itself."""
     async with SqliteStore(directory) as store:
         app = composition.assemble(store, interceptors)
-        async with Server(app.edge.handlers(), host="127.0.0.1", port=0, calls=app.edge.calls) as server:
+        async with Server(app.edge.handlers(), host="127.0.0.1", port=0, calls=app.edge.running) as server:
             channel = dial(server)
             try:
                 yield channel, app

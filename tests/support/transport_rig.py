@@ -12,10 +12,9 @@ from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 
 from stigmer import errors
+from stigmer.edge.running import RunningCalls
 from stigmer.pipeline.call import Call
 from stigmer.rpc import Codec
-from stigmer.transport.admission import deadline_of
-from stigmer.transport.calls import Calls
 from stigmer.wire.descriptors import Method
 from stigmer.wire.status_details import details_of
 
@@ -47,8 +46,8 @@ METHOD = Method("/t.T/M", "t.T", "M", "", "", False, None, None, is_public=False
 class Door:
     """Stands in for the edge: notes the calls that run, and our errors become gRPC's."""
 
-    def __init__(self, servable: Any, calls: Calls | None = None) -> None:
-        self._servable, self._calls = servable, calls or Calls()
+    def __init__(self, servable: Any, calls: RunningCalls | None = None) -> None:
+        self._servable, self._calls = servable, calls or RunningCalls()
 
     def __mapping__(self) -> dict[str, Handler]:
         return {
@@ -93,7 +92,7 @@ class Service:
 
     async def deadline(self, stream: Any) -> None:
         await stream.recv_message()
-        deadline = deadline_of(stream)
+        deadline = stream._stream.deadline
         assert stream.deadline is None
         await stream.send_message(b"x" * round(deadline.time_remaining() if deadline else 0))
 

@@ -10,8 +10,8 @@ import pytest
 from child_process import child
 from transport_rig import PEER, BytesCodec, Door, Serve, Service, Start
 
+from stigmer.edge.running import RunningCalls
 from stigmer.server import Server
-from stigmer.transport.calls import Calls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -42,7 +42,7 @@ def serve(service: Service) -> Serve:
     """Make a server of the service, to be entered; keywords go to Server."""
 
     def make(*more: Any, limits: Limits | None = None, **settings: Any) -> Server:
-        calls = Calls()
+        calls = RunningCalls()
         handlers = [Door(one, calls) for one in (service, *more)]
         settings = {"host": "127.0.0.1", "port": 0, "codec": BytesCodec(), **settings}
         return Server(handlers, limits=limits, calls=calls, **settings)

@@ -15,19 +15,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from grpclib import const
 from grpclib.exceptions import GRPCError
-from multidict import MultiDict
 
 from stigmer.edge.chain import Exchange, Route, of_ring, unary_chain
+from stigmer.edge.incoming import incoming
 from stigmer.edge.interceptors import Interceptor, built_in
 from stigmer.edge.interceptors.base import NOTHING
 from stigmer.edge.interceptors.error_mapping import mapped
 from stigmer.edge.loopback import LoopbackChannel
+from stigmer.edge.running import RunningCalls
 from stigmer.errors import DeadlineExceeded, InvalidArgument, StigmerError, Unimplemented
 from stigmer.pipeline.call import CURRENT, Call, working_on
 from stigmer.pipeline.context import decoded
-from stigmer.transport.admission import Admission, deadline_of, send_reply
-from stigmer.transport.calls import Calls
-from stigmer.transport.connection import printed
 from stigmer.wire import codec
 from stigmer.wire.descriptors import Method
 from stigmer.wire.status_details import details_of
@@ -40,6 +38,7 @@ if TYPE_CHECKING:
     from grpclib._typing import IServable
     from grpclib.server import Stream
 
+    from stigmer.edge.incoming import Incoming
     from stigmer.pipeline.call import Principal, Terms
     from stigmer.pipeline.context import Reply
     from stigmer.pipeline.ids import IdSource
@@ -56,7 +55,7 @@ class Edge:
             run within the built-in ones around a run.
 
     Attributes:
-        calls: those of the network that run; for the server's drain.
+        running: the calls of the network; for the server's drain.
     """
 
     def __init__(self, endpoints: Iterable[Endpoint], ids: IdSource, interceptors: Sequence[Interceptor] = ()) -> None:
@@ -65,17 +64,17 @@ class Edge:
         by_path = {endpoint.method.path: endpoint for endpoint in endpoints}
         self._store = next(iter(by_path.values())).runtime.store
         self._routes = {path: Route(endpoint, ours, interceptors) for path, endpoint in by_path.items()}
-        self.calls = Calls()
+        self.running = RunningCalls()
 
     def __repr__(self) -> str:
-        return f"<Edge {len(self._routes)} RPCs, {self.calls!r}>"
+        return f"<Edge {len(self._routes)} RPCs, {self.running!r}>"
 
     # From the network.
 
     def for_server(self) -> Edge:
         """The same door for one more server: the calls that come by it are its own, and end with it."""
         other = copy(self)
-        other.calls = Calls()
+        other.running = RunningCalls()
         return other
 
     def handlers(self) -> list[IServable]:
@@ -91,13 +90,20 @@ class Edge:
 
     def _served(self, route: Route) -> const.Handler:
         streams = route.method.server_streaming
-        serve = self._serve_stream if streams else self._serve_unary
 
         async def func(stream: Stream[Any, Any]) -> None:
-            call = self._call(stream, route.method)
-            CURRENT.set(call)  # the task is the call's own
-            with _as_status(call), self.calls.run(call):
-                await serve(stream, route, call)
+            served = incoming(stream)
+            call = self._call(served, route.method)
+            call.room = served
+            request = partial(self._receive, served, call)
+            try:
+                with _as_status(call), self.running.run(call):
+                    if streams:
+                        await _pump(served, route.stream(call, request), call)
+                    else:
+                        await route.unary(call, Exchange(request, served.send))
+            finally:
+                served.done()
 
         cardinality = const.Cardinality.UNARY_STREAM if streams else const.Cardinality.UNARY_UNARY
         return const.Handler(func, cardinality, bytes, route.reply)
@@ -108,59 +114,34 @@ class Edge:
         method = Method(path, service, name, "", "", streaming, None, None, is_public=False, skip_authorization=True)
 
         async def func(stream: Stream[Any, Any]) -> None:
-            call = self._call(stream, method)
-            CURRENT.set(call)
+            call = self._call(incoming(stream), method)
 
             async def end(_call: Call, _request: object) -> Any:  # noqa: ANN401 - there is no reply to pass on
                 if streaming:
-                    self.calls.refuse_if_draining()
+                    self.running.refuse_if_draining()
                 await shape.func(stream)
 
             chain = unary_chain(self._around_calls, end)
-            with _as_status(call), self.calls.run(call):
+            with _as_status(call), self.running.run(call):
                 await chain(call, None)
 
         return const.Handler(*shape._replace(func=func))
 
-    def _call(self, stream: Stream[Any, Any], method: Method) -> Call:
-        deadline = deadline_of(stream)
-        deadline_s = time.monotonic() + deadline.time_remaining() if deadline is not None else None
-        return Call(method, stream.metadata or MultiDict(), deadline_s, printed(stream.peer.addr()), self._store)
+    def _call(self, served: Incoming, method: Method) -> Call:
+        """The call, current from now on: the task is its own."""
+        call = Call(method, served.metadata, served.deadline_s, served.peer, self._store)
+        CURRENT.set(call)
+        return call
 
-    async def _serve_unary(self, stream: Stream[Any, Any], route: Route, call: Call) -> None:
-        async def request() -> bytes:
-            data = await self._receive(stream)
-            self.calls.may_finish(call)
-            await admission.start()
-            return data
-
-        async def answer(reply: Reply) -> None:
-            admission.done()
-            await send_reply(stream, reply)
-
-        with Admission(stream) as admission:
-            call.room = admission
-            await route.unary(call, Exchange(request, answer))
-
-    async def _serve_stream(self, stream: Stream[Any, Any], route: Route, call: Call) -> None:
-        async def request() -> bytes:
-            data = await self._receive(stream)
-            await admission.start()
-            return data
-
-        with Admission(stream) as admission:
-            call.room = admission
-            await _pump(stream, route.stream(call, request), call, admission)
-
-    async def _receive(self, stream: Stream[Any, Any]) -> bytes:
-        self.calls.refuse_if_draining()
-        try:
-            data: bytes | None = await stream.recv_message()
-        except NotImplementedError as error:  # from a server of grpclib's own
-            raise Unimplemented("this server takes no compressed messages") from error
-        self.calls.refuse_if_draining()
+    async def _receive(self, served: Incoming, call: Call) -> bytes:
+        self.running.refuse_if_draining()
+        data = await served.receive()
+        self.running.refuse_if_draining()
         if data is None:
             raise InvalidArgument.of("", "the call has no request message")
+        if not call.method.server_streaming:
+            self.running.may_finish(call)
+        await served.start()
         return data
 
     # From the loopback.
@@ -183,9 +164,9 @@ class Edge:
         with _as_status(call):
             if call.parent is not None:
                 return await self._inside(route, call, request)
-            self.calls.refuse_if_draining()
-            with self.calls.run(call):
-                self.calls.may_finish(call)
+            self.running.refuse_if_draining()
+            with self.running.run(call):
+                self.running.may_finish(call)
                 return await self._inside(route, call, request)
 
     async def _inside(self, route: Route, call: Call, request: betterproto2.Message) -> betterproto2.Message:
@@ -251,14 +232,13 @@ async def _returned(_reply: Reply) -> None:
     """Where a reply goes whose caller gets what the chain returns."""
 
 
-async def _pump(stream: Stream[Any, Any], work: AsyncGenerator[Reply, None], call: Call, admission: Admission) -> None:
+async def _pump(served: Incoming, work: AsyncGenerator[Reply, None], call: Call) -> None:
     """Send what the handler gives, until the deadline passes, the reader's slowness included."""
     limit = None if call.deadline_s is None else max(0.0, call.deadline_s - time.monotonic())
     try:
         async with NOTHING if limit is None else asyncio.timeout(limit), aclosing(work) as replies:
             async for reply in replies:
-                admission.settle()
-                await send_reply(stream, reply)
+                await served.send(reply)
                 del reply  # it may be long until the next
     except TimeoutError:
         raise DeadlineExceeded("the deadline passed before the stream ended") from None

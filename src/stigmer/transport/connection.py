@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from grpclib import protocol
 from grpclib.config import Configuration
@@ -15,7 +15,7 @@ from h2.errors import ErrorCodes
 from h2.exceptions import DenialOfServiceError
 from hyperframe.frame import GoAwayFrame
 
-from stigmer.telemetry.logs import get_logger
+from stigmer.telemetry.logs import address_text, get_logger
 from stigmer.transport.http2 import Stream
 from stigmer.transport.outbound import Outbound
 
@@ -32,14 +32,6 @@ _NO_KEEPALIVE = Configuration(_keepalive_time=None).__for_server__()  # grpclib 
 FLUSH_BYTES = 64 * 1024  # as much as asyncio lets wait in a transport before it asks writers to pause
 BACKLOG_BYTES = 1024 * 1024  # a peer that makes us answer and does not read the answers is dropped at this
 LINGER_S = 5.0  # how long a closing connection may take to write its last bytes
-
-
-def printed(address: object) -> str:
-    """A socket's address as people write it: `host:port`, `[host]:port` for IPv6, the path of a UNIX socket."""
-    if not isinstance(address, tuple):
-        return str(address or "")
-    host, port = cast("tuple[str, int]", address[:2])
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Connection(protocol.Connection):
@@ -73,7 +65,7 @@ class Connection(protocol.Connection):
     @property
     def peer(self) -> str:
         """Who is at the other end."""
-        return printed(self._socket.get_extra_info("peername"))
+        return address_text(self._socket.get_extra_info("peername"))
 
     @property
     def window(self) -> int:

@@ -1,25 +1,28 @@
 """A call on the wire: what grpclib's stream lacks, as a subclass, so that other grpclib servers stay as they were.
 
-`edge` meets `Stream` through `admission` and through the errors that receiving and sending raise. Beside this module
-`admission`, `connection`, `events`, `protocol`, `listener` and `h2tuning` alone know grpclib's and h2's private parts.
+Whoever serves a call meets it through `Stream.incoming`, and through the errors that receiving and sending raise.
+`admission`, `connection`, `events`, `protocol`, `listener` and `h2tuning` alone know grpclib's and h2's private parts,
+beside this module.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from grpclib import protocol
 from h2.errors import ErrorCodes
 
 from stigmer import errors
 from stigmer.transport import compression
+from stigmer.transport.admission import Admission
 from stigmer.transport.budget import SMALL_BYTES
 from stigmer.transport.inbound import PREFIX_BYTES, Inbound
 from stigmer.transport.outbound import CallerGone, Message
 
 if TYPE_CHECKING:
     from grpclib.metadata import Deadline
+    from grpclib.server import Stream as ServerStream
     from grpclib.utils import Wrapper
     from h2.connection import H2Connection
     from h2.stream import H2Stream
@@ -68,6 +71,10 @@ class Stream(protocol.Stream):
         self.headers = self.trailers = None
         if stream_id is not None:
             self.init_stream(stream_id, connection)
+
+    def incoming(self, served: ServerStream[Any, Any]) -> Admission:
+        """What whoever serves the call asks; `served` is grpclib's side of it."""
+        return Admission(self, served)
 
     def init_stream(self, stream_id: int, connection: protocol.Connection) -> None:
         """Begin; grpclib's own would count calls, and keep each frame as an object."""

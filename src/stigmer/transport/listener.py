@@ -1,6 +1,6 @@
 """The listening side of the transport: takes connections, admits calls, drains.
 
-`server.Server` is its only caller; `protocol` has what is inside a client's connection, `calls` what the drain ends.
+`server.Server` is its only caller; `protocol` has what is inside a client's connection.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
+from typing import Protocol as Interface
 
 from grpclib.events import _DispatchServerEvents  # pyright: ignore[reportPrivateUsage]  # grpclib's handler asks for one
 
@@ -26,13 +27,23 @@ if TYPE_CHECKING:
     from grpclib._typing import IServable
     from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
 
-    from stigmer.transport.calls import Calls
-
 READ_BYTES = 64 * 1024  # as much as is read of one client at once
 CANCEL_S = 2.0  # how long ended calls may take to clean up and to tell their callers
 CLOSE_S = 1.0  # how long a client may take to read the last bytes
 RESERVE_S = 1.0  # of the grace, or a seventh of it where that is less: for all that is to do when calls got theirs
 MOMENT_S = 0.05  # what each of these things gets where no time is left: enough for some turns of the loop
+
+
+class Calls(Interface):
+    """The calls that run, of whoever serves the handlers."""
+
+    def drain(self) -> Collection[asyncio.Task[Any]]:
+        """Refuse new ones, and end those that may last or whose request is not there; the tasks of those."""
+        ...
+
+    def cut(self) -> None:
+        """End those that still run, each once."""
+        ...
 
 
 class Listener:

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from grpclib.const import Status
 from grpclib.metadata import Deadline
 
-from stigmer.errors import InvalidArgument, StigmerError, Unavailable, Unimplemented, clip
+from stigmer.errors import InvalidArgument, StigmerError, Stopping, Unimplemented, clip
 from stigmer.telemetry.logs import get_logger
-from stigmer.transport.calls import DRAINING
 from stigmer.wire.status_details import details_of
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ CALLER_GONE = Refusal(Status.CANCELLED, "the caller went away")
 
 def stopping() -> Refusal:
     """The server is beyond its grace."""
-    return _refusal(Unavailable(DRAINING))
+    return _refusal(Stopping())
 
 
 def admitted(headers: Headers, paths: Container[str]) -> Admitted | Refusal:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.message import Message
 from grpclib.exceptions import GRPCError
-from h2.exceptions import StreamClosedError
 
 from stigmer.edge.interceptors.base import BuiltIn
-from stigmer.errors import Cancelled, Code, DataLoss, Internal, Relayed, ResourceExhausted, StigmerError, Unavailable
+from stigmer.errors import Code, DataLoss, Internal, Relayed, ResourceExhausted, StigmerError, Unavailable
 from stigmer.store.errors import DamagedError, StoreUnavailableError, TooManySubscriptionsError
 from stigmer.telemetry.logs import get_logger
 
@@ -73,8 +72,6 @@ def mapped(error: BaseException, call: Call) -> StigmerError:
         return DataLoss(error.kind, error.id)
     if isinstance(error, TooManySubscriptionsError):
         return ResourceExhausted(f"{error}: close some, or raise the server's --max-subscriptions")
-    if isinstance(error, StreamClosedError):  # on a server of grpclib's own; ours says it in our words
-        return Cancelled("the caller went away")
     error_id = uuid.uuid4().hex
     log.error("Internal error", error_id=error_id, method=call.method.path, request_id=call.request_id, exc_info=error)
     return Internal(error_id)

@@ -1,6 +1,6 @@
 """The calls that run, and their end when the server stops.
 
-`edge` says of each call when it begins and when its request is there; `listener` drains and cuts.
+The door says of each call when it begins and when its request is there; a server of stigmer's drains and cuts.
 """
 
 from __future__ import annotations
@@ -8,17 +8,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from stigmer.errors import Unavailable
+from stigmer.errors import Stopping
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from stigmer.pipeline.call import Call
 
-DRAINING = "the server is stopping: call another one, or this one again when it is back"
 
-
-class Calls:
+class RunningCalls:
     """The calls that run, each in a task of its own; one over the loopback in that of its caller."""
 
     def __init__(self) -> None:
@@ -28,10 +26,10 @@ class Calls:
         self._idle: asyncio.Event | None = None
 
     def __repr__(self) -> str:
-        return f"<Calls {'draining' if self._draining else 'open'}, {len(self._running)} running>"
+        return f"<RunningCalls {'draining' if self._draining else 'open'}, {len(self._running)} running>"
 
     def run(self, call: Call) -> running:
-        """Around the whole of a call; raises Unavailable where the server ended it."""
+        """Around the whole of a call; raises Stopping where the server ended it."""
         return running(self, call)
 
     def may_finish(self, call: Call) -> None:
@@ -42,10 +40,10 @@ class Calls:
         """Refuse a call that comes too late.
 
         Raises:
-            Unavailable: the server stops.
+            Stopping: the server stops.
         """
         if self._draining:
-            raise Unavailable(DRAINING)
+            raise Stopping
 
     def drain(self) -> Collection[asyncio.Task[Any]]:
         """Refuse new calls, and end those that may last or whose request is not there; the tasks of those."""
@@ -88,7 +86,7 @@ class running:  # noqa: N801 - a context manager, used like a function
 
     __slots__ = ("_call", "_calls", "_task")
 
-    def __init__(self, calls: Calls, call: Call) -> None:
+    def __init__(self, calls: RunningCalls, call: Call) -> None:
         self._calls, self._call = calls, call
 
     def __enter__(self) -> None:
@@ -102,4 +100,4 @@ class running:  # noqa: N801 - a context manager, used like a function
         self._calls.over(self._call)
         if self._call.drained and isinstance(error, asyncio.CancelledError):
             self._task.uncancel()
-            raise Unavailable(DRAINING) from None
+            raise Stopping from None

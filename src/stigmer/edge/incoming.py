@@ -1,0 +1,114 @@
+"""A call that comes in over a network, as the door needs it: a Protocol, and what stands for it on a host's own server.
+
+stigmer's server supplies an object of its own for each call, by its stream's `incoming`; neither knows the other.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from multidict import MultiDict
+
+from stigmer.errors import Cancelled, Unimplemented
+from stigmer.telemetry.logs import address_text
+
+if TYPE_CHECKING:
+    from grpclib.server import Stream
+
+
+class Incoming(Protocol):
+    """A call of a network: its terms, its messages, and how much it may have the server hold (`logs.Room`)."""
+
+    @property
+    def metadata(self) -> MultiDict[str | bytes]:
+        """What the caller sent beside the request."""
+        ...
+
+    @property
+    def deadline_s(self) -> float | None:
+        """When the caller gives up, on the clock of `time.monotonic`; None is never."""
+        ...
+
+    @property
+    def peer(self) -> str:
+        """Who calls, `host:port`."""
+        ...
+
+    async def receive(self) -> bytes | None:
+        """The request, None where the caller sent none; raises a StigmerError where it is none that is taken."""
+        ...
+
+    async def start(self) -> None:
+        """Wait, now that the request is there, until the call may start.
+
+        Raises:
+            ResourceExhausted: it might not for too long, because its connection has too much unread.
+        """
+        ...
+
+    @property
+    def may_read(self) -> bool:
+        """Whether the call may read rows for its reply now; else it has to `start` again."""
+        ...
+
+    def read(self, size: int) -> None:
+        """The call has read rows of so many bytes, which are held until its reply is."""
+        ...
+
+    async def send(self, reply: object) -> None:
+        """Send a reply; a unary call holds its request no more then.
+
+        Raises:
+            Cancelled: the caller went away, or takes no byte of it for too long.
+            ResourceExhausted: the server holds too much, most of it for this connection.
+        """
+        ...
+
+    def done(self) -> None:
+        """The call is over."""
+        ...
+
+
+def incoming(stream: Stream[Any, Any]) -> Incoming:
+    """The call of a grpclib stream."""
+    make = getattr(stream._stream, "incoming", None)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public way from the call to its stream
+    made: Incoming = _Stock(stream) if make is None else make(stream)
+    return made
+
+
+class _Stock:
+    """A call of a host's own grpclib server, which has no limits."""
+
+    may_read = True
+
+    def __init__(self, stream: Stream[Any, Any]) -> None:
+        self._stream = stream
+        self.metadata: MultiDict[str | bytes] = stream.metadata or MultiDict()
+        deadline = stream.deadline  # grpclib ends the call by a clock of its own as well
+        self.deadline_s = time.monotonic() + deadline.time_remaining() if deadline is not None else None
+        self.peer = address_text(stream.peer.addr())
+
+    async def receive(self) -> bytes | None:
+        try:
+            data: bytes | None = await self._stream.recv_message()
+        except NotImplementedError as error:
+            raise Unimplemented("this server takes no compressed messages") from error
+        return data
+
+    async def start(self) -> None:
+        """At once."""
+
+    def read(self, size: int) -> None:
+        """Nobody counts."""
+
+    async def send(self, reply: object) -> None:
+        from h2.exceptions import StreamClosedError  # noqa: PLC0415 - there where there is a server
+
+        try:
+            await self._stream.send_message(reply)
+        except StreamClosedError as error:
+            raise Cancelled("the caller went away") from error
+
+    def done(self) -> None:
+        """It holds nothing."""
