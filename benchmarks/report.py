@@ -31,6 +31,7 @@ SECTIONS = {
     "In process": ("loopback",),
     "Through a host's interceptor": ("hosted",),
     "Codec": ("decode", "encode"),
+    "Beside a server of the C core": ("beside grpcio",),
 }
 HOW = """\
 How to read it: rates are medians over the rounds, in which subject and floor take turns; the ratio is the median of

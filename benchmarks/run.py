@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import executions, hosted, report, scenarios
+from benchmarks import costs, executions, hosted, report, scenarios
 from benchmarks.aims import judge
 from benchmarks.profiling import WORKLOADS, profile
 from benchmarks.rounds import FULL, QUICK, SMOKE, Row, Worker
@@ -23,6 +23,7 @@ SCENARIOS = (
     scenarios.loopback,
     hosted.hosted,
     scenarios.conversions,
+    costs.beside_grpcio,
 )
 
 
@@ -36,7 +37,7 @@ def main() -> None:
         for scenario in SCENARIOS:
             print(f"{time.monotonic() - started:5.0f} s  {scenario.__name__}", flush=True)
             rows |= scenario(bench)
-        aims = judge(rows, size)
+        aims = judge(rows, size, costs.starts(bench))
         wanted = {aim.workload for aim in aims if not aim.met and aim.workload}
         workloads = [name for name in WORKLOADS if name in wanted or arguments.profile]
         workloads = workloads if not arguments.smoke else ["get"]

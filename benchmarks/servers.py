@@ -76,6 +76,13 @@ def echo(*, uvloop: bool = False) -> Iterator[Running]:
         yield running
 
 
+@contextmanager
+def grpcio_echo() -> Iterator[Running]:
+    """The bare grpcio.aio server."""
+    with _process(["-m", "benchmarks.grpcio_echo", "PORT"], ROOT) as running:
+        yield running
+
+
 def _serve(directory: Path, *, uvloop: bool) -> list[str]:
     loop = "--uvloop" if uvloop else "--no-uvloop"
     return ["serve", "--listen", "127.0.0.1:PORT", "--data-dir", str(directory), "--log-level", "warning", loop]

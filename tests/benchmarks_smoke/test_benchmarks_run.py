@@ -27,6 +27,7 @@ def test_the_benchmarks_run_and_write_every_table(tmp_path: Path) -> None:
         "AgentExecution.create",
         "loopback create",
         "get through",
+        "memory at start",
     ):
         assert any(row.startswith(begin) for row in rows), begin
     assert text.count("met") >= 7
