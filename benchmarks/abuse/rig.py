@@ -119,11 +119,16 @@ def watched(pool: ProcessPoolExecutor, one: Served, data: Data, seconds: float) 
 
 
 @contextmanager
-def under(names: Sequence[str], one: Served, data: Data, seconds: float) -> Iterator[dict[str, Counter[str]]]:
-    """Attacks that run, each in a process of its own; how their calls ended, once the block is left."""
+def under(
+    names: Sequence[str], one: Served, data: Data, seconds: float, *, idle: bool
+) -> Iterator[dict[str, Counter[str]]]:
+    """Attacks that run, each in a process of its own; how their calls ended, once the block is left.
+
+    `idle`: they take what is left of the processors, as they stand in for other machines.
+    """
     outcomes: dict[str, Counter[str]] = {name: Counter({"did not end": 1}) for name in names}
     ours, theirs = multiprocessing.Pipe()
-    crowd = multiprocessing.get_context("spawn").Process(target=_crowd, args=(names, theirs))
+    crowd = multiprocessing.get_context("spawn").Process(target=_crowd, args=(names, theirs, idle))
     crowd.start()
     theirs.close()
     ours.recv()
@@ -140,12 +145,10 @@ def under(names: Sequence[str], one: Served, data: Data, seconds: float) -> Iter
         crowd.join()
 
 
-def _crowd(names: Sequence[str], rig: Connection) -> None:
-    """Says that it is there, is told the target, and forks an attacker for each name, which tells its outcomes.
-
-    All of them take what is left of the processors: they stand in for other machines.
-    """
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+def _crowd(names: Sequence[str], rig: Connection, idle: bool) -> None:  # noqa: FBT001 - an argument of a process
+    """Says that it is there, is told the target, and forks an attacker for each name, which tells its outcomes."""
+    if idle:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     rig.send("ready")

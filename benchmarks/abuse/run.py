@@ -75,9 +75,11 @@ class Plan:
 class Suite:
     """The servers of one event loop."""
 
-    def __init__(self, pool: ProcessPoolExecutor, home: Path, loop: str, *, data: Data, each_s: float) -> None:
+    def __init__(
+        self, pool: ProcessPoolExecutor, home: Path, loop: str, *, data: Data, each_s: float, idle: bool
+    ) -> None:
         self._pool, self._home, self._loop, self._data = pool, home, loop, data
-        self._each_s = each_s
+        self._each_s, self._idle = each_s, idle
 
     def run(self, names: Sequence[str], all_s: float) -> Iterator[Found]:
         """Each attack alone, then all at once, then what a server of few descriptors does."""
@@ -106,7 +108,7 @@ class Suite:
     def _attacked(self, one: Served, plan: Plan, before: Latencies) -> Found:
         one.forget_peak()
         logged = one.log.read_bytes
-        with under(plan.attacks, one, self._data, plan.seconds + HEAD_START_S) as outcomes:
+        with under(plan.attacks, one, self._data, plan.seconds + HEAD_START_S, idle=self._idle) as outcomes:
             time.sleep(HEAD_START_S)
             during = watched(self._pool, one, self._data, plan.seconds)
         peak = one.peak_mb()
@@ -130,7 +132,7 @@ def main() -> None:
     ):
         data = prepare(Path(home) / "filled", part=0.05 if arguments.smoke else 1.0)
         for loop in arguments.loop:
-            suite = Suite(pool, Path(home), loop, data=data, each_s=arguments.each)
+            suite = Suite(pool, Path(home), loop, data=data, each_s=arguments.each, idle=not arguments.smoke)
             for one in suite.run(names, arguments.all):
                 found.append(one)
                 print(f"{time.monotonic() - started:5.0f} s  {report.line(one)}", flush=True)
@@ -146,7 +148,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--all", type=float, default=60.0, help="seconds of all at once [60]")
     parser.add_argument("--loop", nargs="*", choices=["asyncio", "uvloop"], default=["asyncio", "uvloop"])
     parser.add_argument("--only", nargs="*", choices=list(ATTACKS), help="these attacks alone")
-    parser.add_argument("--smoke", action="store_true", help="a small database; exit with 0 whatever was found")
+    parser.add_argument(
+        "--smoke", action="store_true", help="a small database, attackers of equal priority; exit with 0"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS, help="the file to write [benchmarks/ABUSE.md]")
     parser.add_argument("--dir", type=Path, help="where databases go [the system's]")
     return parser.parse_args()
