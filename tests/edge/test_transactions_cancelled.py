@@ -74,7 +74,7 @@ async def test_cancelling_at_every_await_leaves_all_or_nothing(
         if not came_so_far:
             break
         point += 1
-    assert point >= 8
+    assert point >= 6
     assert whole >= 1
 
 

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, aclosing
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from stigmer.edge.interceptors import BuiltIn, Interceptor
-from stigmer.edge.interceptors.base import within_span
+from stigmer.edge.interceptors.base import watching, within_span
 from stigmer.edge.interceptors.deadline import before
 from stigmer.errors import InvalidArgument
 from stigmer.pipeline.context import decoded
@@ -107,10 +107,8 @@ class Route:
         This is the one generator between the last step's and the caller, so that a reply costs little and a stream that
         waits is small.
         """
-        with ExitStack() as stack:
-            for interceptor in self._built_in:
-                stack.enter_context(interceptor.watch(call))
-            replies = await _within(call, lambda: self._opened(call, source))
+        with watching(self._built_in, call):
+            replies = await _within(call, partial(self._opened, call, source))
             try:
                 following = partial(anext, replies, None)
                 if call.deadline_s is not None or call.span is not None:

@@ -68,7 +68,7 @@ class Kind(Generic[R]):
         """As resources spell it: `AgentExecution`."""
         return self.message.__name__
 
-    @property
+    @cached_property
     def generated(self) -> type[betterproto2.Message]:
         """`message`, as the codec takes it."""
         return cast("type[betterproto2.Message]", self.message)
