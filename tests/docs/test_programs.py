@@ -110,7 +110,7 @@ def test_the_programs_pass_pyright_strict(files: Path) -> None:
 
 def checked(directory: Path, module: str, *arguments: str) -> str:
     command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=250, check=False)
     return done.stdout.strip()
 
 

@@ -6,13 +6,13 @@ import asyncio
 import gc
 import os
 import signal
-import socket
 import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import samples
+from benchmarks.servers import free_port
 from edge_rig import Around, Seen
 from grpclib.const import Status
 from grpclib.encoding.proto import ProtoStatusDetailsCodec
@@ -223,8 +223,7 @@ async def test_a_call_that_does_not_end_is_cut_within_the_grace(tmp_path: Path) 
 
 async def test_serve_leaves_the_process_as_it_is_and_drains_when_it_is_cancelled(tmp_path: Path) -> None:
     before, seen = process_state(), Seen()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     settings = await asyncio.to_thread(stigmer.Settings, listen=address, data_dir=tmp_path)
     serving = asyncio.create_task(stigmer.serve(settings, [seen]))
     async with rpc.channel(address) as channel:
