@@ -207,14 +207,14 @@ async def test_a_call_that_runs_when_the_plane_closes_may_finish_and_a_later_one
         assert (await refusal(created(plane.channel))).status is Status.UNAVAILABLE
 
 
-async def test_a_call_that_does_not_end_is_cut_within_the_grace(tmp_path: Path) -> None:
+async def test_a_call_that_does_not_end_is_cut_within_the_grace() -> None:
     entered = asyncio.Event()
 
     async def hang(call: stigmer.Call, request: Any, proceed: stigmer.UnaryNext) -> Any:
         entered.set()
         await asyncio.Event().wait()
 
-    async with stigmer.embedded(tmp_path, [Around(CREATE, hang)]) as plane:
+    async with stigmer.embedded(":memory:", [Around(CREATE, hang)]) as plane:
         running = asyncio.create_task(refusal(created(plane.channel)))
         await entered.wait()
         await plane.close(grace_s=0.5)
