@@ -19,9 +19,12 @@ from stigmer.pipeline.runtime import Downstream, Runtime, Sizes
 from stigmer.pipeline.unit_of_work import UnitOfWork
 from stigmer.settings import Settings, split_address
 from stigmer.store.lifetime import Grace, on_thread
+from stigmer.store.measuring import measure
 from stigmer.store.memory import MemoryStore
 from stigmer.store.sqlite import SqliteStore
+from stigmer.telemetry.exposition import exposing
 from stigmer.telemetry.logs import get_logger
+from stigmer.telemetry.metrics import Metrics
 from stigmer.wire import codec, descriptors
 
 if TYPE_CHECKING:
@@ -55,26 +58,37 @@ class App:
         store: its resources.
         edge: the door to its services.
         loopback: a channel for generated stubs in this process.
+        metrics: what it measures; docs/metrics.md lists it.
         unit_of_work: runs the calls; wait for it to be `settled` before the store is closed.
     """
 
     store: Store
     edge: Edge
     loopback: LoopbackChannel
+    metrics: Metrics
     unit_of_work: UnitOfWork
 
 
-def assemble(store: Store, interceptors: Sequence[Interceptor] = (), sizes: Sizes | None = None) -> App:
+def assemble(
+    store: Store,
+    interceptors: Sequence[Interceptor] = (),
+    sizes: Sizes | None = None,
+    metrics: Metrics | None = None,
+) -> App:
     """Wire the services on a store; `interceptors` are the host's own, next to the handlers."""
+    metrics = metrics or Metrics()
     ids, downstream = IdSource(), Downstream()
     kinds = {handler.kind.name: handler.kind for handler in HANDLERS}
     runtime = Runtime(store, UnitOfWork(store), kinds, ids, downstream, sizes or Sizes())
-    edge = Edge((endpoint for handler in HANDLERS for endpoint in handler.bind(runtime)), ids, interceptors)
+    edge = Edge(
+        (endpoint for handler in HANDLERS for endpoint in handler.bind(runtime)), ids, interceptors, metrics.call
+    )
     internal = edge.channel(INTERNAL)
     downstream.clients["Session"] = SessionClient(internal)
     for kind in ("Agent", "AgentInstance"):
         downstream.clients[kind] = ResourceClient[Any](kind, internal)
-    return App(store, edge, edge.channel(), runtime.unit_of_work)
+    measure(store, kinds, metrics)
+    return App(store, edge, edge.channel(), metrics, runtime.unit_of_work)
 
 
 class Plane:
@@ -88,6 +102,7 @@ class Plane:
     Attributes:
         channel: for every stub of `stigmer.rpc`: a call on it stays in this process and passes the same interceptors as
             one from the network. A unary call made inside another one joins its transaction.
+        metrics: a prometheus_client registry of its own, to be mounted where the host likes.
     """
 
     def __init__(
@@ -95,9 +110,10 @@ class Plane:
     ) -> None:
         self._settings = settings
         self._grace = grace or Grace(settings.grace_s)
-        self._store = _store(settings, self._grace)
+        self.metrics = Metrics()
+        self._store = _store(settings, self._grace, self.metrics)
         sizes = Sizes(settings.max_message_parts, settings.max_message_bytes, settings.max_resource_bytes)
-        self._app = assemble(self._store, interceptors, sizes)
+        self._app = assemble(self._store, interceptors, sizes, self.metrics)
         self.channel = self._app.loopback
         self._servers: set[Server] = set()
         self._is_open, self._closing = False, asyncio.Lock()
@@ -113,6 +129,7 @@ class Plane:
         """
         await self._store.__aenter__()
         self._is_open = True
+        self.metrics.loop = asyncio.get_running_loop()
         return self
 
     async def __aexit__(self, *_error: object) -> None:
@@ -188,8 +205,9 @@ class Plane:
                 limits=_limits(settings),
                 calls=edge.running,
                 draining=monitor.drain,
+                refused=self.metrics.refused,
             )
-            async with server:
+            async with server, self.metrics.of_port(server):
                 self._servers.add(server)
                 log.info(
                     "stigmer serves",
@@ -245,14 +263,19 @@ async def serving(
 ) -> AsyncGenerator[Server]:
     """A control plane that listens while the block runs; one grace for the end of both."""
     grace = grace or Grace(settings.grace_s)
-    async with Plane(settings, interceptors, grace=grace) as plane, plane.port(settings.listen, grace) as server:
+    async with (
+        Plane(settings, interceptors, grace=grace) as plane,
+        exposing(plane.metrics, settings.metrics),
+        plane.port(settings.listen, grace) as server,
+    ):
         yield server
 
 
-def _store(settings: Settings, grace: Grace) -> MemoryStore | SqliteStore:
+def _store(settings: Settings, grace: Grace, metrics: Metrics) -> MemoryStore | SqliteStore:
+    most = settings.max_subscriptions
     if settings.data_dir.name == MEMORY:
-        return MemoryStore(max_subscriptions=settings.max_subscriptions)
-    return SqliteStore(settings.data_dir, max_subscriptions=settings.max_subscriptions, grace=grace)
+        return MemoryStore(max_subscriptions=most)
+    return SqliteStore(settings.data_dir, max_subscriptions=most, grace=grace, observe=metrics.commit)
 
 
 @asynccontextmanager

@@ -59,6 +59,7 @@ class Server:
         limits: Limits | None = None,
         calls: Calls | None = None,
         draining: Callable[[], None] | None = None,
+        refused: Callable[[str], None] = lambda _code: None,
     ) -> None:
         """Keep the settings; nothing is bound yet. Make it inside the running loop.
 
@@ -74,6 +75,7 @@ class Server:
                 others when the grace is over. Without it, all are cancelled then, with no status.
             draining: called first when it drains: health becomes NOT_SERVING, and who watches it hears so before the
                 watch is ended.
+            refused: told the code of each call that is turned away here.
         """
         self._host, self._port, self._ssl = host, port, ssl
         self._calls, self._draining = calls, draining
@@ -83,6 +85,7 @@ class Server:
             codec=codec or Codec(),
             status_details_codec=status_details_codec or ProtoStatusDetailsCodec(),
             limits=limits,
+            refused=refused,
         )
 
     def __repr__(self) -> str:
@@ -120,6 +123,16 @@ class Server:
         if self._listener.sockets:
             self._host, self._port = self._listener.sockets[0].getsockname()[:2]
         return self._host, self._port
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return self._listener.connections
+
+    @property
+    def held_bytes(self) -> int:
+        """Of requests that are not whole and replies that are not read."""
+        return self._listener.budget.held
 
     async def drain(self, grace_s: float) -> int:
         """Stop within `grace_s`: no new connections, GOAWAY, time for running calls, then the end of all that is left.

@@ -106,6 +106,7 @@ class Settings(BaseModel):
     log_format: Annotated[Literal["console", "json"], _Lower] = _set(
         "console", "Form of the log on stderr: for people, or one JSON object a line."
     )
+    metrics: _Address | None = _set(None, "Address to serve metrics on for Prometheus, at /metrics; none without.")
     uvloop: bool = _set(True, "Run on uvloop where it is installed.")
     tls_cert: _Pem | None = _set(None, "PEM file of the server's certificate chain; turns TLS on.")
     tls_key: _Pem | None = _set(None, "PEM file of the certificate's private key.")

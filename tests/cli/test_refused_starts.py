@@ -23,15 +23,15 @@ OLD_SQLITE = f"import sqlite3; sqlite3.sqlite_version_info = (3, 34, 1); sqlite3
 
 
 def refusal(
-    directory: Path, program: str = SERVE, *, limits: dict[int, int] | None = None, loop: str = "--uvloop"
+    directory: Path, program: str = SERVE, *more: str, limits: dict[int, int] | None = None, loop: str = "--uvloop"
 ) -> str:
-    """The one line with which a server refuses to start."""
+    """The one line with which a server refuses to start; `more` are further flags."""
 
     def limited() -> None:
         for name, limit in (limits or {}).items():
             resource.setrlimit(name, (limit, limit))
 
-    flags = ["--listen", "127.0.0.1:0", "--log-level", "error", loop, "--data-dir", str(directory)]
+    flags = ["--listen", "127.0.0.1:0", "--log-level", "error", loop, "--data-dir", str(directory), *more]
     done = subprocess.run(
         [sys.executable, "-c", program, "serve", *flags],
         env={**os.environ, "PYTHONPATH": str(SRC)}, preexec_fn=limited,
@@ -103,3 +103,10 @@ def test_a_database_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "stigmer.db").write_bytes(b"This is not the database that you are looking for. " * 100)
     line = refusal(tmp_path)
     assert line.startswith(f"the database {tmp_path / 'stigmer.db'} is damaged (")
+
+
+def test_a_metrics_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        line = refusal(tmp_path, SERVE, "--metrics", address)
+    assert line == f"cannot serve metrics on {address}: Address already in use; choose another --metrics"

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from google.rpc import error_details_pb2
 from markdown_text import document, quoted, table
 
-from stigmer import errors
+from stigmer import app, errors
 from stigmer.handlers import HANDLERS
 from stigmer.pipeline import rules
 from stigmer.settings import Settings
+from stigmer.store.memory import MemoryStore
+from stigmer.telemetry.metrics import Metrics
 from stigmer.wire import bounds, descriptors, scan
 from stigmer.wire.message_types import full_name_of
 from stigmer.wire.slices import at_once
@@ -106,3 +108,15 @@ def test_the_limits_that_can_be_set_are_settings() -> None:
     named = [flag for row in table(CONFIGURATION, "What") for flag in re.findall(r"`(--[a-z-]+)`", row["At most"])]
     assert named
     assert [flag for flag in named if flag not in flags] == []
+
+
+async def test_the_table_of_metrics_is_the_registry() -> None:
+    async with MemoryStore() as store:
+        families = list(app.assemble(store, metrics=Metrics()).metrics.collect())
+    rows = {row["Metric"]: row for row in table(document("docs/metrics.md"), "Metric")}
+    assert rows.keys() == {f"`{family.name}`" for family in families}
+    for family in families:
+        row = rows[f"`{family.name}`"]
+        assert (row["Type"], row["Meaning"]) == (family.type, family.documentation)
+        seen = {label for sample in family.samples for label in sample.labels} - {"le"}
+        assert seen <= set(quoted(row["Labels"]))

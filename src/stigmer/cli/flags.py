@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound="Callable[..., None]")
 
-_METAVARS = {"listen": "HOST:PORT", "data_dir": "DIR"}
+_METAVARS = {"listen": "HOST:PORT", "metrics": "HOST:PORT", "data_dir": "DIR"}
 _UNITS = {"bytes": "BYTES", "s": "SECONDS"}
 _SHOWN_DEFAULTS = {"data_dir": "~/.stigmer"}
 
@@ -46,8 +46,8 @@ def _parameter(name: str, field: FieldInfo, section: str) -> Parameter:
 
 
 def _kind(field: FieldInfo) -> Any:  # noqa: ANN401  # a type, or a Literal, which is none
-    """What typer reads; a path is left as text, for the settings to check it."""
-    return str if is_path(field.annotation) else field.annotation
+    """What typer reads; a path, or what has no default, is left as text for the settings to check."""
+    return str if is_path(field.annotation) or field.default is None else field.annotation
 
 
 def _metavar(name: str, kind: Any) -> str | None:  # noqa: ANN401  # as above

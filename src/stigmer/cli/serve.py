@@ -42,6 +42,7 @@ def _run(settings: Settings, doubts: list[str]) -> None:
     from stigmer.telemetry import traces  # noqa: PLC0415  # not wanted for the command's help
 
     traces.name_service("stigmer")
+    os.environ.setdefault("PROMETHEUS_DISABLE_CREATED_SERIES", "true")  # of use to OpenMetrics alone, as many again
     from stigmer.cli.process import serve_until_signal  # noqa: PLC0415  # the server; tracers are made
     from stigmer.store.errors import StoreUnavailableError  # noqa: PLC0415  # as above
     from stigmer.telemetry import log_stream  # noqa: PLC0415  # as above

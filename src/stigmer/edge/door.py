@@ -53,13 +53,20 @@ class Edge:
         ids: names calls.
         interceptors: the host's own; those around a call run within the built-in ones around a call, and those around a
             run within the built-in ones around a run.
+        observe: told of each call that ended; see `Logging`.
 
     Attributes:
         running: the calls of the network; for the server's drain.
     """
 
-    def __init__(self, endpoints: Iterable[Endpoint], ids: IdSource, interceptors: Sequence[Interceptor] = ()) -> None:
-        ours = built_in(ids)
+    def __init__(
+        self,
+        endpoints: Iterable[Endpoint],
+        ids: IdSource,
+        interceptors: Sequence[Interceptor] = (),
+        observe: Callable[[str, str, float], None] = lambda _method, _code, _duration_s: None,
+    ) -> None:
+        ours = built_in(ids, observe)
         self._around_calls = (*of_ring("call", ours), *of_ring("call", interceptors))
         by_path = {endpoint.method.path: endpoint for endpoint in endpoints}
         self._store = next(iter(by_path.values())).runtime.store

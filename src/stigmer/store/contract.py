@@ -95,6 +95,10 @@ class Store(Protocol):
         """
         ...
 
+    async def size_bytes(self) -> int:
+        """How much it takes on disk, or in memory where it is kept there."""
+        ...
+
     async def probe(self) -> None:
         """Answer, or raise StoreUnavailableError: for health checks."""
         ...

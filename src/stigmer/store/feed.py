@@ -46,6 +46,11 @@ class ChangeFeed(Protocol):
     So what a caller reads may be ahead of what it was told: it compares revisions.
     """
 
+    @property
+    def subscriptions(self) -> int:
+        """How many are open."""
+        ...
+
     def listen(self, listener: Listener) -> None:
         """Tell `listener` of every change from now on, before any subscriber."""
         ...
@@ -154,6 +159,11 @@ class LocalFeed:
 
     def __repr__(self) -> str:
         return f"<LocalFeed {self._open} of {self._max} subscriptions>"
+
+    @property
+    def subscriptions(self) -> int:
+        """How many are open."""
+        return self._open
 
     def listen(self, listener: Listener) -> None:
         """Tell `listener` of every change from now on, before any subscriber."""

@@ -22,7 +22,7 @@ from stigmer.transport.scheduler import Account, Scheduler
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import Awaitable, Collection
+    from collections.abc import Awaitable, Callable, Collection
 
     from grpclib._typing import IServable
     from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
@@ -56,10 +56,12 @@ class Listener:
         codec: CodecBase,
         status_details_codec: StatusDetailsCodecBase,
         limits: Limits | None = None,
+        refused: Callable[[str], None] = lambda _code: None,
     ) -> None:
         self.limits = limits or Limits()
         self._loop = asyncio.get_running_loop()
         self._mapping = {path: one for handler in handlers for path, one in handler.__mapping__().items()}
+        self._refused = refused
         self._codec, self._status_details_codec = codec, status_details_codec
         self._dispatch = _DispatchServerEvents()  # which grpclib's handler asks, and nobody listens to
         self._acceptor = Acceptor(self._serve, self.limits)
@@ -80,7 +82,7 @@ class Listener:
 
     def _serve(self, guest: Guest) -> Protocol:
         lineup = Lineup(self.scheduler, Account(), self.limits.request_timeout_s, guest.called)
-        handler = Handler(self._mapping, self._codec, self._status_details_codec, self._dispatch, lineup)
+        handler = Handler(self._mapping, self._codec, self._status_details_codec, self._dispatch, lineup, self._refused)
         return Protocol(handler, self, guest)
 
     def joined(self, protocol_: Protocol) -> None:
@@ -95,6 +97,11 @@ class Listener:
         self._live.discard(protocol_)
         if not self._live:
             self._empty.set()
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._live)
 
     @property
     def sockets(self) -> tuple[socket.socket, ...]:

@@ -44,16 +44,17 @@ CANCELS_AT_ONCE = 16  # calls of a client that is gone, which clean up in the ne
 class Handler(server.Handler):
     """Admits the calls of one connection; grpclib's request handler runs them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # grpclib's, and two of ours
         self,
         mapping: dict[str, const.Handler],
         codec: CodecBase,
         status_details_codec: StatusDetailsCodecBase,
         dispatch: _DispatchServerEvents,
         lineup: Lineup,
+        refused: Callable[[str], None],
     ) -> None:
         super().__init__(mapping, codec, status_details_codec, dispatch)
-        self.lineup = lineup
+        self.lineup, self._refused = lineup, refused
 
     def accept(self, stream: protocol.Stream, headers: Headers, release_stream: Callable[[], Any]) -> None:
         """Have the call start in its turn, or turn it away."""
@@ -66,6 +67,7 @@ class Handler(server.Handler):
             self.lineup.add(ours, Waiting(start, gone, unary=self._is_unary(verdict.headers)))
         else:
             note(headers, verdict, ours.connection.peer)
+            self._refused(verdict.status.name)
             self._refuse(ours, verdict)
             release_stream()
 

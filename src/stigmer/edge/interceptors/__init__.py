@@ -16,11 +16,13 @@ from stigmer.edge.interceptors.request_id import RequestId
 from stigmer.edge.interceptors.tracing import Tracing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stigmer.pipeline.ids import IdSource
 
 __all__ = ["BuiltIn", "Interceptor", "StreamNext", "UnaryNext", "built_in"]
 
 
-def built_in(ids: IdSource) -> tuple[BuiltIn, ...]:
-    """The chain that every call passes, outermost first."""
-    return RequestId(ids), Tracing(), Logging(), ErrorMapping(), ApiResourceKind(), Deadline()
+def built_in(ids: IdSource, observe: Callable[[str, str, float], None]) -> tuple[BuiltIn, ...]:
+    """The chain that every call passes, outermost first; `observe` as `Logging` has it."""
+    return RequestId(ids), Tracing(), Logging(observe), ErrorMapping(), ApiResourceKind(), Deadline()

@@ -1,4 +1,4 @@
-"""One log line a call: method, code, duration, request id, kind, id."""
+"""One log line a call: method, code, duration, request id, kind, id; and one observation for the metrics."""
 
 from __future__ import annotations
 
@@ -21,29 +21,39 @@ _SERVER_FAULTS = frozenset({Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS})
 
 
 class Logging(BuiltIn):
-    """Log each call when it is done; never its request or reply, which may hold secrets."""
+    """Log each call when it is done; never its request or reply, which may hold secrets.
+
+    Args:
+        observe: told of each call that no other call made: its method, code and duration in seconds.
+    """
+
+    def __init__(self, observe: Callable[[str, str, float], None]) -> None:
+        self._observe = observe
 
     def watch(self, call: Call) -> AbstractContextManager[object]:
         """Log the call."""
-        return _Line(call)
+        return _Line(call, self._observe)
 
 
 class _Line:
     """A line at the end of a call."""
 
-    __slots__ = ("_call", "_started")
+    __slots__ = ("_call", "_observe", "_started")
 
-    def __init__(self, call: Call) -> None:
-        self._call = call
+    def __init__(self, call: Call, observe: Callable[[str, str, float], None]) -> None:
+        self._call, self._observe = call, observe
 
     def __enter__(self) -> None:
         self._started = time.perf_counter()
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        call = self._call
+        call, code = self._call, code_of(self._call, error)
+        duration_s = time.perf_counter() - self._started
+        if call.parent is None:
+            self._observe(call.method.path[1:], code.name, duration_s)
         more = {"sent": call.sent} if call.method.server_streaming and call.method.kind is not None else {}
         with within_span(call):
-            _line(call, code_of(call, error), self._started, **more)
+            _line(call, code, duration_s, **more)
 
 
 def _emit(call: Call, code: Code) -> Callable[..., None]:
@@ -53,12 +63,12 @@ def _emit(call: Call, code: Code) -> Callable[..., None]:
     return log.debug if call.method.kind is None and code is Code.OK else log.info
 
 
-def _line(call: Call, code: Code, started: float, **more: object) -> None:
+def _line(call: Call, code: Code, duration_s: float, **more: object) -> None:
     _emit(call, code)(
         "call",
         method=call.method.path,
         code=code.name,
-        duration_ms=round((time.perf_counter() - started) * 1000, 3),
+        duration_ms=round(duration_s * 1000, 3),
         request_id=call.request_id,
         kind=call.kind.name if call.kind is not None else "",
         id=clip(call.resource_id),

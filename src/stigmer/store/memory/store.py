@@ -154,6 +154,12 @@ class MemoryStore:
             self._publish(application.changes)
         return application.changes
 
+    async def size_bytes(self) -> int:
+        """Of the resources and records; the rest of it is not counted."""
+        tables = self._read
+        rows, records = tables.rows.values(), tables.records.values()
+        return sum(len(row.data) for row in rows) + sum(len(record.value) for record in records)
+
     async def probe(self) -> None:
         """Raise StoreUnavailableError where it is closed."""
         assert self._read is self._tables  # noqa: S101 - nothing else can be wrong

@@ -130,6 +130,12 @@ def places(directory: Path) -> list[Place]:
     return [*own, *(Place(directory / name) for name in (LOG_NAME, INDEX_NAME))]
 
 
+def size_bytes(directory: Path) -> int:
+    """Of the database's files that are there; for a thread."""
+    paths = (directory / name for name in (FILE_NAME, LOG_NAME, INDEX_NAME))
+    return sum(path.stat().st_size for path in paths if path.exists())
+
+
 def _opened(path: Path) -> int:
     """A descriptor of a file, which is made for its owner alone where it is missing."""
     _refuse_what_is_no_file(path)

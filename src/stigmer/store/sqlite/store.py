@@ -21,14 +21,15 @@ from stigmer.store.sqlite import queries
 from stigmer.store.sqlite import statements as sql
 from stigmer.store.sqlite.cache import RowCache
 from stigmer.store.sqlite.connection import Connection, end_all
-from stigmer.store.sqlite.files import FILE_NAME
+from stigmer.store.sqlite.files import FILE_NAME, size_bytes
 from stigmer.store.sqlite.opening import Database, open_database
 from stigmer.store.sqlite.readers import Read, Readers
 from stigmer.store.sqlite.worker import BatchWorker, Worker
 from stigmer.store.sqlite.writer import Commit, Outcome, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    import sqlite3
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -46,6 +47,7 @@ class SqliteStore:
         max_subscriptions: for the change feed.
         cache_bytes: bound of the row cache; 0 turns it off.
         grace: what it may take to close; as long as it takes where None.
+        observe: told how many transactions went in each commit, and how many seconds it took; on the writer's thread.
 
     Raises:
         StartupError: on entering; see `open_database`.
@@ -60,12 +62,13 @@ class SqliteStore:
         max_subscriptions: int = 10_000,
         cache_bytes: int = CACHE_BYTES,
         grace: Grace | None = None,
+        observe: Callable[[int, float], None] = lambda _transactions, _duration_s: None,
     ) -> None:
         self._directory = directory
         self._feed = LocalFeed(max_subscriptions)
         self._cache_bytes = cache_bytes
         self._cache = RowCache(self._feed, cache_bytes)
-        self._grace = grace
+        self._grace, self._observe = grace, observe
         self._closed = asyncio.Event()
         self._closed.set()
         self._workers: tuple[Worker[Any, Any], ...] = ()
@@ -112,12 +115,19 @@ class SqliteStore:
         self._cache.keep(database.newest)
         self._writer = Writer(database.revision, database.check_files)
         self._writes = BatchWorker["Commit", "list[Change]"](
-            Connection(database.writes), self._writer.run, self._publish, lambda commit: commit.changes.size_bytes
+            Connection(database.writes), self._timed, self._publish, lambda commit: commit.changes.size_bytes
         )
         self._reads = Readers(database.readers, database.revision, lambda: self._writes.is_busy)
         self._workers = (self._writes, *self._reads.workers)
         for worker in self._workers:
             worker.open()
+
+    def _timed(self, connection: sqlite3.Connection, batch: Sequence[Commit]) -> Sequence[Outcome]:
+        started = time.perf_counter()
+        outcomes = self._writer.run(connection, batch)
+        if transactions := sum(1 for commit in batch if commit.changes):  # a probe has none
+            self._observe(transactions, time.perf_counter() - started)
+        return outcomes
 
     async def _settled(self) -> None:
         """Wait for what was asked for, as long as there is time for it."""
@@ -203,6 +213,10 @@ class SqliteStore:
     async def commit(self, changes: Changes, *, dry_run: bool = False) -> Sequence[Change]:
         """Write all of it durably, or nothing; see `contract.Store.commit`."""
         return await self._writes.submit(Commit(changes, dry_run))
+
+    async def size_bytes(self) -> int:
+        """Of the database's files."""
+        return await on_thread(lambda _: size_bytes(self._directory), undo=lambda _: None)
 
     async def probe(self) -> None:
         """Open a transaction on the writing worker before those that wait, and read on a worker of its own."""
