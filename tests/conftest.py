@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import measured
 import pytest
 from blockbuster import blockbuster_ctx
+from served_process import Listening, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,22 @@ ALLOWED = {
 def pytest_sessionstart() -> None:
     """After pytest-cov, which sets them here in each of several workers."""
     measured.keep()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listening]:
+    """A server in a process of its own, for tests that only call it."""
+    with serving("--data-dir", str(tmp_path_factory.mktemp("server"))) as listening:
+        yield listening
+
+
+@pytest.fixture(scope="session", params=["--uvloop", "--no-uvloop"])
+def server_on_each_loop(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Listening]:
+    """The same, on one loop and on the other."""
+    with serving("--data-dir", str(tmp_path_factory.mktemp("server")), request.param) as listening:
+        yield listening
 
 
 @pytest.fixture(autouse=True)

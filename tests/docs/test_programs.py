@@ -49,8 +49,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def port(environment: dict[str, str]) -> Iterator[str]:
     """The port of a server that the programs call."""
-    with serving(env=environment) as address:
-        yield address.rpartition(":")[2]
+    with serving(env=environment) as server:
+        yield str(server.address[1])
 
 
 def test_there_is_a_program_for_each_way_to_call() -> None:

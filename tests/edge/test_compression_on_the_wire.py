@@ -24,7 +24,7 @@ from stigmer.wire import codec
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from served_process import Served
+    from served_process import Listening
     from transport_wire import Wire
 
 CREATE = "/ai.stigmer.agentic.agent.v1.AgentCommandController/create"
@@ -52,7 +52,7 @@ def uvloop(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-async def made(server: Served, instructions: str) -> Any:
+async def made(server: Listening, instructions: str) -> Any:
     """An agent of that length, made without compression."""
     channel = dial(server)
     try:
@@ -67,23 +67,22 @@ def get(wire: Wire, agent: Any, accepted: str | None) -> int:
 
 
 @pytest.mark.parametrize("compression", ["gzip", "deflate"])
-async def test_grpcio_compresses_a_call_or_a_whole_channel(tmp_path: Path, uvloop: str, compression: str) -> None:
-    async with served(tmp_path, uvloop) as server:
-        for whole, single in (("", compression), (compression, "")):
-            async with grpcio_client(server, whole) as send:
-                for size in (20, 5_000, 300_000, 2 * MIB):
-                    agent = samples.agent(prose(size))
-                    answer = await send(CREATE, codec.encode(agent), compression=single)
-                    assert answer["code"] == "OK", answer
-                    kept: Any = codec.decode(agents.Agent, base64.b64decode(answer["reply"]))
-                    assert kept.spec.instructions == agent.spec.instructions
-                    request = codec.encode(agents.AgentId(value=id_of(kept)))
-                    assert (await send(GET, request, compression=single))["reply"] == answer["reply"]
+async def test_grpcio_compresses_a_call_or_a_whole_channel(server_on_each_loop: Listening, compression: str) -> None:
+    for whole, single in (("", compression), (compression, "")):
+        async with grpcio_client(server_on_each_loop, whole) as send:
+            for size in (20, 5_000, 300_000, 2 * MIB):
+                agent = samples.agent(prose(size))
+                answer = await send(CREATE, codec.encode(agent), compression=single)
+                assert answer["code"] == "OK", answer
+                kept: Any = codec.decode(agents.Agent, base64.b64decode(answer["reply"]))
+                assert kept.spec.instructions == agent.spec.instructions
+                request = codec.encode(agents.AgentId(value=id_of(kept)))
+                assert (await send(GET, request, compression=single))["reply"] == answer["reply"]
 
 
-async def test_a_large_reply_is_compressed_for_who_takes_it(tmp_path: Path, uvloop: str) -> None:
-    async with served(tmp_path, uvloop) as server, connect(server) as wire:
-        agent = await made(server, prose(300_000))
+async def test_a_large_reply_is_compressed_for_who_takes_it(server_on_each_loop: Listening) -> None:
+    async with connect(server_on_each_loop) as wire:
+        agent = await made(server_on_each_loop, prose(300_000))
         plain, packed = get(wire, agent, None), get(wire, agent, ACCEPTED)
         assert [await wire.status(one) for one in (plain, packed)] == ["0", "0"]
     sent, data = wire.data(plain), wire.data(packed)
@@ -105,16 +104,16 @@ async def test_a_large_reply_is_compressed_for_who_takes_it(tmp_path: Path, uvlo
     ],
     ids=["another client", "a client that does not say", "a small reply", "a reply that does not shrink"],
 )
-async def test_no_other_reply_is(tmp_path: Path, instructions: str, accepted: str | None) -> None:
-    async with served(tmp_path) as server, connect(server) as wire:
+async def test_no_other_reply_is(server: Listening, instructions: str, accepted: str | None) -> None:
+    async with connect(server) as wire:
         agent = await made(server, instructions)
         assert await wire.status(got := get(wire, agent, accepted)) == "0"
     assert wire.data(got)[0] == 0
     assert "grpc-encoding" not in wire.headers(got)
 
 
-async def test_what_goes_to_many_followers_is_sent_as_it_is_stored(tmp_path: Path) -> None:
-    async with served(tmp_path) as server, connect(server) as wire:
+async def test_what_goes_to_many_followers_is_sent_as_it_is_stored(server: Listening) -> None:
+    async with connect(server) as wire:
         channel = dial(server)
         stubs = Stubs(channel)
         agent = await stubs.agents.create(samples.agent())
@@ -158,8 +157,8 @@ def checked(wire: Wire) -> int:
     return wire.request(message(gzip.compress(b""), compressed=True), path=CHECK, headers={"grpc-encoding": "gzip"})
 
 
-async def test_an_encoding_that_no_message_uses_is_none(tmp_path: Path) -> None:
-    async with served(tmp_path) as server, connect(server) as wire:
+async def test_an_encoding_that_no_message_uses_is_none(server: Listening) -> None:
+    async with connect(server) as wire:
         assert await wire.status(wire.request(message(b""), path=CHECK, headers={"grpc-encoding": "snappy"})) == "0"
 
 

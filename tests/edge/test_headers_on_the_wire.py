@@ -14,6 +14,8 @@ from transport_wire import connect, message
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from served_process import Listening
+
 LIST = "/ai.stigmer.agentic.session.v1.SessionQueryController/list"
 
 REFUSED: dict[str, tuple[dict[str, str | None], str, str]] = {
@@ -47,16 +49,16 @@ async def test_a_refused_call_has_its_http_status_its_code_and_its_line(tmp_path
             assert (await server.logged("call"))["code"] == "OK", name
 
 
-async def test_a_wrong_method_is_told_which_is_right(tmp_path: Path) -> None:
-    async with served(tmp_path) as server, connect(server) as wire:
+async def test_a_wrong_method_is_told_which_is_right(server: Listening) -> None:
+    async with connect(server) as wire:
         refused = wire.request(message(b""), path=LIST, headers={":method": "PUT"})
         await wire.status(refused)
         assert wire.trailers(refused)["allow"] == "POST"
 
 
 @pytest.mark.parametrize("subtype", ["", "+proto", ";charset=utf-8", "+proto; charset=utf-8", "+PROTO"])
-async def test_content_types_that_are_served(tmp_path: Path, subtype: str) -> None:
-    async with served(tmp_path) as server, connect(server) as wire:
+async def test_content_types_that_are_served(server: Listening, subtype: str) -> None:
+    async with connect(server) as wire:
         headers = {"content-type": f"application/grpc{subtype}"}
         assert await wire.status(wire.request(message(b""), path=LIST, headers=headers)) == "0"
 

@@ -35,8 +35,8 @@ _DETAILS = {
 @contextlib.contextmanager
 def served(data_dir: Path) -> Iterator[GrpcioChannel]:
     """`stigmer serve` on a free port, and a grpcio client of it."""
-    with serving("--data-dir", str(data_dir)) as address:
-        command = (sys.executable, str(WORKER), address.rpartition(":")[2])
+    with serving("--data-dir", str(data_dir)) as server:
+        command = (sys.executable, str(WORKER), str(server.address[1]))
         with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
             try:
                 yield GrpcioChannel(worker)

@@ -11,7 +11,7 @@ import sys
 import threading
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from measured import MEASURED
 
@@ -130,18 +130,25 @@ async def served(  # each is named
             await process.communicate()
 
 
+class Listening(NamedTuple):
+    """A server that many tests call."""
+
+    address: tuple[str, int]
+
+
 @contextmanager
-def serving(*flags: str, env: Mapping[str, str] = os.environ) -> Generator[str]:
-    """The address of a server that many tests call, whatever loop they run on; stopped at the end."""
+def serving(*flags: str, env: Mapping[str, str] = os.environ) -> Generator[Listening]:
+    """A server for tests that only call it, whatever loop they run on; stopped at the end."""
     command = [sys.executable, "-m", "stigmer", "serve", "--listen", "127.0.0.1:0", "--log-format", "json", *flags]
     with subprocess.Popen(command, env={**env, **MEASURED}, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
         lines = (json.loads(line) for line in server.stderr)
         address = next(line["listen"] for line in lines if line["event"] == "stigmer serves")
+        host, _, port = address.rpartition(":")
         drain = threading.Thread(target=server.stderr.read, daemon=True)
         drain.start()
         try:
-            yield address
+            yield Listening((host, int(port)))
         finally:
             server.terminate()
             drain.join()

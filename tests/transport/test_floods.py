@@ -8,11 +8,10 @@ import pytest
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated
 from hyperframe.frame import PingFrame, SettingsFrame, WindowUpdateFrame
-from served_process import served
 from transport_wire import Wire, connect, message
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from served_process import Listening
 
 GET = "/ai.stigmer.agentic.environment.v1.EnvironmentQueryController/get"
 WATCH = "/grpc.health.v1.Health/Watch"
@@ -40,26 +39,26 @@ async def calmed(wire: Wire, flood: bytes) -> bool:
     ids=["pings", "window updates", "settings"],
 )
 async def test_frames_that_a_client_need_not_send_end_its_connection(
-    tmp_path: Path, frame: PingFrame | WindowUpdateFrame | SettingsFrame
+    server: Listening, frame: PingFrame | WindowUpdateFrame | SettingsFrame
 ) -> None:
-    async with served(tmp_path) as server, connect(server) as wire, connect(server) as other:
+    async with connect(server) as wire, connect(server) as other:
         assert await calmed(wire, frame.serialize() * 3000)
         assert await other.status(other.request(message(b"\x0a\x01x"), path=GET)) == "5 Environment not found: x"
 
 
-async def test_window_tricks_with_many_open_calls_end_their_connection_soon(tmp_path: Path) -> None:
+async def test_window_tricks_with_many_open_calls_end_their_connection_soon(server: Listening) -> None:
     """Each change of INITIAL_WINDOW_SIZE walks over all open calls: it is paid for by their number."""
     up, down = (SettingsFrame(0, {SettingsFrame.INITIAL_WINDOW_SIZE: size}).serialize() for size in (1, 0))
-    async with served(tmp_path) as server, connect(server) as wire:
+    async with connect(server) as wire:
         for _ in range(900):
             wire.request(message(b""), path=WATCH, flush=False)
         wire.flush()
         assert await calmed(wire, (up + down) * 20)
 
 
-async def test_a_client_that_pings_with_each_reply_is_welcome(tmp_path: Path) -> None:
+async def test_a_client_that_pings_with_each_reply_is_welcome(server: Listening) -> None:
     """As grpc-go and C-core measure the way to the server."""
-    async with served(tmp_path) as server, connect(server) as wire:
+    async with connect(server) as wire:
         for number in range(700):
             wire.writer.write(PingFrame(0, b"measure!").serialize() + WindowUpdateFrame(0, 10).serialize())
             stream_id = wire.request(message(b"\x0a\x01x"), path=GET)
@@ -69,8 +68,8 @@ async def test_a_client_that_pings_with_each_reply_is_welcome(tmp_path: Path) ->
         assert (await wire.status(stream_id)).startswith("5 ")
 
 
-async def test_refused_calls_in_a_flood_leave_no_task_and_are_each_answered(tmp_path: Path) -> None:
-    async with served(tmp_path) as server, connect(server) as wire, connect(server) as other:
+async def test_refused_calls_in_a_flood_leave_no_task_and_are_each_answered(server: Listening) -> None:
+    async with connect(server) as wire, connect(server) as other:
         for _ in range(20):
             opened = [wire.request(path="/no.such/Method", flush=False) for _ in range(50)]
             wire.flush()
