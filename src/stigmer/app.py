@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
     from stigmer.edge.interceptors import Interceptor
     from stigmer.edge.loopback import LoopbackChannel
-    from stigmer.health import Monitor
     from stigmer.pipeline.call import Principal
-    from stigmer.server import Server
+    from stigmer.server.health import Monitor
+    from stigmer.server.limits import Limits
+    from stigmer.server.server import Server
     from stigmer.store.contract import Store
-    from stigmer.transport.limits import Limits
 
 MEMORY = ":memory:"
 """In place of a data directory: everything is in this process, and gone when it ends."""
@@ -190,7 +190,7 @@ class Plane:
         """As `listen`, with as much grace for its end as is left then, less what the store needs."""
         settings = _listening_on(self._settings, address)
         security = await on_thread(lambda _: _security(settings), undo=lambda _: None)
-        from stigmer.server import Server  # noqa: PLC0415 - HTTP/2, which the thread has imported
+        from stigmer.server.server import Server  # noqa: PLC0415 - HTTP/2, which the thread has imported
 
         if not settings.is_local:
             log.warning("Listening beyond this machine with no authentication: whoever reaches it may do anything")
@@ -281,7 +281,7 @@ def _store(settings: Settings, grace: Grace, metrics: Metrics) -> MemoryStore | 
 @asynccontextmanager
 async def _standard_services(store: Store) -> AsyncGenerator[tuple[Monitor, list[IServable]]]:
     """Health and reflection, which every gRPC server has."""
-    from stigmer import health, reflection  # noqa: PLC0415 - grpclib's server, as above
+    from stigmer.server import health, reflection  # noqa: PLC0415 - grpclib's server, as above
 
     names = sorted({method.service for method in descriptors.methods().values()})
     async with health.Monitor(store.probe, names) as monitor:
@@ -304,8 +304,8 @@ def _listening_on(settings: Settings, address: str) -> Settings:
 def _security(settings: Settings) -> ssl.SSLContext | None:
     """The port's side of TLS, if any; imports what a port needs, which nothing else does."""
     for name in ("health", "reflection", "server"):
-        import_module(f"stigmer.{name}")  # 0.1 s
-    from stigmer.transport import tls  # noqa: PLC0415 - as above
+        import_module(f"stigmer.server.{name}")  # 0.1 s
+    from stigmer.server import tls  # noqa: PLC0415 - as above
 
     if settings.tls_cert is None or settings.tls_key is None:
         return None
@@ -313,7 +313,7 @@ def _security(settings: Settings) -> ssl.SSLContext | None:
 
 
 def _limits(settings: Settings) -> Limits:
-    from stigmer.transport.limits import Limits  # noqa: PLC0415 - as above
+    from stigmer.server.limits import Limits  # noqa: PLC0415 - as above
 
     return Limits(**settings.model_dump(include={field.name for field in fields(Limits)}))
 

@@ -1,7 +1,7 @@
 """Every failure: those that callers see, one class each with its code and message, and StartupError.
 
 Steps, handlers and the store's callers raise them; `edge` alone turns them into gRPC statuses, with the details that
-`wire.status_details` makes of their attributes. Nothing in this module knows the transport, or imports much: the
+`wire.status_details` makes of their attributes. Nothing in this module knows the server, or imports much: the
 command line needs it for its help. Messages say what to do next and never hold a secret value.
 """
 

@@ -15,8 +15,7 @@ MAX_LINES = 180
 """One page: what does not fit belongs beside the code."""
 NAMES = {
     *("__init__", "__main__", "_gen", "app", "cli", "downstream", "edge", "errors", "handlers", "pipeline", "rpc"),
-    *("settings", "steps", "store", "telemetry", "types", "wire"),
-    *("health", "reflection", "server", "transport"),  # to be one package, `server`
+    *("server", "settings", "steps", "store", "telemetry", "types", "wire"),
 }
 """What `ls src/stigmer` shows: a newcomer reads it at one glance."""
 

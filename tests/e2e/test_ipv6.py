@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from served_process import served
-from transport_wire import connect, message
+from server_wire import connect, message
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ import samples
 from child_process import child
 from edge_sockets import dial
 from served_process import served
-from transport_rig import PEER
-from transport_wire import connect, message
+from server_rig import PEER
+from server_wire import connect, message
 
 from stigmer._gen.ai.stigmer.agentic.environment import v1 as environments
 from stigmer.wire import codec

@@ -12,8 +12,8 @@ import samples
 from edge_rig import Stubs, id_of, sessions
 from edge_sockets import dial
 from served_process import SIGNALLED, Served, served
+from server_wire import connect, message
 from slow_disk import SlowDisk
-from transport_wire import connect, message
 
 from stigmer.wire import codec
 

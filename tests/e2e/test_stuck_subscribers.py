@@ -10,7 +10,7 @@ from edge_sockets import dial
 from h2.events import DataReceived
 from h2.settings import SettingCodes
 from served_process import served
-from transport_wire import connect, message
+from server_wire import connect, message
 
 from stigmer._gen.ai.stigmer.agentic.agent.v1 import AgentCommandControllerStub
 from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import (
@@ -28,7 +28,7 @@ from stigmer.wire import codec
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transport_wire import Wire
+    from server_wire import Wire
 
 SUBSCRIBE = "/ai.stigmer.agentic.agentexecution.v1.AgentExecutionQueryController/subscribe"
 WINDOW_BYTES = 10

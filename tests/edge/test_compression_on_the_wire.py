@@ -17,7 +17,7 @@ import samples
 from edge_rig import Stubs, agents, executions, id_of
 from edge_sockets import dial, grpcio_client
 from served_process import served
-from transport_wire import connect, message
+from server_wire import connect, message
 
 from stigmer.wire import codec
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from served_process import Listening
-    from transport_wire import Wire
+    from server_wire import Wire
 
 CREATE = "/ai.stigmer.agentic.agent.v1.AgentCommandController/create"
 GET = "/ai.stigmer.agentic.agent.v1.AgentQueryController/get"

@@ -12,7 +12,7 @@ import pytest
 import samples
 from h2.settings import SettingCodes
 from served_process import served
-from transport_wire import connect, message
+from server_wire import connect, message
 
 from stigmer.wire import codec
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from served_process import Served
-    from transport_wire import Wire
+    from server_wire import Wire
 
 CREATE = "/ai.stigmer.agentic.session.v1.SessionCommandController/create"
 LIMIT_MS = 200

@@ -9,7 +9,7 @@ import pytest
 from edge_rig import Seen
 from edge_sockets import listening
 from served_process import served
-from transport_wire import connect, message
+from server_wire import connect, message
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,7 @@ from edge_sockets import dial
 from grpclib.const import Cardinality
 from grpclib.exceptions import GRPCError
 from served_process import Served, served
-from transport_rig import BytesCodec
+from server_rig import BytesCodec
 
 from stigmer.wire import codec
 

@@ -16,7 +16,7 @@ from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from opentelemetry.trace import NoOpTracer
-from transport_wire import connect, message
+from server_wire import connect, message
 
 from stigmer.edge.interceptors import tracing
 from stigmer.pipeline import pipeline

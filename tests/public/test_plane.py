@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from grpclib.client import Channel
 
-    from stigmer.server import Server
+    from stigmer.server.server import Server
     from stigmer.types import AgentExecution
 
 CREATE = "AgentCommandController/create"

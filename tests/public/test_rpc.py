@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from grpclib.client import Channel
 
-    from stigmer.server import Server
+    from stigmer.server.server import Server
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from child_process import child
 from grpclib.client import Channel
 from grpclib.encoding.proto import ProtoStatusDetailsCodec
-from transport_rig import BytesCodec
+from server_rig import BytesCodec
 
 from stigmer import app as composition
 from stigmer.rpc import Codec
-from stigmer.server import Server
+from stigmer.server.server import Server
 from stigmer.settings import Settings
 from stigmer.store.sqlite import SqliteStore
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
 
     from grpclib.encoding.base import CodecBase
-    from transport_wire import Addressed
+    from server_wire import Addressed
 
     from stigmer.edge.interceptors import Interceptor
 

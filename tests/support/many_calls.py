@@ -17,7 +17,7 @@ from stigmer.wire.message_types import object_class
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from transport_wire import Addressed
+    from server_wire import Addressed
 
 CLIENT = str(Path(__file__).with_name("grpcio_many.py"))
 

@@ -1,0 +1,275 @@
+"""The door of the house: listening sockets, and who comes in by them, as far as there is room.
+
+`listener` listens with it and serves those who came. Connections are accepted here and not by the loop, because a loop
+takes all that come, and one without file descriptors logs each failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import resource
+import socket
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Any
+
+from stigmer.telemetry.logs import get_logger
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterable
+
+    from stigmer.server.limits import Limits
+    from stigmer.server.protocol import Protocol
+
+log = get_logger("stigmer.server")
+
+ACCEPTS_AT_ONCE = 32  # in one turn of the loop
+SPARE = 8  # descriptors kept for the rest of the process, for when clients have taken all others
+RETRY_S = 0.1  # how long new connections wait before it is tried again to accept one
+QUIET_S = 60.0  # between two lines about the same shortage
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_NO_SUCH_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT})
+
+
+class Guest:
+    """One connection that was accepted.
+
+    Attributes:
+        since_s: when, on the loop's clock.
+        protocol: what serves it; None until its TLS handshake is done.
+        task: opens it; done when it is open, or could not be.
+        sent_away: whether it is to be closed; as soon as it is open, where it is not yet.
+    """
+
+    __slots__ = ("_acceptor", "protocol", "sent_away", "since_s", "task")
+
+    def __init__(self, acceptor: Acceptor, since_s: float) -> None:
+        self._acceptor, self.since_s = acceptor, since_s
+        self.protocol: Protocol | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.sent_away = False
+
+    def called(self) -> None:
+        """It made a call: it is one of those that work."""
+        self._acceptor.idle.pop(self, None)
+
+    def left(self) -> None:
+        """It is closed."""
+        self._acceptor.left(self)
+
+    def close(self) -> None:
+        """Send it away."""
+        self.sent_away = True
+        if self.protocol is not None:
+            self.protocol.connection.close()
+        elif self.task is not None and self._acceptor.with_tls:  # else it is open in a moment
+            self.task.cancel()
+
+
+class Acceptor:
+    """Accepts connections while there is room.
+
+    Args:
+        serve: makes what serves a connection.
+        limits: how many there may be.
+
+    Attributes:
+        sockets: those that listen.
+        idle: the connections that made no call yet, the oldest first.
+    """
+
+    def __init__(self, serve: Callable[[Guest], Protocol], limits: Limits) -> None:
+        self._serve, self._limits = serve, limits
+        self._loop = asyncio.get_running_loop()
+        self._ssl: ssl.SSLContext | None = None
+        self.sockets: tuple[socket.socket, ...] = ()
+        self.idle: dict[Guest, None] = {}
+        self._guests: set[Guest] = set()
+        self._spare: list[int] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._retry: asyncio.TimerHandle | None = None
+        self._told_at: dict[str, float] = {}
+
+    def __repr__(self) -> str:
+        return f"<Acceptor {len(self._guests)} connections, {len(self.idle)} of them idle>"
+
+    async def listen(self, host: str, port: int, *, backlog: int, ssl: ssl.SSLContext | None) -> None:
+        """Listen on all addresses of a host.
+
+        Raises:
+            OSError: the host is not known, or one of its addresses cannot be bound.
+        """
+        found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        self._ssl = ssl
+        self.sockets = _bound(((family, address) for family, _, _, _, address in dict.fromkeys(found)), backlog)
+        self._keep_spare()
+        self._watch()
+
+    def stop(self) -> None:
+        """Listen no more."""
+        self._ignore()
+        if self._retry is not None:
+            self._retry.cancel()
+        for one in self.sockets:
+            one.close()
+        self.sockets = ()
+        self._release_spare()
+
+    def abort_handshakes(self) -> list[asyncio.Task[None]]:
+        """End the connections that are not open yet; the tasks that do so."""
+        opening = [guest for guest in self._guests if guest.protocol is None]
+        for guest in opening:
+            guest.close()
+        return [guest.task for guest in opening if guest.task is not None]
+
+    @property
+    def with_tls(self) -> bool:
+        """Whether connections begin with a handshake."""
+        return self._ssl is not None
+
+    def left(self, guest: Guest) -> None:
+        """A connection is closed."""
+        self._guests.discard(guest)
+        self.idle.pop(guest, None)
+        if self._retry is not None:
+            self._try_again()
+
+    # Coming in.
+
+    def _watch(self) -> None:
+        for one in self.sockets:
+            self._loop.add_reader(one, self._accept, one)
+
+    def _ignore(self) -> None:
+        for one in self.sockets:
+            self._loop.remove_reader(one)
+
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(ACCEPTS_AT_ONCE):
+            try:
+                connection, _ = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _EXHAUSTED:
+                    raise
+                self._hold_out(error)
+                return
+            self._welcome(connection)
+
+    def _welcome(self, connection: socket.socket) -> None:
+        connection.setblocking(False)  # the socket's signature
+        limits = self._limits
+        if len(self._guests) >= limits.max_connections and not self._make_room():
+            self._tell("Too many connections: new ones are closed", limit=limits.max_connections)
+            connection.close()
+            return
+        if len(self.idle) >= limits.max_idle_connections:
+            self._make_room()
+        guest = Guest(self, self._loop.time())
+        self._guests.add(guest)
+        self.idle[guest] = None
+        guest.task = self._loop.create_task(self._open(guest, connection))
+        guest.task.add_done_callback(lambda _: self._opened(guest, connection))
+        if self._timer is None:
+            self._timer = self._loop.call_later(limits.idle_connection_s, self._sweep)
+
+    async def _open(self, guest: Guest, connection: socket.socket) -> None:
+        """Serve it, once its TLS handshake is done; one that fails, or takes too long, is the client's own affair."""
+        handshake_s = self._limits.handshake_timeout_s if self._ssl is not None else None
+        with suppress(OSError):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await self._loop.connect_accepted_socket(
+                lambda: self._serve(guest), connection, ssl=self._ssl, ssl_handshake_timeout=handshake_s
+            )
+
+    def _opened(self, guest: Guest, connection: socket.socket) -> None:
+        if guest.protocol is None:  # and never will be
+            guest.left()
+            connection.close()
+
+    # Room.
+
+    def _make_room(self) -> bool:
+        """Send the oldest of those away that made no call; False where there is none."""
+        guest = next(iter(self.idle), None)
+        if guest is None:
+            return False
+        del self.idle[guest]
+        guest.close()
+        return True
+
+    def _sweep(self) -> None:
+        """Send those away that made no call for too long."""
+        self._timer = None
+        now, idle_s = self._loop.time(), self._limits.idle_connection_s
+        for guest in list(self.idle):
+            left_s = guest.since_s + idle_s - now
+            if left_s > 0:
+                self._timer = self._loop.call_later(left_s, self._sweep)
+                return
+            self._make_room()
+
+    # Descriptors.
+
+    def _hold_out(self, error: OSError) -> None:
+        """New connections wait in the kernel; those that are open have what they need."""
+        self._ignore()
+        self._release_spare()
+        self._make_room()
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._tell("No more connections can be accepted: new ones wait", error=error.strerror, descriptors=most)
+        self._retry = self._loop.call_later(RETRY_S, self._try_again)
+
+    def _try_again(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        try:
+            self._keep_spare()
+        except OSError as error:
+            self._hold_out(error)
+        else:
+            self._watch()
+
+    def _keep_spare(self) -> None:
+        while len(self._spare) < SPARE:
+            self._spare.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+
+    def _release_spare(self) -> None:
+        while self._spare:
+            os.close(self._spare.pop())
+
+    def _tell(self, what: str, **more: object) -> None:
+        now = self._loop.time()
+        if now - self._told_at.get(what, -QUIET_S) >= QUIET_S:
+            self._told_at[what] = now
+            log.warning(what, connections=len(self._guests), **more)
+
+
+def _bound(addresses: Iterable[tuple[int, tuple[Any, ...]]], backlog: int) -> tuple[socket.socket, ...]:
+    """A listening socket for each address; none for families that this machine does not have, where it has others.
+
+    Raises:
+        OSError: one cannot be bound.
+    """
+    sockets: list[socket.socket] = []
+    refused: OSError | None = None
+    with ExitStack() as undo:
+        for family, address in addresses:
+            try:
+                one = socket.create_server(address, family=family, backlog=backlog)
+            except OSError as error:
+                if error.errno not in _NO_SUCH_FAMILY:
+                    raise
+                refused = error
+                continue
+            undo.callback(one.close)
+            one.setblocking(False)  # the socket's signature
+            sockets.append(one)
+        if refused is None or sockets:
+            undo.pop_all()
+            return tuple(sockets)
+    raise refused

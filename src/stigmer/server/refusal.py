@@ -1,0 +1,181 @@
+"""Which calls a handler may see: their headers put right, or why the server turns them away, with a log line.
+
+`protocol` asks for each call; the lines are like those of `edge`'s call log. HTTP statuses other than 200 are
+those that gRPC over HTTP/2 asks for, or RFC 9110; beside them stands a gRPC status, as grpc-go and grpc-java do it.
+"""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode, b64encode
+from typing import TYPE_CHECKING, NamedTuple
+
+from grpclib.const import Status
+from grpclib.metadata import Deadline
+
+from stigmer.errors import InvalidArgument, StigmerError, Stopping, Unimplemented, clip
+from stigmer.telemetry.logs import get_logger
+from stigmer.wire.status_details import details_of
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Mapping, Sequence
+
+    from google.protobuf.message import Message
+
+    from stigmer.server.stream import Headers
+
+log = get_logger("stigmer.call")
+
+_GRPC = "application/grpc"
+_SERVED = frozenset({_GRPC, f"{_GRPC}+proto"})
+_BREAKS = frozenset("\0\r\n")  # no HTTP header may hold them (RFC 9113, 8.2.1)
+
+
+class Admitted(NamedTuple):
+    """A call that a handler may see.
+
+    Attributes:
+        headers: as grpclib reads them, each piece of metadata one that it takes.
+        deadline: when the caller gives up; None is never. It is not among the headers: ours is the only clock.
+        encoding: how compressed messages of the request are compressed; empty where the caller says nothing.
+        accepted: the encodings that the caller takes, as it names them.
+    """
+
+    headers: Headers
+    deadline: Deadline | None
+    encoding: str
+    accepted: str
+
+
+class Refusal(NamedTuple):
+    """Why a call is answered without its handler."""
+
+    status: Status
+    message: str
+    details: Sequence[Message] = ()
+    http: str = "200"
+    more: Headers = []  # noqa: RUF012  # never changed
+
+
+CALLER_GONE = Refusal(Status.CANCELLED, "the caller went away")
+
+
+def stopping() -> Refusal:
+    """The server is beyond its grace."""
+    return _refusal(Stopping())
+
+
+def admitted(headers: Headers, paths: Container[str]) -> Admitted | Refusal:
+    """The call, or why it is none.
+
+    Args:
+        headers: as they came, bytes that are not ASCII as Latin-1.
+        paths: those that are served.
+    """
+    fields = dict(headers)
+    refusal = _as_http(fields) or _as_call(fields, paths)
+    if refusal is not None:
+        return refusal
+    try:
+        metadata = [field for name, value in headers for field in _metadata(name, value)]
+        encoding, accepted = fields.get("grpc-encoding", ""), fields.get("grpc-accept-encoding", "")
+        return Admitted(metadata, _deadline(headers), encoding, accepted)
+    except InvalidArgument as error:
+        return _refusal(error)
+
+
+def _refusal(error: StigmerError, http: str = "200", more: Iterable[tuple[str, str]] = ()) -> Refusal:
+    return Refusal(Status(int(error.code)), error.message, details_of(error), http, list(more))
+
+
+def _as_http(fields: Mapping[str, str]) -> Refusal | None:
+    """What is no call of gRPC's at all."""
+    if not fields.keys() >= {":method", ":path"}:
+        return _refusal(InvalidArgument.of("", "the request lacks ':method' or ':path'"), "400")
+    if fields[":method"] != "POST":
+        return _refusal(InvalidArgument.of(":method", "must be POST"), "405", [("allow", "POST")])
+    if not _is_grpc(fields.get("content-type", "")):
+        return _refusal(InvalidArgument.of("content-type", f"must be {_GRPC}, or {_GRPC}+proto"), "415")
+    if fields.get("te") != "trailers":
+        return _refusal(InvalidArgument.of("te", "must be 'trailers': does a proxy between us drop trailers?"), "400")
+    return None
+
+
+def _as_call(fields: Mapping[str, str], paths: Container[str]) -> Refusal | None:
+    """What is a call, but of nothing that is served here."""
+    if _media_type(fields["content-type"]) not in _SERVED:
+        return _refusal(Unimplemented(f"messages are encoded as {_GRPC}+proto, not {clip(fields['content-type'])}"))
+    if fields[":path"] not in paths:
+        return _refusal(Unimplemented(f"unknown method {clip(fields[':path'])}"))
+    return None
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _is_grpc(content_type: str) -> bool:
+    return _media_type(content_type).partition("+")[0] == _GRPC
+
+
+def _metadata(name: str, value: str) -> Iterable[tuple[str, str]]:
+    """The field as grpclib takes it: none, one, or one for each value in a list of binary ones.
+
+    Raises:
+        InvalidArgument: it is broken.
+    """
+    if name == "grpc-timeout":
+        return ()
+    if name == "content-type":
+        return ((name, _GRPC),)  # grpclib knows no parameters
+    if name[:1] == ":" or name[:5] == "grpc-":
+        return ((name, value),)
+    if not name.isascii():
+        raise InvalidArgument.of("", "the name of a header is not ASCII")
+    if name.endswith("-bin"):
+        return [(name, _canonical(name, part)) for part in value.split(",")]
+    if value.isascii() and value.isprintable():
+        return ((name, value),)
+    if _BREAKS.intersection(value):
+        raise InvalidArgument.of(clip(name), "holds a control character")
+    return ()  # valid HTTP, but no metadata: gRPC says not to fail, and that it may be thrown away
+
+
+def _canonical(name: str, value: str) -> str:
+    """One binary value, padded, as senders need not do it.
+
+    Raises:
+        InvalidArgument: it is no base64.
+    """
+    try:
+        text = value.strip().encode("ascii").rstrip(b"=")
+        return b64encode(b64decode(text + b"=" * (-len(text) % 4), validate=True)).decode()
+    except (UnicodeEncodeError, binascii.Error):
+        raise InvalidArgument.of(clip(name), "is not base64, as the value of a '-bin' key must be") from None
+
+
+def _deadline(headers: Headers) -> Deadline | None:
+    """When the caller gives up.
+
+    Raises:
+        InvalidArgument: it cannot be told.
+    """
+    try:
+        return Deadline.from_headers(headers)
+    except (ValueError, OverflowError):
+        raise InvalidArgument.of("grpc-timeout", "must be up to 8 digits and one of H M S m u n") from None
+
+
+def note(headers: Headers, refusal: Refusal, peer: str) -> None:
+    """Log the call."""
+    log.info(
+        "call",
+        method=clip(dict(headers).get(":path", "")),
+        code=refusal.status.name,
+        duration_ms=0.0,
+        request_id="",
+        kind="",
+        id="",
+        peer=peer,
+        attempt=1,
+    )

@@ -1,0 +1,116 @@
+"""Whose turn it is: those that cost least go first, those that cost most go on, and nobody is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from stigmer.server.scheduler import FEW, FOR_FEW, PART, STALE, TURN_S, Account, Scheduler
+
+
+class Pieces:
+    """Work of so many pieces, each of which costs so much; `done` is told of each."""
+
+    def __init__(self, scheduler: Scheduler, name: str, pieces: int, cost_s: float, done: list[str]) -> None:
+        self._scheduler, self._name, self._cost_s, self._done = scheduler, name, cost_s, done
+        self.account, self.left = Account(), pieces
+
+    def ready(self) -> None:
+        self._scheduler.ready(self.account, self)
+
+    def work(self) -> bool:
+        self._scheduler.charge(self.account, self._cost_s)
+        self._done.append(self._name)
+        self.left -= 1
+        return self.left > 0
+
+
+async def all_done(*works: Pieces) -> None:
+    while any(work.left for work in works):  # noqa: ASYNC110  # turns of the loop are what is tested
+        await asyncio.sleep(0)
+
+
+async def test_who_asks_for_little_is_served_at_once_beside_a_flood() -> None:
+    scheduler, done = Scheduler(), list[str]()
+    floods = [Pieces(scheduler, "flood", 200, TURN_S, done) for _ in range(20)]
+    for flood in floods:
+        flood.ready()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    for _ in range(10):
+        little = Pieces(scheduler, "little", 1, TURN_S / 10, done)
+        await asyncio.sleep(0)
+        before = len(done)
+        little.ready()
+        await all_done(little)
+        assert done[before:].count("flood") <= 2
+    assert any(flood.left for flood in floods)
+
+
+async def test_what_has_waited_longest_goes_on_however_much_it_has_cost() -> None:
+    scheduler, done = Scheduler(), list[str]()
+    costly = Pieces(scheduler, "costly", 5, 0.05, done)
+    costly.ready()
+    crowd = [Pieces(scheduler, "one of many", 500, TURN_S, done) for _ in range(3)]
+    for one in crowd:
+        one.ready()
+    await all_done(costly)
+    assert all(one.left for one in crowd)
+
+
+async def test_what_a_connection_has_cost_is_forgotten_while_nothing_of_it_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scheduler, now = Scheduler(), time.perf_counter()
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    work = Pieces(scheduler, "one", 1, 0.03, [])
+    work.ready()
+    assert not work.left
+    assert work.account.cost_s == pytest.approx(0.03)
+    for idle_s, cost_s in ((0.1, 0.03 + 0.03 - 0.1 * PART), (10.0, 0.03)):
+        await asyncio.sleep(0)
+        now += idle_s
+        work.left = 1
+        work.ready()
+        assert work.account.cost_s == pytest.approx(cost_s)
+    await asyncio.sleep(0)
+
+
+async def test_a_turn_of_the_loop_has_an_end() -> None:
+    scheduler, done = Scheduler(), list[str]()
+    works = [Pieces(scheduler, str(number), 100, TURN_S / 3, done) for number in range(2 * FEW)]
+    for work in works:
+        work.ready()
+    most, before = 0, len(done)
+    while any(work.left for work in works):
+        await asyncio.sleep(0)
+        most, before = max(most, len(done) - before), len(done)
+    assert most <= 3 * FOR_FEW + 1
+    assert len(done) == 100 * len(works)
+
+
+async def test_its_memory_is_bounded_by_those_that_wait() -> None:
+    scheduler = Scheduler()
+    works = [Pieces(scheduler, "", 2_000, TURN_S * 2, []) for _ in range(4)]
+    for work in works:
+        work.ready()
+    while any(work.left for work in works):
+        await asyncio.sleep(0)
+        assert len(scheduler._cheapest) <= 2 * len(works) + STALE + 1
+
+
+async def test_an_error_in_the_work_is_not_the_end_of_it() -> None:
+    class Broken(Pieces):
+        def work(self) -> bool:
+            raise OSError("broken")
+
+    scheduler, done = Scheduler(), list[str]()
+    broken = Broken(scheduler, "broken", 1, 0, done)
+    with pytest.raises(OSError, match="broken"):
+        broken.ready()
+    whole = Pieces(scheduler, "whole", 1, 0, done)
+    whole.account = broken.account
+    whole.ready()
+    assert done == ["whole"]
