@@ -6,23 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import samples
+from edge_rig import Stubs, id_of
 from edge_sockets import dial
 from h2.events import DataReceived
 from h2.settings import SettingCodes
 from served_process import served
 from server_wire import connect, message
 
-from stigmer._gen.ai.stigmer.agentic.agent.v1 import AgentCommandControllerStub
-from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import (
-    AgentExecution,
-    AgentExecutionCommandControllerStub,
-    AgentExecutionId,
-    AgentExecutionStatus,
-    AgentExecutionUpdateStatusInput,
-    AgentMessage,
-    ExecutionPhase,
-)
-from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceId
+from stigmer.types import AgentExecution, AgentExecutionId, AgentMessage, ApiResourceId
+from stigmer.types import ExecutionPhase as Phase
 from stigmer.wire import codec
 
 if TYPE_CHECKING:
@@ -35,20 +27,14 @@ WINDOW_BYTES = 10
 """Of a stream: no state fits into it."""
 
 
-class Executions:
-    """What a runner and a user do."""
+async def made(stubs: Stubs, **metadata: Any) -> Any:
+    """A new execution of a new agent."""
+    agent = await stubs.agents.create(samples.agent())
+    return await stubs.executions.create(samples.agent_execution(agent_id=id_of(agent), **metadata))
 
-    def __init__(self, channel: Any) -> None:
-        self.commands: Any = AgentExecutionCommandControllerStub(channel)
-        self.agents: Any = AgentCommandControllerStub(channel)
 
-    async def create(self, **metadata: Any) -> Any:
-        agent = await self.agents.create(samples.agent())
-        return await self.commands.create(samples.agent_execution(agent_id=agent.metadata.id, **metadata))
-
-    async def report(self, id_: str, text: str, phase: ExecutionPhase = ExecutionPhase.EXECUTION_IN_PROGRESS) -> None:
-        status = AgentExecutionStatus(phase=phase, messages=[AgentMessage(content=text)])
-        await self.commands.update_status(AgentExecutionUpdateStatusInput(execution_id=id_, status=status))
+async def report(stubs: Stubs, id_: str, text: str, phase: Phase = Phase.EXECUTION_IN_PROGRESS) -> None:
+    await stubs.report(id_, phase=phase, messages=[AgentMessage(content=text)])
 
 
 def states(wire: Wire, stream_id: int) -> list[Any]:
@@ -70,21 +56,20 @@ async def test_a_stuck_reader_never_gets_the_states_of_a_later_execution_with_th
     """Attack: it was deleted, made again and reported on 20 times while the reader's window was shut."""
     async with served(tmp_path) as server, connect(server, hello=False) as wire:
         channel = dial(server)
-        run = Executions(channel)
-        made = await run.create()
-        id_ = made.metadata.id
+        stubs = Stubs(channel)
+        id_ = id_of(await made(stubs))
         wire.h2.initiate_connection()
         wire.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: WINDOW_BYTES})
         stream_id = wire.request(message(codec.encode(AgentExecutionId(value=id_))), path=SUBSCRIBE)
         while not any(isinstance(event, DataReceived) for event in wire.events):
             assert await wire.read()
-        await run.report(id_, "of the first")
+        await report(stubs, id_, "of the first")
         if ended:
-            await run.report(id_, "the end of the first", ExecutionPhase.EXECUTION_COMPLETED)
-        await run.commands.delete(ApiResourceId(value=id_))
-        await run.create(id=id_)
+            await report(stubs, id_, "the end of the first", Phase.EXECUTION_COMPLETED)
+        await stubs.executions.delete(ApiResourceId(value=id_))
+        await made(stubs, id=id_)
         for number in range(20):
-            await run.report(id_, f"of the second, {number}")
+            await report(stubs, id_, f"of the second, {number}")
         wire.h2.increment_flow_control_window(2**24, stream_id)
         wire.flush()
         status = await wire.status(stream_id)
