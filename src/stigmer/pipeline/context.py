@@ -33,7 +33,6 @@ Reply: TypeAlias = "betterproto2.Message | codec.Encoded[Any]"
 # more general: both are given when it is made, and steps replace `new_state` by resources of the kind alone.
 Q_co = TypeVar("Q_co", covariant=True)
 R_co = TypeVar("R_co", bound=Resource, covariant=True)
-S = TypeVar("S", bound=Resource)
 
 
 def decoded(reply: Reply) -> betterproto2.Message:

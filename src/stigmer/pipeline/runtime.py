@@ -1,4 +1,4 @@
-"""What steps work with: the store, the kinds, ids, and clients of other domains. `app` wires one."""
+"""What steps work with: the store, the kinds, ids, and clients for other kinds. `app` wires one."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Runtime:
         unit_of_work: runs pipelines in transactions of that store.
         kinds: every kind by name.
         ids: gives ids.
-        downstream: clients of other domains; see `downstream.Downstream`. A client that is None means the store itself.
+        downstream: clients for other kinds.
         sizes: how much a caller may ask for.
         slices: runs what takes long on the event loop.
     """
@@ -60,14 +60,14 @@ class Runtime:
 
 
 class Client(Protocol):
-    """What steps ask of another domain's kind."""
+    """What steps ask of another kind's service."""
 
     @property
     def in_process(self) -> bool:
         """Whether its calls join the caller's transaction."""
         ...
 
-    async def get(self, id_: str) -> Any:  # noqa: ANN401 - each client has its own kind
+    async def get(self, id_: str) -> Any:  # noqa: ANN401 - each client is for a kind of its own
         """The resource, or None where there is none of that id."""
         ...
 
@@ -82,7 +82,7 @@ class Client(Protocol):
 
 @dataclass
 class Downstream:
-    """Clients of other domains, by kind's name. Without a client, steps use the store directly."""
+    """Clients for other kinds, by name. Where there is none, steps use the store directly."""
 
     clients: dict[str, Client] = field(default_factory=dict)
 

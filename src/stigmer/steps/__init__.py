@@ -1,1 +1,4 @@
-"""The steps that pipelines are made of: one a file, named as in the seeds."""
+"""The steps that pipelines are made of, named as in the seeds: one a file, or the few of one RPC together.
+
+Beside them is what several need: `audit`, `other_kinds`, `page_token`, `fitting`.
+"""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class BuildNewState:
     """Give the resource its id, version, slug and audit, and an otherwise empty status.
 
-    Reads the request and `slug`; writes `new_state`. An id that the caller brings is kept; refuses
-    one that is malformed or taken.
+    Reads the request and `slug`; writes `new_state` and the call's `resource_id`. An id that the caller brings is kept;
+    refuses one that is malformed or taken.
     """
 
     def violations(self, ctx: Context[Resource, Resource]) -> list[Violation]:

@@ -40,8 +40,11 @@ class LoadExistingForDelete:
 class DeleteResource:
     """Stage the deletion of the resource and of the kind's dependents.
 
-    Reads `row`. `also_status_id` names a status field that holds the id of one more resource that goes, of kind
-    `also_kind`, with its dependents.
+    Reads `row`.
+
+    Attributes:
+        also_kind: the kind of one more resource that goes with it, and with its own dependents.
+        also_status_id: the field of the status that holds the id of that one.
     """
 
     also_kind: str = ""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class LoadByExecutionId:
     """Load the newest context with the request's `execution_id`.
 
-    Writes `row` and `reply`. Refuses an execution that has none.
+    Writes `row`, `reply` and the call's `resource_id`. Refuses an execution that has none.
     """
 
     async def __call__(self, ctx: Context[ExecutionContextExecutionIdInput, ExecutionContext]) -> None:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class LoadByReference:
     """Load the resource by slug: in the namespace of the org that is named; without one the only match, else org-less.
 
-    Reads the request; writes `row` and `reply`. Refuses another kind's reference, an empty slug, a slug
-    that names nothing or, without an org, more than one resource.
+    Reads the request; writes `row`, `reply` and the call's `resource_id`. Refuses another kind's reference, an empty
+    slug, a slug that names nothing or, without an org, more than one resource.
     """
 
     def violations(self, ctx: Context[ApiResourceReference, Resource]) -> list[Violation]:

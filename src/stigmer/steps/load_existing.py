@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LoadExisting:
-    """Load the resource to change: by `metadata.id`, else by slug; with `id_field`, by that field of the request.
+    """Load the resource to change: by `metadata.id`, else by slug.
 
-    Reads the request and `slug`; writes `row`. Refuses what names nothing.
+    Reads the request and `slug`; writes `row` and the call's `resource_id`. Refuses what names nothing.
+
+    Attributes:
+        id_field: the field of a request that is no resource, by which it is loaded instead.
     """
 
     id_field: str = ""

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class LoadForApply:
     """Look for the resource that holds the slug.
 
-    Reads the request's metadata and `slug`; writes `row`. Refuses a `metadata.id` other than the holder's.
+    Reads the request's metadata and `slug`; writes `row`, None where the slug is free. Refuses a `metadata.id` other
+    than the holder's.
     """
 
     async def __call__(self, ctx: Context[Resource, Resource]) -> None:
@@ -32,9 +33,12 @@ class LoadForApply:
 
 @dataclass(frozen=True, slots=True)
 class ThenCreate:
-    """Run the create pipeline; where the slug has a holder, `or_else`, or refuse.
+    """Run the kind's create; where the slug is taken, run another pipeline, or refuse.
 
-    Reads `row`; writes what that pipeline writes.
+    Reads `row`; writes `applying` and what that pipeline writes.
+
+    Attributes:
+        or_else: the RPC whose pipeline runs where the slug is taken; empty where there is none.
     """
 
     or_else: str = ""

@@ -23,7 +23,7 @@ class ById(Protocol):
 class LoadTarget:
     """Load the resource by the id in the request's `value`.
 
-    Writes `row` and `reply`. Refuses an id that names nothing.
+    Writes `row`, `reply` and the call's `resource_id`. Refuses an id that names nothing.
     """
 
     async def __call__(self, ctx: Context[ById, Resource]) -> None:

@@ -19,8 +19,11 @@ class Persist:
     """Stage `new_state`: as a new row, or in place of the row that was loaded.
 
     Reads `new_state` and `row`; writes `reply`. The transaction's commit makes it durable, and decides races. Refuses a
-    resource that is too long to be answered: its writer would see an error, and write again. With `grows`, it may get
-    longer than that, up to what the step before allows: who reports a long transcript takes long answers.
+    resource that is too long to be answered: its writer would see an error, and write again.
+
+    Attributes:
+        grows: it may get longer than that, up to what the step before allows: who reports a long transcript takes long
+            answers.
     """
 
     grows: bool = False

@@ -26,12 +26,13 @@ _ENTRIES_A_STEP = 500
 class ValidateProto:
     """Refuse a request that breaks a rule of the protos, is beyond `bounds` or brings more of a resource than is kept.
 
-    Every broken field is named.
+    Every broken field is named, and unless a bound is broken, also what later steps would refuse for the request's sake
+    alone (their `violations`). Reads `wire`, the request and `rules`; writes nothing but what `reports_on` says.
 
-    What later steps would refuse for the request's sake alone (their `violations`) is named with it, unless a bound is
-    broken. Reads `wire`, the request and `rules`. With `keeps_fixed`, a field that is fixed after create may be left
-    empty, because an update then keeps its value. With `reports_on`, the field of a report that names its resource,
-    what the report repeats of the stored transcript is not checked again; writes `row` and `unchanged` then.
+    Attributes:
+        keeps_fixed: a field that is fixed after create may be left empty, because an update then keeps its value.
+        reports_on: the field of a report that names its resource. What the report repeats of the stored transcript is
+            not checked again then; writes `row` and `unchanged`.
     """
 
     keeps_fixed: bool = False
