@@ -27,7 +27,7 @@ def made(channel: grpc.Channel, told: dict[str, Any]) -> Any:
     make = method if "take" in told else method.future
     return make(
         base64.b64decode(told["body"]),
-        timeout=told.get("timeout", 20),
+        timeout=told.get("timeout", 60),
         metadata=told.get("metadata"),
         compression=COMPRESSIONS[told.get("compression", "")],
     )

@@ -32,7 +32,7 @@ class Leftovers:
     async def found(self) -> list[object]:
         """Threads, descriptors and tasks; threads have a moment to end, and the loop some turns."""
         for thread in self._new_threads():
-            await asyncio.to_thread(thread.join, 5)
+            await asyncio.to_thread(thread.join, 60)
         for _ in range(TURNS):
             await asyncio.sleep(0)
         files = [what for number, what in descriptors().items() if self._descriptors.get(number) != what]

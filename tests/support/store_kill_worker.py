@@ -68,7 +68,7 @@ class Client:
             path, request_serializer=request.SerializeToString, response_deserializer=reply.FromString
         )
         try:
-            return await send(request(**fields), timeout=20)
+            return await send(request(**fields), timeout=60)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
                 raise ServerDiedError from error
