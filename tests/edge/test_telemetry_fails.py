@@ -210,7 +210,7 @@ async def test_what_escapes_an_interceptor_of_ours_is_mapped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Not UNKNOWN with grpclib's words, and the log bears the error's id."""
-    monkeypatch.setattr("stigmer.edge.interceptors.request_id.RequestId._name", fails)
+    monkeypatch.setattr("stigmer.edge.interceptors.naming.RequestId._name", fails)
     async with listening(tmp_path) as (_, channel):
         stubs = Stubs(channel)
         for call in (

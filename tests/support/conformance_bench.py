@@ -106,7 +106,7 @@ def required(changes: Changes) -> set[tuple[str, str]]:
 
 def is_idle(ctx: AnyContext) -> bool:
     """Whether nothing was staged, and nothing is relied on."""
-    return not staged(ctx)
+    return not ctx.tx.seal()
 
 
 def _info() -> ApiResourceAuditInfo:

@@ -11,7 +11,7 @@ from opentelemetry import propagate
 
 from stigmer._gen.service_stub import ServiceStub
 from stigmer.edge.interceptors.error_mapping import relayed
-from stigmer.edge.interceptors.request_id import KEY
+from stigmer.edge.interceptors.naming import KEY
 from stigmer.edge.loopback import LoopbackChannel
 from stigmer.errors import Code, DeadlineExceeded, Relayed, Unavailable
 from stigmer.pipeline.call import CURRENT

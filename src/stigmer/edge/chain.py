@@ -15,6 +15,8 @@ from stigmer.edge.interceptors.deadline import before
 from stigmer.errors import InvalidArgument
 from stigmer.pipeline.context import decoded
 from stigmer.wire import bounds, codec
+from stigmer.wire.descriptors import descriptor
+from stigmer.wire.faults import is_fallible
 from stigmer.wire.lazy import class_of
 from stigmer.wire.message_types import object_class
 from stigmer.wire.scan import scan, surely_fits
@@ -76,6 +78,7 @@ class Route:
         most = endpoint.runtime.sizes.max_message_parts
         self._max_parts = most if bounds.holds_transcript(method.request) else min(most, bounds.MAX_PARTS)
         self._strip = _stripper(method)
+        self._fallible = is_fallible(descriptor(method.request))
         call, run = of_ring("call", built_in), of_ring("run", built_in)
         own_call, own_run = of_ring("call", own), of_ring("run", own)
         once = unary_chain(run, self._hosted(own_run, endpoint.run))
@@ -129,8 +132,7 @@ class Route:
         arrived = await source()
         wire = await self._parsed(arrived) if isinstance(arrived, bytes) else arrived
         self._strip(wire)
-        faults = await self._slices.run(codec.faults(wire))
-        if faults:
+        if self._fallible and (faults := await self._slices.run(codec.faults(wire))):
             raise InvalidArgument(*faults)
         return codec.lazily(self.request, wire)
 

@@ -123,9 +123,9 @@ class UnitOfWork:
         call.transaction = transaction = Transaction(self._store)
         try:
             result = await _on_one_commit(transaction, once)
-            staged = transaction.seal()
-            if call.attempt == 1:
-                self._row_queues.yield_to_queues(staged.written())
+            written = transaction.seal().written()
+            if written and call.attempt == 1:
+                self._row_queues.yield_to_queues(written)
             await self._commit(call, transaction)
         except BaseException:
             transaction.seal()

@@ -92,10 +92,6 @@ class Changes:
     records: Mapping[Key, bytes | None] = field(default_factory=dict["Key", "bytes | None"])
     appends: Sequence[Append] = ()
 
-    def __bool__(self) -> bool:
-        rows = self.removes or self.cascades or self.puts or self.requires
-        return bool(rows or self.expects or self.records or self.appends)
-
     @property
     def size_bytes(self) -> int:
         """How much it writes, keys left out."""

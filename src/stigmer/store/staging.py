@@ -44,6 +44,11 @@ class Staging:
     undo: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     sequence: int = UNCOMMITTED
 
+    def __bool__(self) -> bool:
+        """Whether there is anything for the store to do or to check."""
+        rows = self.puts or self.removes or self.cascades or self.requires
+        return bool(rows or self.expects or self.records or self.appends)
+
     def create(self, row: Row) -> None:
         """Stage a row that must not be there yet."""
         *_, outermost = self._chain()

@@ -217,8 +217,7 @@ class Transaction:
             ConflictError: nothing was written.
         """
         staged = self.seal()
-        changes = staged.changes()
-        committed = await self._store.commit(changes, dry_run=dry_run) if changes else ()
+        committed = await self._store.commit(staged.changes(), dry_run=dry_run) if staged else ()
         for action in () if dry_run else staged.after_commit:
             action()
         return committed

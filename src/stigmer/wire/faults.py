@@ -43,6 +43,12 @@ def object_fault(error: Exception) -> Violation:
     return Violation(".".join(filter(None, path)), _words(error))
 
 
+@cache
+def is_fallible(kind: Descriptor) -> bool:
+    """Whether there can be a message of that type on the wire which no object holds."""
+    return _is_itself_fallible(kind) or bool(_fallible_fields(kind))
+
+
 def wire_faults(wire: Message) -> Iterator[Violation | None]:
     """Why an object cannot hold this wire message: times that Python has not, and messages nested too deep.
 
@@ -112,12 +118,7 @@ def _in_entries(wire: Message, field: FieldDescriptor, at: At, depth: int) -> It
 def _fallible_fields(kind: Descriptor) -> tuple[FieldDescriptor, ...]:
     """The fields in which there can be a message that no object holds: a time, or one that contains its own type."""
     inner = ((field, value_field(field).message_type) for field in kind.fields)
-    return tuple(field for field, of_values in inner if of_values is not None and _is_fallible(of_values))
-
-
-@cache
-def _is_fallible(kind: Descriptor) -> bool:
-    return _is_itself_fallible(kind) or bool(_fallible_fields(kind))
+    return tuple(field for field, of_values in inner if of_values is not None and is_fallible(of_values))
 
 
 def _is_itself_fallible(kind: Descriptor) -> bool:

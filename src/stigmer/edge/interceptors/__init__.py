@@ -1,4 +1,4 @@
-"""What every call passes, from the network or the loopback alike: one interceptor a file, in the order of `built_in`.
+"""What every call passes, from the network or the loopback alike: in the order of `built_in`.
 
 A host adds its own with `Interceptor`; they run inside the built-in ones, next to the handler.
 """
@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stigmer.edge.interceptors.api_resource_kind import ApiResourceKind
 from stigmer.edge.interceptors.base import BuiltIn, Interceptor, StreamNext, UnaryNext
 from stigmer.edge.interceptors.call_log import Logging
 from stigmer.edge.interceptors.deadline import Deadline
 from stigmer.edge.interceptors.error_mapping import ErrorMapping
-from stigmer.edge.interceptors.request_id import RequestId
+from stigmer.edge.interceptors.naming import ApiResourceKind, RequestId
 from stigmer.edge.interceptors.tracing import Tracing
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Request ids: one name for a call, and for the calls that it makes downstream."""
+"""What a call is called by: its request id, and the kind that it is about."""
 
 from __future__ import annotations
 
@@ -41,3 +41,12 @@ class RequestId(BuiltIn):
             return self._ids.new("req")
         except Exception:  # noqa: BLE001  # a host's source of ids: a call must not fail for want of a name
             return f"req-{uuid.uuid4().hex}"
+
+
+class ApiResourceKind(BuiltIn):
+    """Put the kind that the service is about into the call, where handlers and the host's interceptors find it."""
+
+    def watch(self, call: Call) -> AbstractContextManager[object]:
+        """Set `call.kind`, from the service's option `api_resource_kind`."""
+        call.kind = call.method.kind
+        return NOTHING
