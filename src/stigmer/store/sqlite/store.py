@@ -125,7 +125,7 @@ class SqliteStore:
     def _timed(self, connection: sqlite3.Connection, batch: Sequence[Commit]) -> Sequence[Outcome]:
         started = time.perf_counter()
         outcomes = self._writer.run(connection, batch)
-        if transactions := sum(1 for commit in batch if commit.changes):  # a probe has none
+        if transactions := sum(commit is not _NOTHING for commit in batch):
             self._observe(transactions, time.perf_counter() - started)
         return outcomes
 
