@@ -88,7 +88,7 @@ class Route:
 
     def _arriving(self, proceed: UnaryNext) -> UnaryNext:
         async def arrive(call: Call, exchange: Exchange) -> Reply:
-            request = await self._request(exchange.receive)
+            request = await self._request(call, exchange.receive)
             reply = await self._unit_of_work.join(call, lambda: proceed(call, request))
             await exchange.send(reply)
             return reply
@@ -125,12 +125,15 @@ class Route:
                     await replies.aclose()
 
     async def _opened(self, call: Call, source: Source) -> AsyncGenerator[Reply, None]:
-        return await self._open(call, await self._request(source))
+        return await self._open(call, await self._request(call, source))
 
-    async def _request(self, source: Source) -> betterproto2.Message:
+    async def _request(self, call: Call, source: Source) -> betterproto2.Message:
         """The request as the host's interceptors and handlers see it, without what only the server may set."""
         arrived = await source()
-        wire = await self._parsed(arrived) if isinstance(arrived, bytes) else arrived
+        if isinstance(arrived, bytes):
+            call.request_bytes, wire = len(arrived), await self._parsed(arrived)
+        else:
+            call.request_bytes, wire = arrived.ByteSize(), arrived
         self._strip(wire)
         if self._fallible and (faults := await self._slices.run(codec.faults(wire))):
             raise InvalidArgument(*faults)

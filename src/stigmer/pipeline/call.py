@@ -84,6 +84,7 @@ class Call:
         transaction: the transaction of the current run, or of the last one; None for streams, and before there is one.
         attempt: the number of the current run, from 1.
         drained: whether the server ended it because it stops.
+        request_bytes: how long the request was as it came; 0 where nobody has said so.
         resource_id: the id of the resource concerned, once it is known; for the log.
         span: its span in the trace; None where nobody traces.
         sent: how many replies a stream has given.
@@ -102,6 +103,7 @@ class Call:
     transaction: Transaction | None = None
     attempt: int = 1
     drained: bool = False
+    request_bytes: int = 0
     resource_id: str = ""
     span: Span | None = None
     sent: int = 0

@@ -38,16 +38,19 @@ PIECE_BYTES = 16_384
 PIECE_ENTRIES = 500
 
 
-def violations(wire: Message, unchanged: Mapping[str, int] | None = None) -> Iterator[Violation | None]:
+def violations(
+    wire: Message, size: int | None = None, unchanged: Mapping[str, int] | None = None
+) -> Iterator[Violation | None]:
     """Every broken rule, in the order of the fields; see MAX_PARTS for the bound.
 
-    Of the lists of a transcript that `unchanged` names, so many first entries are known to break none.
+    How many bytes the message has is asked of the C runtime, which writes all of it, unless it is known. Of the lists
+    of a transcript that `unchanged` names, so many first entries are known to break no rule.
 
     Gives None at each point where the work could be left (see `slices`). A CEL rule whose id begins with the name of a
     field of the value that it stands on is about that field: "owner_scope.allowed" on `metadata` reports
     `metadata.owner_scope`. Descriptions are the rules' own words and never hold a value of the message.
     """
-    if not unchanged and wire.ByteSize() <= PIECE_BYTES:
+    if (wire.ByteSize() if size is None else size) <= PIECE_BYTES:
         yield from _told(wire)
         return
     rest, lists = type(wire)(), list[_List]()

@@ -40,12 +40,13 @@ class ValidateProto:
 
     async def __call__(self, ctx: Context[object, Resource]) -> None:
         run = ctx.runtime.slices.run
-        breaches = [*_too_long(ctx), *await run(bounds.breaches(ctx.wire))]
-        if breaches and ctx.wire.ByteSize() > rules.PIECE_BYTES:
+        size = ctx.call.request_bytes or ctx.wire.ByteSize()
+        breaches = await run(bounds.breaches(ctx.wire)) or _too_long(ctx, size)
+        if size > rules.PIECE_BYTES:
             refuse(breaches)
-        if self.reports_on and ctx.wire.ByteSize() > rules.PIECE_BYTES:
-            await _compare(ctx, getattr(ctx.wire, self.reports_on))
-        violations = await run(rules.violations(ctx.wire, ctx.unchanged))
+            if self.reports_on:
+                await _compare(ctx, getattr(ctx.wire, self.reports_on))
+        violations = await run(rules.violations(ctx.wire, size, ctx.unchanged))
         if self.keeps_fixed and violations:
             kept = {path for path in ctx.kind.fixed if _is_empty(ctx.wire, path)}
             violations = [violation for violation in violations if violation.field not in kept]
@@ -83,10 +84,10 @@ def _unchanged(stored: Message, reported: Message) -> Iterator[tuple[str, int] |
             yield field.name, count
 
 
-def _too_long(ctx: AnyContext) -> list[Violation]:
+def _too_long(ctx: AnyContext, size: int) -> list[Violation]:
     """What a caller writes of a resource must leave room in the answer, of which clients take 4 MiB by default."""
     wire, limit = ctx.wire, ctx.runtime.sizes.max_resource_bytes
-    if "spec" not in wire.DESCRIPTOR.fields_by_name or wire.ByteSize() <= limit:
+    if "spec" not in wire.DESCRIPTOR.fields_by_name or size <= limit:
         return []
     sizes: dict[str, int] = {name: getattr(wire, name).ByteSize() for name in ("metadata", "spec")}
     if sum(sizes.values()) <= limit:
