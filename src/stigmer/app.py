@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +15,7 @@ from stigmer.handlers import HANDLERS
 from stigmer.pipeline import rules
 from stigmer.pipeline.call import INTERNAL
 from stigmer.pipeline.ids import IdSource
+from stigmer.pipeline.jobs import Job, Jobs
 from stigmer.pipeline.runtime import Downstream, Runtime, Sizes
 from stigmer.pipeline.unit_of_work import UnitOfWork
 from stigmer.settings import Settings, split_address
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 MEMORY = ":memory:"
 """In place of a data directory: everything is in this process, and gone when it ends."""
+MAINTENANCE_S = 300.0
+"""How often the store does what need not be done at once."""
 STORE_S = 1.0
 """Of the grace, or an eighth of it where that is less: for the store to close."""
 
@@ -114,6 +117,9 @@ class Plane:
         self._store = _store(settings, self._grace, self.metrics)
         sizes = Sizes(settings.max_message_parts, settings.max_message_bytes, settings.max_resource_bytes)
         self._app = assemble(self._store, interceptors, sizes, self.metrics)
+        maintenance = Job("maintenance", MAINTENANCE_S, self._store.maintain, first_s=MAINTENANCE_S)
+        self._jobs = Jobs(self._store, [maintenance])
+        self._resources = AsyncExitStack()
         self.channel = self._app.loopback
         self._servers: set[Server] = set()
         self._is_open, self._closing = False, asyncio.Lock()
@@ -127,7 +133,9 @@ class Plane:
         Raises:
             StartupError: the database cannot be opened.
         """
-        await self._store.__aenter__()
+        await self._resources.enter_async_context(self._store)
+        self._jobs.start()
+        self._resources.push_async_callback(self._jobs.stop)
         self._is_open = True
         self.metrics.loop = asyncio.get_running_loop()
         return self
@@ -179,10 +187,8 @@ class Plane:
                 return
             if grace_s is not None:
                 self._grace.total_s = grace_s
-            try:
+            async with self._resources:
                 await self._settled()
-            finally:
-                await self._store.__aexit__(None, None, None)
             self._is_open = False
 
     @asynccontextmanager

@@ -22,6 +22,7 @@ from grpclib.server import Server as GrpclibServer
 import stigmer
 import stigmer.app  # here, as its first use in a loop would block it
 from stigmer import rpc
+from stigmer.store.sqlite import SqliteStore
 from stigmer.types import (
     AgentExecutionId,
     AgentExecutionStatus,
@@ -260,3 +261,22 @@ async def test_an_address_that_is_none_is_refused(tmp_path: Path) -> None:
             await plane.listen("nowhere").__aenter__()
         with pytest.raises(stigmer.StartupError, match="cannot be resolved"):
             await plane.listen("no.such.host.invalid:1").__aenter__()
+
+
+async def test_a_plane_has_its_store_maintained_from_time_to_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stigmer.app, "MAINTENANCE_S", 0.001)
+    maintained, really = asyncio.Event(), SqliteStore.maintain
+
+    async def noted(store: SqliteStore) -> None:
+        await really(store)
+        maintained.set()
+
+    monkeypatch.setattr(SqliteStore, "maintain", noted)
+    async with stigmer.embedded(tmp_path) as plane:
+        await created(plane.channel)
+        async with asyncio.timeout(30):
+            await maintained.wait()
+    async with SqliteStore(tmp_path) as store:
+        assert [one.key for one in await store.records("leases")] == ["maintenance"]

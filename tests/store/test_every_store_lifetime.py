@@ -81,6 +81,9 @@ async def check_unavailable(store: Store) -> None:
         store.holders("Thing", "tag", ["x"]),
         store.newest("Thing", "tag", "x"),
         store.commit(creating(row("b"))),
+        store.record("t", "k"),
+        store.records("t"),
+        store.log("l"),
         store.probe(),
     ):
         with pytest.raises(StoreUnavailableError):

@@ -99,6 +99,13 @@ class Store(Protocol):
         """How much it takes on disk, or in memory where it is kept there."""
         ...
 
+    async def maintain(self) -> None:
+        """Do what need not be done at once, such as giving space back; the plane asks for it from time to time.
+
+        It holds up no call for long, and may leave it for the next time.
+        """
+        ...
+
     async def probe(self) -> None:
         """Answer, or raise StoreUnavailableError: for health checks."""
         ...

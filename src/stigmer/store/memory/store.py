@@ -160,6 +160,9 @@ class MemoryStore:
         rows, records = tables.rows.values(), tables.records.values()
         return sum(len(row.data) for row in rows) + sum(len(record.value) for record in records)
 
+    async def maintain(self) -> None:
+        """Nothing is left over here."""
+
     async def probe(self) -> None:
         """Raise StoreUnavailableError where it is closed."""
         assert self._read is self._tables  # noqa: S101 - nothing else can be wrong

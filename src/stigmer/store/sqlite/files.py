@@ -116,6 +116,10 @@ class Place:
             )
         self._size = size
 
+    def note(self) -> None:
+        """Take the file as it is now: the store has cut it short itself."""
+        self._file, self._size = self._standing()
+
     def _standing(self) -> tuple[tuple[int, int] | None, int]:
         try:
             found = os.stat(self.path)  # noqa: PTH116 - before each commit, and pathlib's takes twice as long

@@ -13,6 +13,9 @@ PRAGMAS = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA temp_store = MEMORY",
 )
+CHECKPOINT = "PRAGMA wal_checkpoint(TRUNCATE)"
+BUSY_TIMEOUT = "PRAGMA busy_timeout"
+NO_WAIT = f"{BUSY_TIMEOUT} = 0"
 READ_ONLY = "PRAGMA query_only = ON"
 
 BEGIN_WRITE = "BEGIN IMMEDIATE"

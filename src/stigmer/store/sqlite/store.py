@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sqlite3
 import time
 from contextlib import suppress
 from functools import partial
@@ -21,6 +22,7 @@ from stigmer.store.sqlite import queries
 from stigmer.store.sqlite import statements as sql
 from stigmer.store.sqlite.cache import RowCache
 from stigmer.store.sqlite.connection import Connection, end_all
+from stigmer.store.sqlite.failures import failure
 from stigmer.store.sqlite.files import FILE_NAME, size_bytes
 from stigmer.store.sqlite.opening import Database, open_database
 from stigmer.store.sqlite.readers import Read, Readers
@@ -28,7 +30,6 @@ from stigmer.store.sqlite.worker import BatchWorker, Worker
 from stigmer.store.sqlite.writer import Commit, Outcome, Writer
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
     from types import TracebackType
@@ -112,6 +113,7 @@ class SqliteStore:
     def _run(self, database: Database) -> None:
         """Set threads to work on an open database."""
         self._hold, self._closed, self._root_key = database.hold, asyncio.Event(), database.root_key
+        self._maintain = database.maintain
         self._cache.keep(database.newest)
         self._writer = Writer(database.revision, database.check_files)
         self._writes = BatchWorker["Commit", "list[Change]"](
@@ -217,6 +219,13 @@ class SqliteStore:
     async def size_bytes(self) -> int:
         """Of the database's files."""
         return await on_thread(lambda _: size_bytes(self._directory), undo=lambda _: None)
+
+    async def maintain(self) -> None:
+        """Move the write-ahead log into the database and cut it off, unless reads are in the way just now."""
+        try:
+            await self._writes.connection.run(self._maintain)
+        except (sqlite3.Error, ValueError) as error:  # ValueError: it is closed
+            raise failure(error) from error
 
     async def probe(self) -> None:
         """Open a transaction on the writing worker before those that wait, and read on a worker of its own."""
