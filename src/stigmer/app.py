@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -29,7 +29,6 @@ from stigmer.telemetry.metrics import Metrics
 from stigmer.wire import codec, descriptors
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncGenerator, Sequence
     from os import PathLike
 
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
     from stigmer.edge.interceptors import Interceptor
     from stigmer.edge.loopback import LoopbackChannel
     from stigmer.pipeline.call import Principal
-    from stigmer.server.health import Monitor
-    from stigmer.server.limits import Limits
     from stigmer.server.server import Server
     from stigmer.store.contract import Store
 
@@ -122,21 +119,24 @@ class Plane:
         self._resources = AsyncExitStack()
         self.channel = self._app.loopback
         self._servers: set[Server] = set()
-        self._is_open, self._closing = False, asyncio.Lock()
+        self._state, self._closing = "new", asyncio.Lock()
 
     def __repr__(self) -> str:
-        return f"<Plane on {self._store!r}, {'open' if self._is_open else 'closed'}>"
+        return f"<Plane on {self._store!r}, {self._state}>"
 
     async def __aenter__(self) -> Self:
         """Open it.
 
         Raises:
             StartupError: the database cannot be opened.
+            RuntimeError: it has been opened before; make another one.
         """
+        if self._state != "new":
+            raise RuntimeError(f"{self!r} cannot be opened again")
         await self._resources.enter_async_context(self._store)
         self._jobs.start()
         self._resources.push_async_callback(self._jobs.stop)
-        self._is_open = True
+        self._state = "open"
         self.metrics.loop = asyncio.get_running_loop()
         return self
 
@@ -183,49 +183,33 @@ class Plane:
             StoreUnavailableError: the grace is over and the disk does not answer. Nothing acknowledged is lost.
         """
         async with self._closing:
-            if not self._is_open:
+            if self._state != "open":
                 return
             if grace_s is not None:
                 self._grace.total_s = grace_s
             async with self._resources:
                 await self._settled()
-            self._is_open = False
+            self._state = "closed"
 
     @asynccontextmanager
     async def port(self, address: str, grace: Grace) -> AsyncGenerator[Server]:
         """As `listen`, with as much grace for its end as is left then, less what the store needs."""
         settings = _listening_on(self._settings, address)
-        security = await on_thread(lambda _: _security(settings), undo=lambda _: None)
-        from stigmer.server.server import Server  # noqa: PLC0415 - HTTP/2, which the thread has imported
+        await on_thread(lambda _: import_module("stigmer.server.listening"), undo=lambda _: None)  # it takes 0.1 s
+        from stigmer.server.listening import listening  # noqa: PLC0415 - HTTP/2, not wanted without a port
 
-        if not settings.is_local:
-            log.warning("Listening beyond this machine with no authentication: whoever reaches it may do anything")
         _warm_up()
-        edge = self._app.edge.for_server()
-        async with _standard_services(self._store) as (monitor, standard):
-            server = Server(
-                [*edge.handlers(), *map(edge.intercepted, standard)],
-                host=settings.host,
-                port=settings.port,
-                ssl=security,
-                limits=_limits(settings),
-                calls=edge.running,
-                draining=monitor.drain,
-                refused=self.metrics.refused,
-            )
-            async with server, self.metrics.of_port(server):
-                self._servers.add(server)
-                log.info(
-                    "stigmer serves",
-                    listen=server.listens_on,
-                    data_dir=str(settings.data_dir),
-                    call=settings.how_to_call(server.address[1]),
-                )
-                try:
-                    yield server
-                finally:
-                    self._servers.discard(server)
-                    await _drained(server, grace)
+        door = self._app.edge.for_server()
+        async with (
+            listening(door, settings, self._store.probe, refused=self.metrics.refused) as server,
+            self.metrics.of_port(server),
+        ):
+            self._servers.add(server)
+            try:
+                yield server
+            finally:
+                self._servers.discard(server)
+                await _drained(server, grace)
 
     async def _settled(self) -> None:
         """End what runs, within the part of the grace that the store does not need."""
@@ -284,16 +268,6 @@ def _store(settings: Settings, grace: Grace, metrics: Metrics) -> MemoryStore | 
     return SqliteStore(settings.data_dir, max_subscriptions=most, grace=grace, observe=metrics.commit)
 
 
-@asynccontextmanager
-async def _standard_services(store: Store) -> AsyncGenerator[tuple[Monitor, list[IServable]]]:
-    """Health and reflection, which every gRPC server has."""
-    from stigmer.server import health, reflection  # noqa: PLC0415 - grpclib's server, as above
-
-    names = sorted({method.service for method in descriptors.methods().values()})
-    async with health.Monitor(store.probe, names) as monitor:
-        yield monitor, [monitor, *reflection.services([*names, health.NAME])]
-
-
 async def _drained(server: Server, grace: Grace) -> None:
     """Drain the server where that has not been done, and leave the store its part of the grace."""
     if not server.is_drained:
@@ -305,23 +279,6 @@ async def _drained(server: Server, grace: Grace) -> None:
 def _listening_on(settings: Settings, address: str) -> Settings:
     split_address(address)
     return settings.model_copy(update={"listen": address})
-
-
-def _security(settings: Settings) -> ssl.SSLContext | None:
-    """The port's side of TLS, if any; imports what a port needs, which nothing else does."""
-    for name in ("health", "reflection", "server"):
-        import_module(f"stigmer.server.{name}")  # 0.1 s
-    from stigmer.server import tls  # noqa: PLC0415 - as above
-
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    return tls.server_context(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
-
-
-def _limits(settings: Settings) -> Limits:
-    from stigmer.server.limits import Limits  # noqa: PLC0415 - as above
-
-    return Limits(**settings.model_dump(include={field.name for field in fields(Limits)}))
 
 
 def _warm_up() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -62,6 +63,12 @@ def test_there_is_a_program_for_each_way_to_call() -> None:
         "docs/errors.md": 1,
     }
     assert len(PROGRAMS) == 8
+
+
+def test_the_programs_import_nothing_that_is_not_public() -> None:
+    code = [ast.parse(str(program.values[0])) for program in PROGRAMS]
+    found = {node.module or "" for tree in code for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name for name in found if name.startswith("stigmer")} == {"stigmer", "stigmer.rpc", "stigmer.types"}
 
 
 @pytest.mark.parametrize(("program", "output"), PROGRAMS)

@@ -104,7 +104,9 @@ async def test_what_was_made_is_there_when_it_is_opened_again(tmp_path: Path) ->
     async with stigmer.embedded(str(tmp_path / "data")) as plane:
         id_ = await created(plane.channel)
         assert repr(plane) == f"<Plane on <SqliteStore {tmp_path / 'data' / 'stigmer.db'}>, open>"
-    assert repr(plane).endswith("closed>")
+    assert repr(plane).endswith(", closed>")
+    with pytest.raises(RuntimeError, match="cannot be opened again"):
+        await plane.__aenter__()
     async with stigmer.embedded(stigmer.Settings(data_dir=tmp_path / "data")) as plane:
         assert await rpc.AgentQueryControllerStub(plane.channel).get(AgentId(id_))
 

@@ -1,0 +1,82 @@
+"""What listens: a server of a door's services, beside them health and reflection, as the settings say.
+
+`app` enters it for each port; importing this module brings HTTP/2 along.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import fields
+from typing import TYPE_CHECKING, Protocol
+
+from stigmer.server import health, reflection, tls
+from stigmer.server.limits import Limits
+from stigmer.server.server import Server
+from stigmer.store.lifetime import on_thread
+from stigmer.telemetry.logs import get_logger
+from stigmer.wire import descriptors
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from grpclib._typing import IServable
+
+    from stigmer.server.listener import Calls
+    from stigmer.settings import Settings
+
+log = get_logger("stigmer.server")
+
+
+class Door(Protocol):
+    """Where the services come from: `edge.door.Edge`."""
+
+    @property
+    def running(self) -> Calls:
+        """The calls that come by the server."""
+        ...
+
+    def handlers(self) -> list[IServable]:
+        """The kinds' services."""
+        ...
+
+    def intercepted(self, servable: IServable, /) -> IServable:
+        """Another service, behind the same interceptors."""
+        ...
+
+
+@asynccontextmanager
+async def listening(
+    door: Door, settings: Settings, probe: Callable[[], Awaitable[None]], *, refused: Callable[[str], None]
+) -> AsyncGenerator[Server]:
+    """A server that listens as the settings say: the door's services, health by the probe, reflection.
+
+    Raises:
+        StartupError: a TLS file cannot be read, or the address not bound.
+    """
+    security = await on_thread(lambda _: _security(settings), undo=lambda _: None)
+    if not settings.is_local:
+        log.warning("Listening beyond this machine with no authentication: whoever reaches it may do anything")
+    names = sorted({method.service for method in descriptors.methods().values()})
+    async with health.Monitor(probe, names) as monitor:
+        standard: list[IServable] = [monitor, *reflection.services([*names, health.NAME])]
+        server = Server(
+            [*door.handlers(), *map(door.intercepted, standard)],
+            host=settings.host,
+            port=settings.port,
+            ssl=security,
+            limits=Limits(**settings.model_dump(include={field.name for field in fields(Limits)})),
+            calls=door.running,
+            draining=monitor.drain,
+            refused=refused,
+        )
+        async with server:
+            call = settings.how_to_call(server.address[1])
+            log.info("stigmer serves", listen=server.listens_on, data_dir=str(settings.data_dir), call=call)
+            yield server
+
+
+def _security(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return tls.server_context(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
