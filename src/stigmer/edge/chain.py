@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from stigmer.edge.interceptors import BuiltIn, Interceptor
 from stigmer.edge.interceptors.base import watching, within_span
-from stigmer.edge.interceptors.deadline import before
+from stigmer.edge.interceptors.deadline import within
 from stigmer.errors import InvalidArgument
 from stigmer.pipeline.context import decoded
 from stigmer.wire import bounds, codec
@@ -27,15 +26,12 @@ if TYPE_CHECKING:
     import betterproto2
     from google.protobuf.message import Message
 
-    from stigmer.edge.interceptors import StreamNext, UnaryNext
+    from stigmer.edge.interceptors import BuiltIn, Interceptor, StreamNext, UnaryNext
     from stigmer.pipeline.call import Call
     from stigmer.pipeline.context import Reply
     from stigmer.pipeline.pipeline import Endpoint
     from stigmer.wire.descriptors import Method
 
-
-T = TypeVar("T")
-Ringed = TypeVar("Ringed", bound=Interceptor)
 
 Source: TypeAlias = "Callable[[], Awaitable[Message | bytes]]"
 """Where a request comes from: bytes from the network, a message of its own from a caller in this process.
@@ -60,15 +56,14 @@ class Exchange(NamedTuple):
 class Route:
     """One RPC: what the protos say of it, and its chains of interceptors.
 
-    What is wrong with a request is met within the built-in interceptors around a call, so that such a call is named and
-    logged too; a unary reply is handed over within them, so that its deadline counts and its log line tells of that as
-    well. They are given the Exchange, or the Source, all others the request. The host's own see objects.
+    What is wrong with a request is met within the built-in interceptors, so that such a call is named and logged too; a
+    unary reply is handed over within them, so that its deadline counts and its log line tells of that as well. The
+    host's own see requests and replies, as objects.
 
     Attributes:
         method: as the protos describe it.
         request: the class of its requests.
         reply: the class of its replies.
-        unary: the chain of a unary RPC, from an Exchange down to the handler.
     """
 
     def __init__(self, endpoint: Endpoint, built_in: Sequence[BuiltIn], own: Sequence[Interceptor]) -> None:
@@ -79,21 +74,23 @@ class Route:
         self._max_parts = most if bounds.holds_transcript(method.request) else min(most, bounds.MAX_PARTS)
         self._strip = _stripper(method)
         self._fallible = is_fallible(descriptor(method.request))
-        call, run = of_ring("call", built_in), of_ring("run", built_in)
-        own_call, own_run = of_ring("call", own), of_ring("run", own)
-        once = unary_chain(run, self._hosted(own_run, endpoint.run))
-        self.unary = unary_chain(call, self._arriving(self._hosted(own_call, self._transacting(once))))
         self._built_in = built_in
-        self._open = self._hosted_stream(own_call, self._hosted_stream(own_run, endpoint.open))
+        call, run = of_ring("call", own), of_ring("run", own)
+        self._answer = self._hosted(call, self._transacting(self._hosted(run, endpoint.run)))
+        self._open = self._hosted_stream(call, self._hosted_stream(run, endpoint.open))
 
-    def _arriving(self, proceed: UnaryNext) -> UnaryNext:
-        async def arrive(call: Call, exchange: Exchange) -> Reply:
-            request = await self._request(call, exchange.receive)
-            reply = await self._unit_of_work.join(call, lambda: proceed(call, request))
-            await exchange.send(reply)
-            return reply
+    async def unary(self, call: Call, exchange: Exchange) -> Reply:
+        """The reply of a unary RPC, handed over within all built-in interceptors."""
+        with watching(self._built_in, call):
+            if call.deadline_s is None and call.span is None:
+                return await self._exchanged(call, exchange)
+            return await within(call, partial(self._exchanged, call, exchange))
 
-        return arrive
+    async def _exchanged(self, call: Call, exchange: Exchange) -> Reply:
+        request = await self._request(call, exchange.receive)
+        reply = await self._unit_of_work.join(call, lambda: self._answer(call, request))
+        await exchange.send(reply)
+        return reply
 
     def _transacting(self, proceed: UnaryNext) -> UnaryNext:
         """Each run starts from a request that nobody has touched."""
@@ -111,11 +108,11 @@ class Route:
         waits is small.
         """
         with watching(self._built_in, call):
-            replies = await _within(call, partial(self._opened, call, source))
+            replies = await within(call, partial(self._opened, call, source))
             try:
                 following = partial(anext, replies, None)
                 if call.deadline_s is not None or call.span is not None:
-                    following = partial(_within, call, following)
+                    following = partial(within, call, following)
                 while (reply := await following()) is not None:
                     call.sent += 1
                     yield reply
@@ -180,16 +177,7 @@ class Route:
         return opened
 
 
-async def _within(call: Call, work: Callable[[], Awaitable[T]]) -> T:
-    """What the work gives, if it does before the call's deadline; the call's span is current meanwhile."""
-    with within_span(call):
-        if call.deadline_s is None:
-            return await work()
-        async with before(call.deadline_s):
-            return await work()
-
-
-def of_ring(ring: str, interceptors: Sequence[Ringed]) -> list[Ringed]:
+def of_ring(ring: str, interceptors: Sequence[Interceptor]) -> list[Interceptor]:
     """Those around a "call", or around a "run"."""
     return [one for one in interceptors if one.around == ring]
 

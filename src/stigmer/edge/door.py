@@ -19,7 +19,8 @@ from grpclib.exceptions import GRPCError
 from stigmer.edge.chain import Exchange, Route, of_ring, unary_chain
 from stigmer.edge.incoming import incoming
 from stigmer.edge.interceptors import Interceptor, built_in
-from stigmer.edge.interceptors.base import NOTHING
+from stigmer.edge.interceptors.base import NOTHING, watching
+from stigmer.edge.interceptors.deadline import within
 from stigmer.edge.interceptors.error_mapping import mapped
 from stigmer.edge.loopback import LoopbackChannel
 from stigmer.edge.running import RunningCalls
@@ -51,8 +52,7 @@ class Edge:
     Args:
         endpoints: the kinds' RPCs, bound to a runtime.
         ids: names calls.
-        interceptors: the host's own; those around a call run within the built-in ones around a call, and those around a
-            run within the built-in ones around a run.
+        interceptors: the host's own, within the built-in ones; those around a run within the transaction as well.
         observe: told of each call that ended; see `Logging`.
 
     Attributes:
@@ -66,8 +66,8 @@ class Edge:
         interceptors: Sequence[Interceptor] = (),
         observe: Callable[[str, str, float], None] = lambda _method, _code, _duration_s: None,
     ) -> None:
-        ours = built_in(ids, observe)
-        self._around_calls = (*of_ring("call", ours), *of_ring("call", interceptors))
+        self._built_in = ours = built_in(ids, observe)
+        self._own = of_ring("call", interceptors)
         by_path = {endpoint.method.path: endpoint for endpoint in endpoints}
         self._store = next(iter(by_path.values())).runtime.store
         self._routes = {path: Route(endpoint, ours, interceptors) for path, endpoint in by_path.items()}
@@ -128,9 +128,9 @@ class Edge:
                     self.running.refuse_if_draining()
                 await shape.func(stream)
 
-            chain = unary_chain(self._around_calls, end)
-            with _as_status(call), self.running.run(call):
-                await chain(call, None)
+            chain = unary_chain(self._own, end)
+            with _as_status(call), self.running.run(call), watching(self._built_in, call):
+                await within(call, partial(chain, call, None))
 
         return const.Handler(*shape._replace(func=func))
 

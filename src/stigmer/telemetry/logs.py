@@ -106,6 +106,9 @@ class Seldom:
         return True
 
 
+_LEVELS = {name.lower(): level for name, level in logging.getLevelNamesMapping().items()}
+
+
 class Logger(structlog.stdlib.BoundLogger):
     """structlog's logger on one of the standard library's; it never raises.
 
@@ -122,6 +125,8 @@ class Logger(structlog.stdlib.BoundLogger):
         self._proxy_to_logger("error", event, *args, **{"exc_info": True, **kw})
 
     def _proxy_to_logger(self, method_name: str, event: str | None = None, *event_args: Any, **event_kw: Any) -> None:  # noqa: ANN401  # as the base
+        if not self.isEnabledFor(_LEVELS[method_name]):
+            return
         try:
             super()._proxy_to_logger(method_name, event, *event_args, **event_kw)
         except Exception as error:  # noqa: BLE001  # a host's handler, or a value's repr, must not fail the call that logs
@@ -156,7 +161,7 @@ def _to_stdlib(logger: WrappedLogger, method: str, line: EventDict) -> tuple[tup
     return (Event(line),), {"exc_info": line.get("exc_info"), "extra": kept, "stacklevel": _USER_FRAME}
 
 
-_PROCESSORS = (structlog.stdlib.filter_by_level, merge_contextvars, _of_the_call, mask_messages, _to_stdlib)
+_PROCESSORS = (merge_contextvars, _of_the_call, mask_messages, _to_stdlib)
 _USER_FRAME = 5  # from logging.Logger.info past structlog's methods and ours to the line that logs
 
 

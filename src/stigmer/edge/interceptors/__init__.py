@@ -1,6 +1,6 @@
 """What every call passes, from the network or the loopback alike: in the order of `built_in`.
 
-A host adds its own with `Interceptor`; they run inside the built-in ones, next to the handler.
+The deadline counts within them. A host adds its own with `Interceptor`; they run within all of that.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from stigmer.edge.interceptors.base import BuiltIn, Interceptor, StreamNext, UnaryNext
 from stigmer.edge.interceptors.call_log import Logging
-from stigmer.edge.interceptors.deadline import Deadline
 from stigmer.edge.interceptors.error_mapping import ErrorMapping
 from stigmer.edge.interceptors.naming import ApiResourceKind, RequestId
 from stigmer.edge.interceptors.tracing import Tracing
@@ -23,5 +22,5 @@ __all__ = ["BuiltIn", "Interceptor", "StreamNext", "UnaryNext", "built_in"]
 
 
 def built_in(ids: IdSource, observe: Callable[[str, str, float], None]) -> tuple[BuiltIn, ...]:
-    """The chain that every call passes, outermost first; `observe` as `Logging` has it."""
-    return RequestId(ids), Tracing(), Logging(observe), ErrorMapping(), ApiResourceKind(), Deadline()
+    """What is around every call, the outermost first; `observe` as `Logging` has it."""
+    return RequestId(ids), Tracing(), Logging(observe), ErrorMapping(), ApiResourceKind()

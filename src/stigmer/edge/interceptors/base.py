@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from stigmer.errors import Code, StigmerError
 from stigmer.telemetry import traces
@@ -78,24 +78,19 @@ class Interceptor:
         return proceed(call, request)
 
 
-class BuiltIn(Interceptor):
-    """One of the server's own: the same around every call, whatever comes of it.
+class BuiltIn(Protocol):
+    """One of the server's own: around every call a context manager alone, which sees neither request nor replies.
 
-    Around a stream it is a context manager alone and sees no replies: what waits for thousands of callers is small so.
+    So many of them cost no more frames than one, and a stream that waits is small.
     """
 
     def watch(self, call: Call) -> AbstractContextManager[object]:
-        """Around the whole of a call; not to be held against the reader's context, as a generator yields within."""
-        raise NotImplementedError
-
-    async def unary(self, call: Call, request: Any, proceed: UnaryNext) -> Reply:  # noqa: ANN401 - any RPC's request
-        """Around a call with one reply."""
-        with self.watch(call):
-            return await proceed(call, request)
+        """Around the whole of a call; sets no context variable, for a generator may yield within."""
+        ...
 
 
 class watching:  # noqa: N801 - a context manager, used like a function
-    """Around a stream: what all of these interceptors are, the first outermost. An ExitStack would take 1.5 KB."""
+    """Around a call: what all of these are, the first outermost. An ExitStack would take 1.5 KB of each stream."""
 
     __slots__ = ("_call", "_interceptors", "_scopes")
 

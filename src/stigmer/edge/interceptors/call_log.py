@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from stigmer.edge.interceptors.base import BuiltIn, code_of, within_span
+from stigmer.edge.interceptors.base import code_of, within_span
 from stigmer.errors import Code, clip
 from stigmer.telemetry.logs import get_logger
 
@@ -20,7 +20,7 @@ log = get_logger("stigmer.call")
 _SERVER_FAULTS = frozenset({Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS})
 
 
-class Logging(BuiltIn):
+class Logging:
     """Log each call when it is done; never its request or reply, which may hold secrets.
 
     Args:

@@ -4,36 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
-from stigmer.edge.interceptors.base import NOTHING, BuiltIn, UnaryNext
+from stigmer.edge.interceptors.base import within_span
 from stigmer.errors import DeadlineExceeded
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+    from collections.abc import Awaitable, Callable
     from types import TracebackType
 
     from stigmer.pipeline.call import Call
-    from stigmer.pipeline.context import Reply
+
+T = TypeVar("T")
 
 
-class Deadline(BuiltIn):
-    """Give up at `call.deadline_s`."""
+async def within(call: Call, work: Callable[[], Awaitable[T]]) -> T:
+    """What the work gives, if it does before the call's deadline; the call's span is current meanwhile.
 
-    async def unary(self, call: Call, request: Any, proceed: UnaryNext) -> Reply:  # noqa: ANN401 - any RPC's request
-        """Cancel the handler when the deadline passes.
-
-        Raises:
-            DeadlineExceeded: it has passed.
-        """
+    Raises:
+        DeadlineExceeded: the deadline has passed.
+    """
+    with within_span(call):
         if call.deadline_s is None:
-            return await proceed(call, request)
+            return await work()
         async with before(call.deadline_s):
-            return await proceed(call, request)
-
-    def watch(self, call: Call) -> AbstractContextManager[object]:  # noqa: ARG002  # as the base
-        """Nothing: a stream is waited for reply by reply, each wait `before` its deadline."""
-        return NOTHING
+            return await work()
 
 
 class before:  # noqa: N801 - a context manager, used like a function

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import Message
 from grpclib.exceptions import GRPCError
 
-from stigmer.edge.interceptors.base import BuiltIn
 from stigmer.errors import Code, DataLoss, Internal, Relayed, ResourceExhausted, StigmerError, Unavailable
 from stigmer.store.errors import DamagedError, StoreUnavailableError, TooManySubscriptionsError
 from stigmer.telemetry.logs import get_logger
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 log = get_logger("stigmer.edge.interceptors.error_mapping")
 
 
-class ErrorMapping(BuiltIn):
+class ErrorMapping:
     """Turn the store's errors into statuses, and everything unforeseen into INTERNAL with an id that the log bears."""
 
     def watch(self, call: Call) -> AbstractContextManager[object]:

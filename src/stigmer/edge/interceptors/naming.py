@@ -6,7 +6,7 @@ import re
 import uuid
 from typing import TYPE_CHECKING
 
-from stigmer.edge.interceptors.base import NOTHING, BuiltIn
+from stigmer.edge.interceptors.base import NOTHING
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -18,7 +18,7 @@ KEY = "x-request-id"
 _WELL_FORMED = re.compile(r"[!-~]{1,128}")
 
 
-class RequestId(BuiltIn):
+class RequestId:
     """Take the caller's `x-request-id` where it is printable and short, else make one; calls made inside inherit it."""
 
     def __init__(self, ids: IdSource) -> None:
@@ -43,7 +43,7 @@ class RequestId(BuiltIn):
             return f"req-{uuid.uuid4().hex}"
 
 
-class ApiResourceKind(BuiltIn):
+class ApiResourceKind:
     """Put the kind that the service is about into the call, where handlers and the host's interceptors find it."""
 
     def watch(self, call: Call) -> AbstractContextManager[object]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from opentelemetry import context, propagate, trace
 from opentelemetry.trace import SpanKind
 
-from stigmer.edge.interceptors.base import NOTHING, BuiltIn, UnaryNext, code_of, within_span
+from stigmer.edge.interceptors.base import NOTHING, code_of
 from stigmer.telemetry import traces
 
 if TYPE_CHECKING:
@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 
     from stigmer.errors import Code
     from stigmer.pipeline.call import Call
-    from stigmer.pipeline.context import Reply
 
 tracer = trace.get_tracer("stigmer")
 
 
-class Tracing(BuiltIn):
+class Tracing:
     """A server span for each call; one made over the loopback lies within its caller's, and is INTERNAL.
 
     Without an SDK there are no spans, but the trace that the caller sent still goes to the calls made downstream.
@@ -38,11 +37,6 @@ class Tracing(BuiltIn):
             return NOTHING
         call.span = span
         return _Ending(span, call)
-
-    async def unary(self, call: Call, request: Any, proceed: UnaryNext) -> Reply:  # noqa: ANN401 - any RPC's request
-        """Trace the call; the span is current while it runs."""
-        with self.watch(call), within_span(call):
-            return await proceed(call, request)
 
 
 class _Ending:
