@@ -15,7 +15,7 @@ from protovalidate import Validator
 
 from stigmer.errors import Violation
 from stigmer.wire.bounds import TRANSCRIPT, holds_transcript
-from stigmer.wire.descriptors import is_map, map_parts, message_class
+from stigmer.wire.descriptors import is_map, map_parts, message_class, reachable
 from stigmer.wire.scan import has_more_parts
 
 if TYPE_CHECKING:
@@ -125,16 +125,12 @@ def _prune(wire: Message) -> None:
 @cache
 def _has_rules(kind: Descriptor) -> bool:
     """Whether the protos may state a rule for messages of the type, or for what is in them: any option counts."""
-    waiting, seen = [kind], {kind.full_name}
-    while waiting:
-        one = waiting.pop()
-        entry = one.GetOptions().map_entry
-        if any(part.GetOptions().ByteSize() for part in (*one.fields, *one.oneofs, *(() if entry else (one,)))):
-            return True
-        inner = [found for field in one.fields if (found := field.message_type) and found.full_name not in seen]
-        waiting += inner
-        seen |= {found.full_name for found in inner}
-    return False
+    return any(_has_options(one) for one in (kind, *reachable(kind)))
+
+
+def _has_options(kind: Descriptor) -> bool:
+    parts = (*kind.fields, *kind.oneofs, *(() if kind.GetOptions().map_entry else (kind,)))
+    return any(part.GetOptions().ByteSize() for part in parts)
 
 
 def _told(wire: Message) -> list[Violation]:

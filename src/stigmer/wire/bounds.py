@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from stigmer.errors import Violation
-from stigmer.wire.descriptors import descriptor, entries_of, has_any, is_map, value_field
+from stigmer.wire.descriptors import descriptor, entries_of, has_any, is_map, reachable, value_field
 from stigmer.wire.paths import At, path_of
 
 if TYPE_CHECKING:
@@ -109,12 +109,8 @@ def breaches(wire: Message) -> Iterator[Violation | None]:
 @cache
 def holds_transcript(full_name: str) -> bool:
     """Whether there can be a transcript in messages of that type."""
-    return any(field.full_name in TRANSCRIPT or _leads_to_transcript(field) for field in descriptor(full_name).fields)
-
-
-def _leads_to_transcript(field: FieldDescriptor) -> bool:
-    inner = value_field(field).message_type
-    return inner is not None and not inner.full_name.startswith(_JSON) and holds_transcript(inner.full_name)
+    kind = descriptor(full_name)
+    return any(field.full_name in TRANSCRIPT for one in (kind, *reachable(kind)) for field in one.fields)
 
 
 def _breaches(wire: Message, checks: _Checks, at: At) -> Iterator[Violation | None]:

@@ -21,7 +21,7 @@ from stigmer.wire.lazy import SOURCE, lazy_class, untouched
 from stigmer.wire.message_types import enum_class, is_recursive, object_class, python_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     import betterproto2
     from google.protobuf.descriptor import Descriptor
@@ -86,12 +86,10 @@ class Converters:
 
     def _build(self, kind: Descriptor) -> None:
         """Compile this type and all that it refers to."""
-        missing = {kind.full_name: kind}
-        while missing:
-            _, one = missing.popitem()
-            if one.full_name not in self._built:
+        for one in (*descriptors.reachable(kind), kind):
+            needless = one.full_name in scalars.WELL_KNOWN or one.GetOptions().map_entry
+            if one.full_name not in self._built and (one is kind or not needless):
                 self._built[one.full_name] = self._compile(one)
-                missing |= {inner.full_name: inner for inner in _referred(one)}
 
     def _compile(self, kind: Descriptor) -> Converter:
         name, cls = self._identifier(kind), object_class(kind.full_name)
@@ -133,11 +131,3 @@ def _merge(wire: Message, message: object) -> None:
         wire.MergeFromString(source)
     elif source is not None:
         wire.MergeFrom(source)
-
-
-def _referred(kind: Descriptor) -> Iterator[Descriptor]:
-    """The message types that converters of `kind` call."""
-    for field in kind.fields:
-        inner = descriptors.value_field(field).message_type
-        if inner is not None and inner.full_name not in scalars.WELL_KNOWN:
-            yield inner

@@ -198,6 +198,18 @@ def has_any(fields: Iterable[FieldDescriptor]) -> Callable[[Message], bool]:
     return found
 
 
+@cache
+def reachable(kind: Descriptor) -> tuple[Descriptor, ...]:
+    """The types of the messages that there can be in a message of the type, at any depth; maps' entries included."""
+    found: dict[str, Descriptor] = {}
+    waiting = [kind]
+    while waiting:
+        inner = {one.full_name: one for field in waiting.pop().fields if (one := field.message_type) is not None}
+        waiting += [one for name, one in inner.items() if name not in found]
+        found |= inner
+    return tuple(found.values())
+
+
 def message_type(field: FieldDescriptor) -> Descriptor:
     """The type of a field that holds messages; raises TypeError for any other field."""
     if field.message_type is None:

@@ -64,12 +64,4 @@ def python_type(field: FieldDescriptor) -> type:
 @cache
 def is_recursive(kind: Descriptor) -> bool:
     """Whether messages of the type can contain messages of the same type."""
-    seen: set[str] = set()
-    waiting = [kind]
-    while waiting:
-        for field in waiting.pop().fields:
-            inner = field.message_type
-            if inner is not None and inner.full_name not in seen:
-                seen.add(inner.full_name)
-                waiting.append(inner)
-    return kind.full_name in seen
+    return kind.full_name in {one.full_name for one in descriptors.reachable(kind)}
