@@ -60,7 +60,7 @@ class Tables:
 
 
 class MemoryStore:
-    """A store in this process. An async context manager.
+    """A store in this process; what its methods do, `contract.Store` says. An async context manager.
 
     Args:
         tables: what it keeps; new ones where None.
@@ -77,7 +77,6 @@ class MemoryStore:
 
     @property
     def feed(self) -> LocalFeed:
-        """Committed changes in commit order."""
         return self._feed
 
     async def __aenter__(self) -> Self:
@@ -90,27 +89,21 @@ class MemoryStore:
         self._feed.shut()
 
     def secret(self, name: str) -> bytes:
-        """32 bytes of these tables' own for the name."""
         return hashlib.blake2b(name.encode(), key=self._tables.root_key, digest_size=32).digest()
 
     async def now_ms(self) -> int:
-        """This process's clock."""
         return time.time_ns() // 1_000_000
 
     async def get(self, kind: str, id_: str) -> Row | None:
-        """The row with that id."""
         return self._read.row((kind, id_))
 
     async def by_slug(self, kind: str, slug: str, namespace: str) -> Row | None:
-        """The row that holds the slug in the namespace."""
         return self._read.row((kind, slug, namespace))
 
     async def by_slug_anywhere(self, kind: str, slug: str, limit: int = 2) -> Sequence[Row]:
-        """At most `limit` rows that hold the slug; the one in the empty namespace comes first."""
         return sorted(self._read.having(kind, slug), key=lambda row: row.namespace)[:limit]
 
     async def page(self, query: Query, window: Window) -> Page:
-        """The query's rows within the window."""
         found = sorted(self._matching(query), reverse=True)
         older = [sequence for sequence in found if window.before is None or sequence < window.before][window.skip :]
         selection = Selection(window)
@@ -118,29 +111,23 @@ class MemoryStore:
         return Page(selection.rows, more, len(found))
 
     async def newest(self, kind: str, field: str, value: str) -> Row | None:
-        """The newest row of the kind whose `field` holds the value."""
         sequences = self._read.index.get((kind, field, value))
         return self._tables.rows[max(sequences)] if sequences else None
 
     async def holders(self, kind: str, field: str, values: Iterable[str]) -> Sequence[str]:
-        """The ids of the kind's rows whose `field` holds one of the values."""
         return list(dict.fromkeys(row.id for value in values for row in self._read.having(kind, field, value)))
 
     async def record(self, table: str, key: str) -> Record | None:
-        """The record under that key."""
         return self._read.records.get((table, key))
 
     async def records(self, table: str, prefix: str = "", after: str = "", limit: int = 1000) -> Sequence[Record]:
-        """The records whose keys begin with `prefix` and are greater than `after`."""
         found = (one for one in self._read.records.values() if one.table == table and one.key > after)
         return sorted((one for one in found if one.key.startswith(prefix)), key=lambda one: one.key)[:limit]
 
     async def log(self, name: str, after: int = 0, limit: int = 1000) -> Sequence[LogEntry]:
-        """The entries of a log after that number."""
         return self._read.logs.get(name, [])[after : after + limit]
 
     async def commit(self, changes: Changes, *, dry_run: bool = False) -> Sequence[Change]:
-        """Write all of it, or nothing; see `contract.Store.commit`."""
         application = _Application(self._read)
         try:
             application.apply(changes)
@@ -164,7 +151,6 @@ class MemoryStore:
         """Nothing is left over here."""
 
     async def probe(self) -> None:
-        """Raise StoreUnavailableError where it is closed."""
         assert self._read is self._tables  # noqa: S101 - nothing else can be wrong
 
     @property

@@ -41,7 +41,9 @@ CACHE_BYTES = 64 * 1024 * 1024
 
 
 class SqliteStore:
-    """A store in one directory. An async context manager; it holds the directory's lock while it is open.
+    """A store in one directory; what its methods do, `contract.Store` says.
+
+    An async context manager; it holds the directory's lock while it is open.
 
     Args:
         directory: made (mode 0700) where it is missing; holds the database and the lock file.
@@ -80,7 +82,6 @@ class SqliteStore:
 
     @property
     def feed(self) -> LocalFeed:
-        """Committed changes in commit order."""
         return self._feed
 
     async def __aenter__(self) -> Self:
@@ -161,35 +162,28 @@ class SqliteStore:
             self._reads.publish(self._writer.revision)
 
     def secret(self, name: str) -> bytes:
-        """32 bytes of this database's own for the name."""
         return hashlib.blake2b(name.encode(), key=self._root_key, digest_size=32).digest()
 
     async def get(self, kind: str, id_: str) -> Row | None:
-        """The row with that id."""
         return self._cache.by_id(kind, id_) or await self._filled(queries.by_id(kind, id_))
 
     async def by_slug(self, kind: str, slug: str, namespace: str) -> Row | None:
-        """The row that holds the slug in the namespace."""
         cached = self._cache.by_slug(kind, slug, namespace)
         return cached or await self._filled(queries.by_slug(kind, slug, namespace))
 
     async def by_slug_anywhere(self, kind: str, slug: str, limit: int = 2) -> Sequence[Row]:
-        """At most `limit` rows that hold the slug; the one in the empty namespace comes first."""
         rows: list[Row] = await self._reads.point(queries.several(sql.BY_SLUG_ANYWHERE, kind, slug, limit))
         return rows
 
     async def page(self, query: Query, window: Window) -> Page:
-        """The query's rows within the window, read as of one commit."""
         page: Page = await self._reads.list(queries.page(query, window), window.limit)
         return page
 
     async def newest(self, kind: str, field: str, value: str) -> Row | None:
-        """The newest row of the kind whose `field` holds the value."""
         row: Row | None = await self._reads.point(queries.one(sql.NEWEST_OF_KEY, kind, field, value))
         return row
 
     async def holders(self, kind: str, field: str, values: Iterable[str]) -> Sequence[str]:
-        """The ids of the kind's rows whose `field` holds one of the values."""
         ids: list[str] = await self._reads.list(queries.holders(kind, field, values))
         return ids
 
@@ -198,26 +192,21 @@ class SqliteStore:
         return time.time_ns() // 1_000_000
 
     async def record(self, table: str, key: str) -> Record | None:
-        """The record under that key."""
         found: Record | None = await self._reads.point(queries.record(table, key))
         return found
 
     async def records(self, table: str, prefix: str = "", after: str = "", limit: int = 1000) -> Sequence[Record]:
-        """The records whose keys begin with `prefix` and are greater than `after`."""
         found: list[Record] = await self._reads.list(queries.records(table, prefix, after, limit), limit)
         return found
 
     async def log(self, name: str, after: int = 0, limit: int = 1000) -> Sequence[LogEntry]:
-        """The entries of a log after that number."""
         found: list[LogEntry] = await self._reads.list(queries.log(name, after, limit), limit)
         return found
 
     async def commit(self, changes: Changes, *, dry_run: bool = False) -> Sequence[Change]:
-        """Write all of it durably, or nothing; see `contract.Store.commit`."""
         return await self._writes.submit(Commit(changes, dry_run))
 
     async def size_bytes(self) -> int:
-        """Of the database's files."""
         return await on_thread(lambda _: size_bytes(self._directory), undo=lambda _: None)
 
     async def maintain(self) -> None:
