@@ -20,7 +20,7 @@ from stigmer.store.errors import ConflictError, DamagedError, StoreUnavailableEr
 from stigmer.store.lifetime import Grace
 from stigmer.store.rows import ABSENT, Query, Window
 from stigmer.store.sqlite import SqliteStore, inspection, opening
-from stigmer.store.sqlite.files import FILE_NAME, Place
+from stigmer.store.sqlite.files import FILE_NAME, WatchedFile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -206,12 +206,12 @@ async def test_a_store_whose_disk_does_not_answer_is_left_when_the_grace_is_over
     """A close waited for an fsync without end."""
     begun, disk, hung = threading.Event(), threading.Event(), list[bool]()
 
-    def check(_: Place) -> None:
+    def check(_: WatchedFile) -> None:
         if hung:
             begun.set()
             disk.wait()
 
-    monkeypatch.setattr(Place, "check", check)
+    monkeypatch.setattr(WatchedFile, "check", check)
 
     store = await SqliteStore(tmp_path, grace=Grace(0.3)).__aenter__()
     (kept,) = await created(store, row("a"))

@@ -66,7 +66,7 @@ async def store(tmp_path: Path) -> AsyncGenerator[SqliteStore]:
 async def test_reads_wait_once_what_was_read_fills_the_room(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readers, "TURN_S", 0.0)  # each read is a hop of its own, as one of a large row is
+    monkeypatch.setattr(readers, "BATCH_S", 0.0)  # each read is a hop of its own, as one of a large row is
     room = Room(2500)
     of_a_call(room)
     reads = [asyncio.create_task(store.get("Thing", f"thing-{number}")) for number in range(20)]

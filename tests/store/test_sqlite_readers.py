@@ -1,4 +1,4 @@
-"""Reading workers: who waits no more is not read for, dear reads make way, results wait until they are published."""
+"""Reading workers: who waits no more is not read for, slow reads make way, results wait until they are published."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def test_a_read_that_nobody_waits_for_never_runs_although_its_batch_is_tak
     assert ran == [3]
 
 
-@pytest.mark.parametrize("worker", ["_lists", "_short", "_points", "_dear", "_probes"])
+@pytest.mark.parametrize("worker", ["_lists", "_short", "_points", "_slow", "_probes"])
 async def test_a_read_that_runs_ends_when_nobody_waits_for_it(store: SqliteStore, worker: str) -> None:
     entered = threading.Event()
 
@@ -93,16 +93,16 @@ async def test_a_read_that_runs_ends_when_nobody_waits_for_it(store: SqliteStore
     assert await ids(store) == []
 
 
-async def test_a_dear_read_goes_on_elsewhere_and_the_cheap_ones_behind_it_do_not_wait(store: SqliteStore) -> None:
+async def test_a_slow_read_goes_on_elsewhere_and_the_quick_ones_behind_it_do_not_wait(store: SqliteStore) -> None:
     endless, *cheap = await started(store._reads.list(sql(ENDLESS)), *(store._reads.list(sql(QUICK)) for _ in range(9)))
     assert await asyncio.gather(*cheap) == [1] * 9
-    await until(lambda: bool(store._reads._dear._worker))
+    await until(lambda: bool(store._reads._slow._worker))
     assert await store._reads.list(sql(QUICK)) == 1
     endless.cancel()
     await asyncio.wait((endless,))
 
 
-async def test_a_dear_read_starts_again_and_gives_what_a_cheap_one_would(
+async def test_a_slow_read_starts_again_and_gives_what_a_quick_one_would(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readers, "BUDGET_S", -1.0)

@@ -1,4 +1,4 @@
-"""A queue that serves its callers in turns: who sends a flood waits for itself, the others for one item of it."""
+"""A queue that serves its callers round robin: who sends a flood waits for itself, the others for one item of it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 class FairQueue(Generic[T]):
-    """Items by caller: a caller's own in order, the callers one item each in turn."""
+    """Items by caller: a caller's own in order, the callers one item each, round robin."""
 
     def __init__(self) -> None:
-        self._callers: OrderedDict[str, deque[T]] = OrderedDict()  # in the order of their turns
+        self._callers: OrderedDict[str, deque[T]] = OrderedDict()  # the next to be served first
 
     def __len__(self) -> int:
         return sum(map(len, self._callers.values()))
@@ -31,7 +31,7 @@ class FairQueue(Generic[T]):
         self._callers.setdefault(caller, deque()).append(item)
 
     def put_back(self, items: Iterable[tuple[str, T]]) -> None:
-        """Return items, in the order in which they were taken: each is its caller's next again, and theirs the turn."""
+        """Return items, in the order in which they were taken: they are the next to be taken again."""
         for caller, item in reversed(list(items)):
             self._callers.setdefault(caller, deque()).appendleft(item)
             self._callers.move_to_end(caller, last=False)

@@ -1,6 +1,6 @@
 """The files of a data directory: who may use them, what they must be, and whether they stay where they are.
 
-`opening` takes the hold and makes the files; the writer checks their places before each commit.
+`opening` takes the lock and makes the files; the writer checks them before each commit.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ _KINDS = {
 }
 
 
-class Hold:
-    """The lock on a data directory: no other process, and no other store of this one, can hold it meanwhile."""
+class DirectoryLock:
+    """The lock on a data directory: no other process, and no other store of this one, can lock it meanwhile."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._handle: int | None = None
 
     def __repr__(self) -> str:
-        return f"<Hold on {self._directory}, {'free' if self._handle is None else 'held'}>"
+        return f"<DirectoryLock on {self._directory}, {'free' if self._handle is None else 'held'}>"
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         """Make the directory where it is missing, and lock it; blocks for some file operations.
 
         Raises:
@@ -85,7 +85,7 @@ def make_private(directory: Path) -> None:
         ) from error
 
 
-class Place:
+class WatchedFile:
     """A file of the running store: it must not be taken, or cut short, from under it.
 
     Four of them take 16 us before a commit, which takes some 250.
@@ -101,7 +101,7 @@ class Place:
         self._file, self._size = self._standing()
 
     def __repr__(self) -> str:
-        return f"<Place {self.path}>"
+        return f"<WatchedFile {self.path}>"
 
     def check(self) -> None:
         """Raise StoreUnavailableError where the file was deleted, replaced or cut short: writes would be lost."""
@@ -128,10 +128,10 @@ class Place:
         return (found.st_dev, found.st_ino), found.st_size
 
 
-def places(directory: Path) -> list[Place]:
+def watched_files(directory: Path) -> list[WatchedFile]:
     """The files of an open store."""
-    own = [Place(directory / name, "put the file back, ") for name in (LOCK_NAME, FILE_NAME)]
-    return [*own, *(Place(directory / name) for name in (LOG_NAME, INDEX_NAME))]
+    own = [WatchedFile(directory / name, "put the file back, ") for name in (LOCK_NAME, FILE_NAME)]
+    return [*own, *(WatchedFile(directory / name) for name in (LOG_NAME, INDEX_NAME))]
 
 
 def size_bytes(directory: Path) -> int:

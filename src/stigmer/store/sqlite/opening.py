@@ -17,7 +17,7 @@ from stigmer.store.sqlite import statements as sql
 from stigmer.store.sqlite.cache import size_of
 from stigmer.store.sqlite.connection import Raw, connect
 from stigmer.store.sqlite.failures import is_damage
-from stigmer.store.sqlite.files import FILE_NAME, Hold, Place, make_private, places
+from stigmer.store.sqlite.files import FILE_NAME, DirectoryLock, WatchedFile, make_private, watched_files
 from stigmer.store.sqlite.inspection import inspect
 from stigmer.store.sqlite.migration import check, migrate
 from stigmer.store.sqlite.queries import row_of
@@ -43,27 +43,27 @@ class Database:
     """An open database, no thread at work on it yet.
 
     Attributes:
-        hold: on its directory; release it when the connections are closed.
+        lock: on its directory; release it when the connections are closed.
         writes: the connection that writes.
         readers: those that read.
-        places: its files.
+        files: its files.
         revision: the last one that was given.
         root_key: of the secrets that the store gives out.
         newest: the newest rows, the newest last: as many as the cache takes, and as could be read in READ_AHEAD_S.
     """
 
-    hold: Hold
+    lock: DirectoryLock
     writes: sqlite3.Connection
     readers: tuple[Reader, ...]
-    places: list[Place]
+    files: list[WatchedFile]
     revision: int
     root_key: bytes
     newest: list[Row]
 
     def check_files(self) -> None:
         """Raise StoreUnavailableError where a file was taken, or cut short, from under the store."""
-        for place in self.places:
-            place.check()
+        for file in self.files:
+            file.check()
 
     def maintain(self, writes: sqlite3.Connection) -> None:
         """Move the write-ahead log into the database and cut it off; not where that has to wait for a reader."""
@@ -74,8 +74,8 @@ class Database:
             writes.execute(sql.CHECKPOINT).fetchone()
         finally:
             writes.execute(f"{sql.BUSY_TIMEOUT} = {wait_ms}")
-        for place in self.places:
-            place.note()
+        for file in self.files:
+            file.note()
 
     def close(self) -> None:
         """Close all of it, on the calling thread."""
@@ -83,7 +83,7 @@ class Database:
             for connection in (*self.readers, self.writes):
                 connection.close()
         finally:
-            self.hold.release()
+            self.lock.release()
 
 
 def open_database(directory: Path, cache_bytes: int, unwanted: threading.Event) -> Database:
@@ -99,12 +99,12 @@ def open_database(directory: Path, cache_bytes: int, unwanted: threading.Event) 
     """
     refuse_old_sqlite()
     with ExitStack() as stack:
-        hold = Hold(directory)
-        stack.callback(hold.release)
-        hold.take()
+        lock = DirectoryLock(directory)
+        stack.callback(lock.release)
+        lock.acquire()
         make_private(directory)
         try:
-            database = _connected(directory, hold, cache_bytes, unwanted, stack)
+            database = _connected(directory, lock, cache_bytes, unwanted, stack)
         except (sqlite3.Error, TypeError, ValueError) as error:  # the latter: a value of another type than was written
             raise _cannot_open(directory / FILE_NAME, error) from error
         stack.pop_all()
@@ -124,7 +124,9 @@ def refuse_old_sqlite() -> None:
         )
 
 
-def _connected(directory: Path, hold: Hold, cache_bytes: int, unwanted: threading.Event, stack: ExitStack) -> Database:
+def _connected(
+    directory: Path, lock: DirectoryLock, cache_bytes: int, unwanted: threading.Event, stack: ExitStack
+) -> Database:
     def connection(kind: type[Raw]) -> Raw:
         opened = connect(directory / FILE_NAME, timeout_s=BUSY_TIMEOUT_S, kind=kind)
         stack.enter_context(closing(opened))
@@ -143,7 +145,7 @@ def _connected(directory: Path, hold: Hold, cache_bytes: int, unwanted: threadin
     writes.set_progress_handler(None, 0)
     for reader in readers:
         reader.watch()
-    return Database(hold, writes, readers, places(directory), revision, root_key, newest)
+    return Database(lock, writes, readers, watched_files(directory), revision, root_key, newest)
 
 
 def _newest(connection: sqlite3.Connection, cache_bytes: int) -> list[Row]:

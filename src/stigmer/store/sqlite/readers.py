@@ -1,4 +1,4 @@
-"""Reading workers: what nobody waits for stops, dear reads make way for cheap ones, no result is ahead of the feed.
+"""Reading workers: what nobody waits for stops, slow reads make way for quick ones, no result is ahead of the feed.
 
 `sqlite` reads through `Readers`; `reading` has what runs here.
 """
@@ -33,10 +33,10 @@ SHORT = 100
 """A page of at most so many rows does not wait for longer ones."""
 STEPS = 20_000
 """So many steps of SQLite's virtual machine, a millisecond or two, between two looks at whether a read may go on."""
-TURN_S = 0.002
-"""Once a hop's reads took so long, what they found is handed out, and the next turn begins."""
+BATCH_S = 0.002
+"""Once the reads of a batch took so long, what they found is handed out, and the next batch begins."""
 BUDGET_S = 0.01
-"""CPU time of a read on an ordinary worker; one that takes more starts again on the worker for dear reads."""
+"""CPU time of a read on an ordinary worker; one that takes more starts again on the worker for slow reads."""
 
 
 class StoppedError(Exception):
@@ -113,13 +113,13 @@ class Reader(sqlite3.Connection):
 
 
 class ReadWorker(Worker[Read, Any]):
-    """Runs reads one by one; what they found is handed out after TURN_S, and not before it is published.
+    """Runs reads one by one; what they found is handed out after BATCH_S, and not before it is published.
 
     Args:
         connection: to a Reader.
         is_ahead: whether a revision is one that the change feed has still to tell.
         is_writing: whether a commit runs, or has still to be told.
-        dearer: where a read goes that takes more than BUDGET_S; without, a read may take what it needs.
+        slower: where a read goes that takes more than BUDGET_S; without, a read may take what it needs.
     """
 
     def __init__(
@@ -127,12 +127,12 @@ class ReadWorker(Worker[Read, Any]):
         connection: Connection,
         is_ahead: Callable[[int], bool],
         is_writing: Callable[[], bool],
-        dearer: ReadWorker | None = None,
+        slower: ReadWorker | None = None,
     ) -> None:
         super().__init__(connection)
         self._is_ahead = is_ahead
         self._is_writing = is_writing
-        self._dearer = dearer
+        self._slower = slower
         self._held: list[Done] = []
 
     async def submit(self, item: Read, *, first: bool = False) -> Any:  # noqa: ANN401 - each read has a result type of its own
@@ -157,7 +157,7 @@ class ReadWorker(Worker[Read, Any]):
         for done in held:
             self._settle(done)
 
-    async def _hop(self, batch: list[Reading]) -> None:
+    async def _process(self, batch: list[Reading]) -> None:
         def fail(error: Exception) -> tuple[Done, int]:
             return [(entry, error) for entry in batch], 0
 
@@ -170,14 +170,14 @@ class ReadWorker(Worker[Read, Any]):
             self._settle(done)
 
     def _run(self, connection: sqlite3.Connection, batch: list[Reading]) -> tuple[Done, int]:
-        """On the connection's thread: as many reads as fit into TURN_S, and the last commit that they may have seen.
+        """On the connection's thread: as many reads as fit into BATCH_S, and the last commit that they may have seen.
 
         While nothing is being written, the feed has told whatever they saw.
         """
         assert isinstance(connection, Reader)  # noqa: S101 - for the type checkers: `Readers` connects so
-        budget_s = BUDGET_S if self._dearer is not None else inf
+        budget_s = BUDGET_S if self._slower is not None else inf
         done: Done = []
-        end = time.perf_counter() + TURN_S
+        end = time.perf_counter() + BATCH_S
         for entry in batch:
             is_gone = entry.result.cancelled
             found = StoppedError() if is_gone() else connection.attempt(entry.item, is_gone, budget_s)
@@ -192,8 +192,8 @@ class ReadWorker(Worker[Read, Any]):
                 if entry.room is not None and not entry.result.done():
                     entry.room.read(size_of(found))
                 entry.settle(found)
-            elif self._dearer is not None and not entry.result.cancelled():
-                self._dearer.add(entry)
+            elif self._slower is not None and not entry.result.cancelled():
+                self._slower.add(entry)
 
 
 class Readers:
@@ -211,13 +211,13 @@ class Readers:
     def __init__(self, readers: Sequence[Reader], published: int, is_writing: Callable[[], bool]) -> None:
         self._published = published
         self._is_writing = is_writing
-        points, short, lists, probes, dear = map(Connection, readers)
-        self._dear = ReadWorker(dear, self._is_ahead, is_writing)
-        self._points = ReadWorker(points, self._is_ahead, is_writing, self._dear)
-        self._short = ReadWorker(short, self._is_ahead, is_writing, self._dear)
-        self._lists = ReadWorker(lists, self._is_ahead, is_writing, self._dear)
+        points, short, lists, probes, slow = map(Connection, readers)
+        self._slow = ReadWorker(slow, self._is_ahead, is_writing)
+        self._points = ReadWorker(points, self._is_ahead, is_writing, self._slow)
+        self._short = ReadWorker(short, self._is_ahead, is_writing, self._slow)
+        self._lists = ReadWorker(lists, self._is_ahead, is_writing, self._slow)
         self._probes = ReadWorker(probes, self._is_ahead, is_writing)
-        self.workers = (self._points, self._short, self._lists, self._probes, self._dear)
+        self.workers = (self._points, self._short, self._lists, self._probes, self._slow)
 
     def __repr__(self) -> str:
         return f"<Readers {self.workers}>"

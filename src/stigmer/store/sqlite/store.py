@@ -113,7 +113,7 @@ class SqliteStore:
 
     def _run(self, database: Database) -> None:
         """Set threads to work on an open database."""
-        self._hold, self._closed, self._root_key = database.hold, asyncio.Event(), database.root_key
+        self._lock, self._closed, self._root_key = database.lock, asyncio.Event(), database.root_key
         self._maintain = database.maintain
         self._cache.keep(database.newest)
         self._writer = Writer(database.revision, database.check_files)
@@ -145,10 +145,10 @@ class SqliteStore:
         self._cache.clear()  # the next owner of the directory writes without telling us
         if workers:
             self._reads.publish(self._writer.revision)
-            loop, hold, closed = asyncio.get_running_loop(), self._hold, self._closed
+            loop, lock, closed = asyncio.get_running_loop(), self._lock, self._closed
 
             def release() -> None:
-                hold.release()
+                lock.release()
                 tell(loop, closed.set)
 
             end_all([worker.connection for worker in reversed(workers)], release)

@@ -1,7 +1,7 @@
 """A worker: one SQLite connection on a thread of its own, fed in batches.
 
-What arrives while a batch runs goes together in the next hop, so that many callers share the cost of one: commits as a
-group commit here, reads one by one in `read_lane`.
+What arrives while a batch runs goes together in the next one, so that many callers share the cost of one: commits as a
+group commit here, reads one by one in `readers`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 T = TypeVar("T")
 
 BATCH = 256
-"""At most so many items a hop, so that a waiter's turn stays short."""
+"""At most so many items a batch, so that nobody waits long for the next."""
 BATCH_BYTES = 16 * 1024 * 1024
 """Once its items write so many bytes, a batch takes no more of them."""
 
@@ -42,7 +42,7 @@ class Entry(Generic[Item, Result]):
     Attributes:
         item: what to run.
         result: what its caller waits for; cancelled where it waits no more.
-        caller: whose turn it takes.
+        caller: who sent it; callers are served round robin.
         room: what is asked before rows are read for it.
     """
 
@@ -62,7 +62,7 @@ class Entry(Generic[Item, Result]):
 
 
 class Worker(ABC, Generic[Item, Result]):
-    """Runs items on a connection, its callers in turns, from `open` to `shut`.
+    """Runs items on a connection, its callers round robin, from `open` to `shut`.
 
     A caller is what a connection's calls have in common, the peer of the outermost one. The connection is the store's
     to end, when the worker is settled or nobody waits for that.
@@ -118,7 +118,7 @@ class Worker(ABC, Generic[Item, Result]):
         return await entry.result
 
     def add(self, entry: Entry[Item, Result], *, first: bool = False) -> None:
-        """Run an entry when its turn comes, also one that a worker hands on when it is shut."""
+        """Run an entry after those before it, also one that a worker hands on when it is shut."""
         if first:
             self._waiting.put_back([(entry.caller, entry)])
         else:
@@ -130,7 +130,7 @@ class Worker(ABC, Generic[Item, Result]):
         try:
             while self._waiting:
                 if batch := self._taken():
-                    await self._hop(batch)
+                    await self._process(batch)
         finally:
             self._worker = None
 
@@ -155,7 +155,7 @@ class Worker(ABC, Generic[Item, Result]):
         return 0
 
     @abstractmethod
-    async def _hop(self, batch: list[Entry[Item, Result]]) -> None:
+    async def _process(self, batch: list[Entry[Item, Result]]) -> None:
         """Run a batch on the connection's thread, and settle what was run; the rest waits on."""
 
     async def _on_thread(self, run: Callable[[sqlite3.Connection], T], failed: Callable[[Exception], T]) -> T:
@@ -193,7 +193,7 @@ class BatchWorker(Worker[Item, Result]):
     def _size_of(self, item: Item) -> int:
         return self._weigh(item) if self._weigh is not None else 0
 
-    async def _hop(self, batch: list[Entry[Item, Result]]) -> None:
+    async def _process(self, batch: list[Entry[Item, Result]]) -> None:
         items = [entry.item for entry in batch]
         results = await self._on_thread(
             lambda connection: self._run_batch(connection, items), lambda error: [error] * len(items)

@@ -71,14 +71,14 @@ async def test_lists_by_a_hundred_tags_that_are_given_up_hold_up_nobody(
     rows = [replace(template, id=ids.new("ses"), slug=f"session-{number}") for number in range(sessions)]
     await fill(tmp_path, *rows)
     async with served(tmp_path, loop) as server, client(server) as attacker, client(server) as other:
-        dear = ListSessionsRequest(tags=TAGS)
-        attack = [call(SESSIONS, "list", dear, timeout_s=0.1, connection=n % 4) for n in range(GIVEN_UP)]
+        slow = ListSessionsRequest(tags=TAGS)
+        attack = [call(SESSIONS, "list", slow, timeout_s=0.1, connection=n % 4) for n in range(GIVEN_UP)]
         attacker.start(attack)
         plain = [call(SESSIONS, "list", ListSessionsRequest(page_size=5), at_ms=100 * n) for n in range(10)]
         assert slowest(await other.all_of(plain)) < PATIENCE_MS
         given_up = Counter(one.code for one in await attacker.outcomes(attack))
         assert given_up["DEADLINE_EXCEEDED"] > GIVEN_UP / 2
-        page = await other.one(SESSIONS, "list", dear)
+        page = await other.one(SESSIONS, "list", slow)
         assert (len(page.entries), page.total_pages) == (50, sessions / 50)
         await quiet(server)
 
@@ -114,9 +114,9 @@ async def test_a_read_whose_caller_hung_up_is_not_read(tmp_path: Path) -> None:
     ids = IdSource()
     await fill(tmp_path, *(replace(template, id=ids.new("ses"), slug=f"s-{number}") for number in range(2_000)))
     async with served(tmp_path) as server, client(server) as attacker, client(server) as other:
-        dear = ListSessionsRequest(tags=TAGS)
-        attack = [call(SESSIONS, "list", dear, timeout_s=0.2) for _ in range(2 * GIVEN_UP)]
+        slow = ListSessionsRequest(tags=TAGS)
+        attack = [call(SESSIONS, "list", slow, timeout_s=0.2) for _ in range(2 * GIVEN_UP)]
         outcomes = await attacker.all_of(attack)
         assert {one.code for one in outcomes} <= {"OK", "DEADLINE_EXCEEDED"}
         async with asyncio.timeout(PATIENCE_MS / 1000):
-            await other.one(SESSIONS, "list", dear)
+            await other.one(SESSIONS, "list", slow)
