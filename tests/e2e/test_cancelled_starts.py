@@ -149,7 +149,7 @@ def test_the_stop_of_a_server_that_has_a_client(
         async with AsyncExitStack() as stack:
             server = await stack.enter_async_context(composition.serving(settings))
             with socket.create_connection(server.address):
-                while not server._listener._live:  # noqa: ASYNC110  # until it is accepted
+                while not server.shared.live:  # noqa: ASYNC110  # until it is accepted
                     await asyncio.sleep(0)
                 return await MOMENTS[moment](point, stack.aclose())
 

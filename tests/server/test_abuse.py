@@ -111,23 +111,22 @@ async def test_a_call_opened_and_cancelled_in_one_breath_leaves_nothing_behind(s
             wire.h2.reset_stream(wire.request(message(b"hello"), end=False, flush=False))
         wire.flush()
         assert await works(wire)
-        (live,) = server._listener._live
-        assert not live.processor.streams
-        assert len(live.connection._connection.streams) == 0
+        (live,) = server.shared.live
+        assert not live.dispatcher.streams
+        assert len(live.connection.h2.streams) == 0
 
 
 async def test_no_task_is_kept_of_a_call_that_is_over(serve: Serve, service: Service) -> None:
     async with serve() as server, connect(server) as wire:
         waiting = wire.request(message(b""), path="/t.T/Wait")
         await service.entered.wait()
-        (live,) = server._listener._live
+        (live,) = server.shared.live
         assert await works(wire)
         assert await wire.status(wire.request(path="/t.T/Nothing")) == "12 unknown method /t.T/Nothing"
-        assert len(live.handler._tasks) == len(live.handler.running()) == 1
+        assert len(live.dispatcher.streams) == len(live.dispatcher.running()) == 1
         wire.h2.reset_stream(waiting)
         assert await works(wire)
-        assert not live.handler._tasks
-        assert not live.handler._cancelled
+        assert not live.dispatcher.streams
 
 
 async def test_the_calls_of_a_lost_client_end_some_in_each_turn(serve: Serve, service: Service) -> None:
@@ -137,8 +136,8 @@ async def test_the_calls_of_a_lost_client_end_some_in_each_turn(serve: Serve, se
                 wire.request(message(b""), path="/t.T/Wait", flush=False)
             wire.flush()
             await service.entered.wait()
-            (live,) = server._listener._live
-            while len(tasks := live.handler.running()) < 60:  # noqa: ASYNC110  # no event says so
+            (live,) = server.shared.live
+            while len(tasks := live.dispatcher.running()) < 60:  # noqa: ASYNC110  # no event says so
                 await asyncio.sleep(0)
         left = list[int]()
         while not all(task.done() for task in tasks):
@@ -174,8 +173,8 @@ async def test_an_answered_call_that_the_client_does_not_end_is_forgotten(serve:
         stream_id = wire.request(message(b"hello"), end=False)
         assert await wire.status(stream_id) == "0"
         assert await works(wire)
-        (live,) = server._listener._live
-        assert len(live.connection._connection.streams) == 0
+        (live,) = server.shared.live
+        assert len(live.connection.h2.streams) == 0
 
 
 async def test_a_peer_that_makes_us_answer_and_never_reads_is_dropped(
@@ -186,10 +185,10 @@ async def test_a_peer_that_makes_us_answer_and_never_reads_is_dropped(
     async with serve() as server, connect(server) as wire:
         assert await works(wire)
         wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        (live,) = server._listener._live
+        (live,) = server.shared.live
         live.connection._socket.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         with contextlib.suppress(ConnectionError):
-            while server._listener._live:
+            while server.shared.live:
                 wire.writer.write(PingFrame(0, b"answer!!").serialize() * 5000)
                 await wire.writer.drain()
         assert await still_serves(server)
@@ -211,12 +210,12 @@ async def test_a_flood_of_tiny_frames_leaves_turns_to_others(serve: Serve) -> No
     unknown = b"\x00\x00\x01\xee\x00\x00\x00\x00\x00?"
     async with serve() as server, connect(server) as flooding:
         assert await works(flooding)
-        (protocol,) = server._listener._live
+        (protocol,) = server.shared.live
         turns, size = 0, 0
         for _ in range(20):  # as one read of a fast client may bring it
             protocol.get_buffer(0)[size : size + len(unknown) * 30] = unknown * 30
             size += len(unknown) * 30
-        server._listener.scheduler.charge(protocol._account, 1.0)  # this turn of the loop is used up
+        server.shared.scheduler.charge(protocol._account, 1.0)  # this turn of the loop is used up
         protocol.buffer_updated(size)
         while len(protocol._frames):
             assert not protocol._socket.is_reading()

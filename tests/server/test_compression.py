@@ -14,7 +14,7 @@ from server_wire import connect, message
 
 from stigmer import errors
 from stigmer.server import compression
-from stigmer.server.budget import SMALL_BYTES
+from stigmer.server.memory import SMALL_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,10 +157,10 @@ async def test_nothing_stays_in_the_budget(serve: Serve) -> None:
     """Whether the message was good, broken or a bomb."""
     bodies = (NOISE[:300_000], bytes(500_000), bytes(20_000_000))
     async with serve() as server, connect(server) as wire:
-        (protocol,) = server._listener._live
+        (protocol,) = server.shared.live
         for body in bodies:
             for packed in (gzip.compress(body), gzip.compress(body)[:-1]):
                 sent = message(packed, compressed=True)
                 await wire.status(await wire.large_request(sent, headers={"grpc-encoding": "gzip"}))
         assert await wire.status(wire.request(message(b"hello"))) == "0"
-        assert protocol.connection.share.held == 0
+        assert protocol.connection.memory.held == 0

@@ -22,6 +22,7 @@ from stigmer.server.limits import Limits
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from h2.events import Event
     from server_rig import Serve, Service, Start
 
 LONG_S = 60  # a grace that no test waits for
@@ -74,11 +75,11 @@ async def test_a_peer_that_does_not_read_is_cut(serve: Serve, service: Service) 
         wire.h2.increment_flow_control_window(2**30, stream_id)
         wire.flush()
         await service.entered.wait()
-        (live,) = server._listener._live
-        while live.connection.write_ready.is_set():  # noqa: ASYNC110  # grpclib has no event for the other way round
+        (live,) = server.shared.live
+        while live.connection.write_ready.is_set():  # noqa: ASYNC110  # there is no event for the other way round
             await asyncio.sleep(0)
         assert await server.drain(0.05) == 1
-        assert not server._listener._live
+        assert not server.shared.live
 
 
 async def test_calls_that_come_after_the_goaway_are_still_served(serve: Serve, service: Service) -> None:
@@ -107,14 +108,14 @@ async def test_a_silent_peer_loses_its_calls_and_a_living_one_does_not(
     async with serve(limits=Limits(keepalive_s=0.2, keepalive_timeout_s=2)) as server:
         subscriber = await peer("subscribe", server)
         assert await subscriber.line() == "first"
-        (live,) = server._listener._live
+        (live,) = server.shared.live
         answers: asyncio.Queue[None] = asyncio.Queue()
 
-        def heard() -> None:
+        def feed(data: bytes) -> list[Event]:
             answers.put_nowait(None)
-            Connection.heard(live.connection)
+            return Connection.feed(live.connection, data)
 
-        monkeypatch.setattr(live.connection, "heard", heard)
+        monkeypatch.setattr(live.connection, "feed", feed)
         for _ in range(3):
             await asyncio.wait_for(answers.get(), 60)
         assert not service.ended.is_set()

@@ -15,7 +15,7 @@ from google.rpc.status_pb2 import Status
 from grpclib.metadata import decode_bin_value
 from server_wire import Wire, connect, message
 
-from stigmer.server import listener
+from stigmer.server import server as server_module
 from stigmer.wire import codec
 
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ async def test_running_calls_finish_and_a_watch_that_comes_late_does_not_hold_it
 async def test_an_ended_stream_whose_caller_does_not_read_does_not_hold_it_up(
     serve: Serve, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listener, "CANCEL_S", 0.05)
-    monkeypatch.setattr(listener, "CLOSE_S", 0.05)
+    monkeypatch.setattr(server_module, "ENDED_S", 0.05)
+    monkeypatch.setattr(server_module, "STOP_S", 0.05)
     async with serve() as server, connect(server) as wire:
         wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
         wire.h2.increment_flow_control_window(2**30)
@@ -110,8 +110,8 @@ async def test_an_ended_stream_whose_caller_does_not_read_does_not_hold_it_up(
         wire.h2.increment_flow_control_window(2**30, stream_id)
         wire.flush()
         await service.entered.wait()
-        (live,) = server._listener._live
-        while live.connection.write_ready.is_set():  # noqa: ASYNC110  # grpclib has no event for the other way round
+        (live,) = server.shared.live
+        while live.connection.write_ready.is_set():  # noqa: ASYNC110  # there is no event for the other way round
             await asyncio.sleep(0)
         started = time.monotonic()
         assert await server.drain(LONG_S) == 1
@@ -121,7 +121,7 @@ async def test_an_ended_stream_whose_caller_does_not_read_does_not_hold_it_up(
 async def test_a_call_refused_while_connections_close_says_when_to_come_back(serve: Serve) -> None:
     async with serve() as server, connect(server) as wire:
         assert await wire.status(wire.request(message(b"hello"))) == "0"
-        (live,) = server._listener._live
-        live.handler.close()
+        (live,) = server.shared.live
+        live.dispatcher.close()
         stream_id = wire.request(message(b"hello"))
         assert await unavailable(wire, stream_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -92,9 +93,7 @@ class Service:
 
     async def deadline(self, stream: Any) -> None:
         await stream.recv_message()
-        deadline = stream._stream.deadline
-        assert stream.deadline is None
-        await stream.send_message(b"x" * round(deadline.time_remaining() if deadline else 0))
+        await stream.send_message(b"x" * round(stream.deadline_s - time.monotonic() if stream.deadline_s else 0))
 
     async def wait(self, stream: Any) -> None:
         await stream.recv_message()

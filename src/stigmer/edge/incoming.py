@@ -1,6 +1,6 @@
 """A call that comes in over a network, as the door needs it: a Protocol, and what stands for it on a host's own server.
 
-stigmer's server supplies an object of its own for each call, by its stream's `incoming`; neither knows the other.
+stigmer's server hands such an object to the door itself, as the `incoming` of its streams; neither knows the other.
 """
 
 from __future__ import annotations
@@ -71,10 +71,9 @@ class Incoming(Protocol):
 
 
 def incoming(stream: Stream[Any, Any]) -> Incoming:
-    """The call of a grpclib stream."""
-    make = getattr(stream._stream, "incoming", None)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public way from the call to its stream
-    made: Incoming = _Stock(stream) if make is None else make(stream)
-    return made
+    """The call of a stream, of stigmer's own server or of grpclib's."""
+    ours: Incoming | None = getattr(stream, "incoming", None)
+    return _Stock(stream) if ours is None else ours
 
 
 class _Stock:

@@ -1,7 +1,7 @@
-"""The door of the house: listening sockets, and who comes in by them, as far as there is room.
+"""Listening sockets, and the connections that are accepted on them, as far as there is room.
 
-`listener` listens with it and serves those who came. Connections are accepted here and not by the loop, because a loop
-takes all that come, and one without file descriptors logs each failure.
+`server` listens with it. Connections are accepted here and not by the loop, because a loop takes all that come, and one
+without file descriptors logs each failure.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from stigmer.server.limits import Limits
-    from stigmer.server.protocol import Protocol
 
 log = get_logger("stigmer.server")
 
@@ -33,23 +32,32 @@ _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _NO_SUCH_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT})
 
 
-class Guest:
+class Accepted:
     """One connection that was accepted.
 
     Attributes:
         since_s: when, on the loop's clock.
-        protocol: what serves it; None until its TLS handshake is done.
         task: opens it; done when it is open, or could not be.
-        sent_away: whether it is to be closed; as soon as it is open, where it is not yet.
     """
 
-    __slots__ = ("_acceptor", "protocol", "sent_away", "since_s", "task")
+    __slots__ = ("_acceptor", "_close", "_sent_away", "since_s", "task")
 
     def __init__(self, acceptor: Acceptor, since_s: float) -> None:
         self._acceptor, self.since_s = acceptor, since_s
-        self.protocol: Protocol | None = None
+        self._close: Callable[[], None] | None = None
+        self._sent_away = False
         self.task: asyncio.Task[None] | None = None
-        self.sent_away = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is served: its TLS handshake is done."""
+        return self._close is not None
+
+    def opened(self, close: Callable[[], None]) -> None:
+        """It is served now, until `close` is called; at once where it was sent away before."""
+        self._close = close
+        if self._sent_away:
+            close()
 
     def called(self) -> None:
         """It made a call: it is one of those that work."""
@@ -60,10 +68,10 @@ class Guest:
         self._acceptor.left(self)
 
     def close(self) -> None:
-        """Send it away."""
-        self.sent_away = True
-        if self.protocol is not None:
-            self.protocol.connection.close()
+        """Send it away; as soon as it is open, where it is not yet."""
+        self._sent_away = True
+        if self._close is not None:
+            self._close()
         elif self.task is not None and self._acceptor.with_tls:  # else it is open in a moment
             self.task.cancel()
 
@@ -80,20 +88,20 @@ class Acceptor:
         idle: the connections that made no call yet, the oldest first.
     """
 
-    def __init__(self, serve: Callable[[Guest], Protocol], limits: Limits) -> None:
+    def __init__(self, serve: Callable[[Accepted], asyncio.BaseProtocol], limits: Limits) -> None:
         self._serve, self._limits = serve, limits
         self._loop = asyncio.get_running_loop()
         self._ssl: ssl.SSLContext | None = None
         self.sockets: tuple[socket.socket, ...] = ()
-        self.idle: dict[Guest, None] = {}
-        self._guests: set[Guest] = set()
+        self.idle: dict[Accepted, None] = {}
+        self._accepted: set[Accepted] = set()
         self._spare: list[int] = []
         self._timer: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._told_at: dict[str, float] = {}
 
     def __repr__(self) -> str:
-        return f"<Acceptor {len(self._guests)} connections, {len(self.idle)} of them idle>"
+        return f"<Acceptor {len(self._accepted)} connections, {len(self.idle)} of them idle>"
 
     async def listen(self, host: str, port: int, *, backlog: int, ssl: ssl.SSLContext | None) -> None:
         """Listen on all addresses of a host.
@@ -119,20 +127,20 @@ class Acceptor:
 
     def abort_handshakes(self) -> list[asyncio.Task[None]]:
         """End the connections that are not open yet; the tasks that do so."""
-        opening = [guest for guest in self._guests if guest.protocol is None]
-        for guest in opening:
-            guest.close()
-        return [guest.task for guest in opening if guest.task is not None]
+        opening = [accepted for accepted in self._accepted if not accepted.is_open]
+        for accepted in opening:
+            accepted.close()
+        return [accepted.task for accepted in opening if accepted.task is not None]
 
     @property
     def with_tls(self) -> bool:
         """Whether connections begin with a handshake."""
         return self._ssl is not None
 
-    def left(self, guest: Guest) -> None:
+    def left(self, accepted: Accepted) -> None:
         """A connection is closed."""
-        self._guests.discard(guest)
-        self.idle.pop(guest, None)
+        self._accepted.discard(accepted)
+        self.idle.pop(accepted, None)
         if self._retry is not None:
             self._try_again()
 
@@ -162,51 +170,51 @@ class Acceptor:
     def _welcome(self, connection: socket.socket) -> None:
         connection.setblocking(False)  # the socket's signature
         limits = self._limits
-        if len(self._guests) >= limits.max_connections and not self._make_room():
+        if len(self._accepted) >= limits.max_connections and not self._make_room():
             self._tell("Too many connections: new ones are closed", limit=limits.max_connections)
             connection.close()
             return
         if len(self.idle) >= limits.max_idle_connections:
             self._make_room()
-        guest = Guest(self, self._loop.time())
-        self._guests.add(guest)
-        self.idle[guest] = None
-        guest.task = self._loop.create_task(self._open(guest, connection))
-        guest.task.add_done_callback(lambda _: self._opened(guest, connection))
+        accepted = Accepted(self, self._loop.time())
+        self._accepted.add(accepted)
+        self.idle[accepted] = None
+        accepted.task = self._loop.create_task(self._open(accepted, connection))
+        accepted.task.add_done_callback(lambda _: self._opened(accepted, connection))
         if self._timer is None:
             self._timer = self._loop.call_later(limits.idle_connection_s, self._sweep)
 
-    async def _open(self, guest: Guest, connection: socket.socket) -> None:
+    async def _open(self, accepted: Accepted, connection: socket.socket) -> None:
         """Serve it, once its TLS handshake is done; one that fails, or takes too long, is the client's own affair."""
         handshake_s = self._limits.handshake_timeout_s if self._ssl is not None else None
         with suppress(OSError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self._loop.connect_accepted_socket(
-                lambda: self._serve(guest), connection, ssl=self._ssl, ssl_handshake_timeout=handshake_s
+                lambda: self._serve(accepted), connection, ssl=self._ssl, ssl_handshake_timeout=handshake_s
             )
 
-    def _opened(self, guest: Guest, connection: socket.socket) -> None:
-        if guest.protocol is None:  # and never will be
-            guest.left()
+    def _opened(self, accepted: Accepted, connection: socket.socket) -> None:
+        if not accepted.is_open:  # and never will be
+            accepted.left()
             connection.close()
 
     # Room.
 
     def _make_room(self) -> bool:
         """Send the oldest of those away that made no call; False where there is none."""
-        guest = next(iter(self.idle), None)
-        if guest is None:
+        accepted = next(iter(self.idle), None)
+        if accepted is None:
             return False
-        del self.idle[guest]
-        guest.close()
+        del self.idle[accepted]
+        accepted.close()
         return True
 
     def _sweep(self) -> None:
         """Send those away that made no call for too long."""
         self._timer = None
         now, idle_s = self._loop.time(), self._limits.idle_connection_s
-        for guest in list(self.idle):
-            left_s = guest.since_s + idle_s - now
+        for accepted in list(self.idle):
+            left_s = accepted.since_s + idle_s - now
             if left_s > 0:
                 self._timer = self._loop.call_later(left_s, self._sweep)
                 return
@@ -246,7 +254,7 @@ class Acceptor:
         now = self._loop.time()
         if now - self._told_at.get(what, -QUIET_S) >= QUIET_S:
             self._told_at[what] = now
-            log.warning(what, connections=len(self._guests), **more)
+            log.warning(what, connections=len(self._accepted), **more)
 
 
 def _bound(addresses: Iterable[tuple[int, tuple[Any, ...]]], backlog: int) -> tuple[socket.socket, ...]:

@@ -1,98 +1,127 @@
-"""What the door asks of each call that comes in: may it start, until when has it time, and to send its reply."""
+"""When a connection's calls start: once their requests are there, and when the scheduler comes to it.
+
+Until then a call is a stream and its bytes alone, with no task. `protocol` has a queue for each connection.
+"""
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any
-
-from multidict import MultiDict
+import asyncio
+from collections import OrderedDict
+from functools import partial
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from grpclib.server import Stream as ServerStream
+    from collections.abc import Callable
 
+    from stigmer.server.scheduler import Account, Scheduler
     from stigmer.server.stream import Stream
 
+START_S = 0.00015  # what a call costs the loop once it has started, roughly
+BYTE_S = 3e-9  # and each byte of a large request
+IN_PROGRESS = 64  # unary calls of one connection that are worked on at once, 25 KB each; those that wait cost less
+LOOKS = 8  # at requests that do not come further, within the time that they have
 
-class Admission:
-    """One call's leave to be worked on, and its `logs.Room` meanwhile: `edge.incoming.Incoming` says what is what.
+
+class AdmissionQueue:
+    """The calls of one connection that have not started: those whose requests come, and those that may start.
 
     Args:
-        stream: the call on the wire.
-        served: grpclib's side of it.
+        scheduler: of all connections.
+        account: what the connection costs.
+        request_timeout_s: how long a request may go on without a byte.
+        start: starts a call.
+
+    Attributes:
+        in_progress: its unary calls that are worked on, but for those that wait for the client.
     """
 
-    __slots__ = ("_held", "_served", "_stream")
+    def __init__(
+        self, scheduler: Scheduler, account: Account, request_timeout_s: float, start: Callable[[Stream], None]
+    ) -> None:
+        self._scheduler, self._account, self._start = scheduler, account, start
+        self._look_s = request_timeout_s / LOOKS
+        self._coming: dict[Stream, None] = {}
+        self._ready: OrderedDict[Stream, None] = OrderedDict()
+        self._timer: asyncio.TimerHandle | None = None
+        self._at_once = False
+        self.in_progress = 0
 
-    def __init__(self, stream: Stream, served: ServerStream[Any, Any]) -> None:
-        self._stream, self._served = stream, served
-        self._held = True
+    def __repr__(self) -> str:
+        return f"<AdmissionQueue {len(self._coming)} coming, {len(self._ready)} ready, {self.in_progress} in progress>"
 
-    @property
-    def metadata(self) -> MultiDict[str | bytes]:
-        """What the caller sent beside the request."""
-        return self._served.metadata or MultiDict()
+    def add(self, stream: Stream) -> None:
+        """A call whose request comes."""
+        if self._at_once:
+            self._start(stream)
+            return
+        self._coming[stream] = None
+        stream.inbound.when_there(partial(self._there, stream))
+        self._look_again(stream.time_left_s)
 
-    @property
-    def deadline_s(self) -> float | None:
-        """From `grpc-timeout`, which grpclib never sees: it would end the call by a clock of its own as well."""
-        deadline = self._stream.deadline
-        return None if deadline is None else time.monotonic() + deadline.time_remaining()
+    def remove(self, stream: Stream) -> bool:
+        """The client gave a call up; whether it had not started."""
+        for waiting in (self._coming, self._ready):
+            if stream in waiting:
+                del waiting[stream]
+                return True
+        return False
 
-    @property
-    def peer(self) -> str:
-        """Who calls."""
-        return self._stream.connection.peer
+    def work(self) -> bool:
+        """Start the call that has waited longest; whether another one may start."""
+        if not self._may_start():
+            return False
+        stream, _ = self._ready.popitem(last=False)
+        if stream.unary:
+            self.in_progress += 1
+            stream.on_leave = self._left
+        self._scheduler.charge(self._account, START_S + BYTE_S * stream.inbound.announced)
+        self._start(stream)
+        return self._may_start()
 
-    async def receive(self) -> bytes | None:
-        """The request; errors as of `http2.Stream.recv_data`."""
-        data: bytes | None = await self._served.recv_message()
-        return data
+    def start_all(self) -> None:
+        """Start all, and those to come: the server stops, and tells them so."""
+        self._at_once = True
+        for stream in self.clear():
+            self._start(stream)
 
-    async def start(self) -> None:
-        """Wait until the call may start; raises ResourceExhausted where it might not for too long."""
-        if self._held:
-            await self._stream.start()
+    def clear(self) -> list[Stream]:
+        """Forget those that have not started; which they were."""
+        waiting = [*self._coming, *self._ready]
+        self._coming.clear()
+        self._ready.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        return waiting
 
-    @property
-    def may_read(self) -> bool:
-        """Whether the call may read rows for its reply now; else it has to `start` again."""
-        return not self._held or self._stream.may_read
+    def _may_start(self) -> bool:
+        return bool(self._ready) and self.in_progress < IN_PROGRESS
 
-    def read(self, size: int) -> None:
-        """The call has read rows of so many bytes, which are held until its reply is."""
-        if self._held:
-            self._stream.read(size)
+    def _left(self) -> None:
+        """A call is in progress no more."""
+        self.in_progress -= 1
+        if self._ready:
+            self._scheduler.ready(self._account, self)
 
-    async def send(self, reply: object) -> None:
-        """Send one message; where it is bytes already, they are not copied.
+    def _there(self, stream: Stream) -> None:
+        if stream in self._coming:
+            del self._coming[stream]
+            self._ready[stream] = None
+            if self.in_progress < IN_PROGRESS:
+                self._scheduler.ready(self._account, self)
 
-        Raises:
-            CallerGone: the caller went away, or takes no byte of it for too long.
-            ResourceExhausted: the server holds too much, most of it for this connection.
-        """
-        # What grpclib's send_message does, but for gathering prefix and message in one piece.
-        ours, served = self._stream, self._served
-        unary = not served._cardinality.server_streaming  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownVariableType]  # no public way
-        if unary:
-            self.done()
-        else:
-            ours.settle()  # what was read is a reply now, which counts by itself
-        body = served._codec.encode(reply, served._send_type)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public way
-        size = len(body)
-        ours.replying(size)
-        try:
-            if unary:
-                body = await ours.packed(body)
-            if not served._send_initial_metadata_done:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public way
-                await served.send_initial_metadata()
-            if not ours.send_message_now(body):
-                await ours.send_message(body)
-        finally:
-            ours.replied(size)
-        served._send_message_done = True  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # it would take the reply for missing
+    def _look(self) -> None:
+        """Start those whose time is over: each fails by itself, and says why."""
+        self._timer = None
+        for stream in [stream for stream in self._coming if stream.time_left_s <= 0]:
+            self._there(stream)
+        if self._coming:
+            self._look_again(min(stream.time_left_s for stream in self._coming))
 
-    def done(self) -> None:
-        """The call has its reply, or has failed: it holds its request no more."""
-        if self._held:
-            self._held = False
-            self._stream.done()
+    def _look_again(self, within_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        when = loop.time() + min(self._look_s, within_s)
+        if self._timer is None or when < self._timer.when():
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = loop.call_at(when, self._look)

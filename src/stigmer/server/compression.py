@@ -15,7 +15,7 @@ from anyio.lowlevel import RunVar
 
 from stigmer import errors
 from stigmer.errors import clip
-from stigmer.server.budget import SMALL_BYTES
+from stigmer.server.memory import SMALL_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,7 +25,7 @@ PING, SETTINGS, SETTINGS_PER_STREAM, OTHER = 50, 200, 2, 25
 PER_CALL = 50  # earned with each call
 
 
-class Frames:
+class FrameReader:
     """What came from a client and was not acted on yet."""
 
     def __init__(self, connection: TunedConnection, now: float) -> None:

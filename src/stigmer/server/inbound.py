@@ -9,8 +9,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from stigmer import errors
-from stigmer.server.budget import CALL_BYTES, SMALL_BYTES
-from stigmer.server.room import exhausted
+from stigmer.server.memory import CALL_BYTES, SMALL_BYTES
+from stigmer.server.memory_queue import exhausted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,8 +54,8 @@ class Inbound:
         self._waiter: asyncio.Future[None] | None = None
         self._there: Callable[[], None] | None = None
         self._heard_at = connection.now()
-        connection.share.hold(CALL_BYTES)
-        connection.share.unfinished.add(self)
+        connection.memory.hold(CALL_BYTES)
+        connection.memory.unfinished.add(self)
 
     def __repr__(self) -> str:
         return f"<Inbound {self._stream_id}: {len(self._data)} bytes, {self._window} more may come>"
@@ -82,7 +82,7 @@ class Inbound:
     def eof(self) -> None:
         """No more will come."""
         self._ended = True
-        self._connection.share.unfinished.discard(self)
+        self._connection.memory.unfinished.discard(self)
         self._wake()
         self._tell()
 
@@ -129,7 +129,7 @@ class Inbound:
         self.release()
         if size > SMALL_BYTES:
             await self.grow(max(size, room))
-            self._connection.share.release(self._counted)
+            self._connection.memory.release(self._counted)
             self._counted = 0
             self._heard_at = self._connection.now()
         self._open(size - len(self._data))
@@ -141,13 +141,13 @@ class Inbound:
             ResourceExhausted: there was none for too long.
         """
         if size > self._reserved:
-            await self._connection.share.reserve(size - self._reserved)
+            await self._connection.memory.reserve(size - self._reserved)
             self._reserved = size
 
     def settle(self, size: int) -> None:
         """It came to `size` bytes."""
         if self._reserved > size:
-            self._connection.share.give_back(self._reserved - size)
+            self._connection.memory.give_back(self._reserved - size)
             self._reserved = size
 
     def next(self) -> None:
@@ -158,18 +158,18 @@ class Inbound:
     def release(self) -> None:
         """The messages read so far are not held any more."""
         if self._reserved:
-            self._connection.share.give_back(self._reserved)
+            self._connection.memory.give_back(self._reserved)
             self._reserved = 0
         kept = len(self._data)
         if self._counted > kept:
-            self._connection.share.release(self._counted - kept)
+            self._connection.memory.release(self._counted - kept)
             self._counted = kept
 
     def close(self) -> None:
         """The call is over."""
         self._data = bytearray()
         self._there = None
-        self._connection.share.unfinished.discard(self)
+        self._connection.memory.unfinished.discard(self)
         self.release()
 
     def _open(self, size: int) -> None:
@@ -182,7 +182,7 @@ class Inbound:
     def _count(self, size: int) -> None:
         if not self._reserved:
             self._counted += size
-            self._connection.share.hold(size)
+            self._connection.memory.hold(size)
 
     @property
     def announced(self) -> int:
@@ -224,7 +224,7 @@ class Inbound:
         """How long the client may take for its next byte; all of the time while it is not read."""
         connection = self._connection
         now = connection.now()
-        since = max(self._heard_at, connection.read_since) if connection.read_since is not None else now
+        since = max(self._heard_at, connection.memory.read_since) if connection.memory.read_since is not None else now
         return since + connection.limits.request_timeout_s - now
 
 

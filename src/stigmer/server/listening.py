@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from grpclib._typing import IServable
 
-    from stigmer.server.listener import Calls
+    from stigmer.server.server import Calls
     from stigmer.settings import Settings
 
 log = get_logger("stigmer.server")

@@ -1,34 +1,41 @@
-"""Bind, serve, stop: the server as the command line and embedders see it. `listener` does the work."""
+"""Bind, serve, stop: the server as the command line and embedders see it.
+
+`acceptor` listens for it, and `protocol` has what is inside a client's connection.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import socket
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from grpclib.encoding.proto import ProtoStatusDetailsCodec
 
 from stigmer.errors import StartupError
 from stigmer.rpc import Codec
-from stigmer.server.listener import Listener
-from stigmer.telemetry.logs import address_text, get_logger
+from stigmer.server.acceptor import Acceptor
+from stigmer.server.dispatch import Service
+from stigmer.server.limits import Limits
+from stigmer.server.memory import MemoryBudget
+from stigmer.server.protocol import Protocol as Http2
+from stigmer.server.protocol import Shared
+from stigmer.server.stream import Codecs, Method
+from stigmer.telemetry.logs import address_text
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
     from types import TracebackType
 
     from grpclib._typing import IServable
     from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
 
-    from stigmer.server.limits import Limits
-    from stigmer.server.listener import Calls
-
-log = get_logger("stigmer.server")
-
 BACKLOG = 1024  # connections that may wait to be accepted
 NOTICE_S = 0.05  # how long who watches the server's health has to hear of its end before the watch itself is ended
+ENDED_S = 2.0  # how long streams that were ended may take to clean up and to tell their callers, who may not read
+RESERVE_S = 1.0  # of the grace, or a seventh of it where that is less: for the four stops at its end
+STOP_S, MOMENT_S = 1.0, 0.05  # what one of them takes at most, and at least: enough for some turns of the loop
 
 _REMEDIES = {
     errno.EADDRINUSE: "another process listens there: stop it, or listen on another port (0 takes a free one)",
@@ -38,6 +45,28 @@ _REMEDIES = {
 }
 
 
+class Calls(Protocol):
+    """The calls that run, of whoever serves the handlers."""
+
+    def drain(self) -> Collection[asyncio.Task[Any]]:
+        """Refuse new ones, and end those that may last or whose request is not there; the tasks of those."""
+        ...
+
+    def cut(self) -> None:
+        """End those that still run, each once."""
+        ...
+
+
+class _NoCalls:
+    """Nobody knows of the calls: they are cancelled when the grace is over."""
+
+    def drain(self) -> Collection[asyncio.Task[Any]]:
+        return ()
+
+    def cut(self) -> None:
+        """None."""
+
+
 class Server:
     """A listening gRPC server: an async context manager that listens while it is entered.
 
@@ -45,6 +74,7 @@ class Server:
 
     Attributes:
         is_drained: whether it stops, or has stopped.
+        shared: what its connections have in common.
     """
 
     def __init__(  # noqa: PLR0913  # the settings of one object, each by its name
@@ -64,7 +94,7 @@ class Server:
         """Keep the settings; nothing is bound yet. Make it inside the running loop.
 
         Args:
-            handlers: objects with grpclib's `__mapping__`.
+            handlers: objects with grpclib's `__mapping__`, whose functions get a `Stream` of this server.
             host: an address or name of this machine; a name with several addresses listens on all.
             port: 0 takes a free one, see `address`.
             ssl: see `tls.server_context`; None serves plain text.
@@ -78,18 +108,16 @@ class Server:
             refused: told the code of each call that is turned away here.
         """
         self._host, self._port, self._ssl = host, port, ssl
-        self._calls, self._draining = calls, draining
+        self._calls, self._draining = calls or _NoCalls(), draining
         self.is_drained = False
-        self._listener = Listener(
-            handlers,
-            codec=codec or Codec(),
-            status_details_codec=status_details_codec or ProtoStatusDetailsCodec(),
-            limits=limits,
-            refused=refused,
-        )
+        limits = limits or Limits()
+        methods = {path: Method(*one) for handler in handlers for path, one in handler.__mapping__().items()}
+        codecs = Codecs(codec or Codec(), status_details_codec or ProtoStatusDetailsCodec())
+        self.shared = Shared(Service(methods, codecs, refused), limits, MemoryBudget(limits))
+        self._acceptor = Acceptor(lambda accepted: Http2(self.shared, accepted), limits)
 
     def __repr__(self) -> str:
-        state = "drained" if self.is_drained else "listening" if self._listener.sockets else "not started"
+        state = "drained" if self.is_drained else "listening" if self._acceptor.sockets else "not started"
         return f"<Server {self._host}:{self._port} {state}>"
 
     async def __aenter__(self) -> Self:
@@ -101,7 +129,7 @@ class Server:
         if not 0 <= self._port < 65536:
             raise StartupError(f"cannot listen on port {self._port}: choose one between 0 and 65535")
         try:
-            await self._listener.start(self._host, self._port, ssl=self._ssl, backlog=BACKLOG)
+            await self._acceptor.listen(self._host, self._port, ssl=self._ssl, backlog=BACKLOG)
         except (OSError, UnicodeError) as error:
             raise StartupError(f"cannot listen on {self._host}:{self._port}: {_remedy(error)}") from error
         return self
@@ -120,37 +148,111 @@ class Server:
     @property
     def address(self) -> tuple[str, int]:
         """Host and port that it listens on, the port as bound; the first of several."""
-        if self._listener.sockets:
-            self._host, self._port = self._listener.sockets[0].getsockname()[:2]
+        if self._acceptor.sockets:
+            self._host, self._port = self._acceptor.sockets[0].getsockname()[:2]
         return self._host, self._port
 
     @property
     def connections(self) -> int:
         """How many are open."""
-        return self._listener.connections
+        return len(self.shared.live)
 
     @property
     def held_bytes(self) -> int:
         """Of requests that are not whole and replies that are not read."""
-        return self._listener.budget.held
+        return self.shared.budget.held
 
     async def drain(self, grace_s: float) -> int:
         """Stop within `grace_s`: no new connections, GOAWAY, time for running calls, then the end of all that is left.
+
+        What is left is ended at four stops within the last RESERVE_S: calls are cut, then cancelled, connections are
+        closed, then aborted. Cancelled, it ends all at once.
 
         Returns:
             How many calls were cut because the grace was over.
         """
         _ = self.address  # keep it readable when the sockets are gone
         self.is_drained = True
-        notice_s = min(NOTICE_S, grace_s / 4)
+        end, reserve_s = _now() + grace_s, min(RESERVE_S, grace_s / 7)
         try:
             if self._draining is not None:
                 self._draining()
-                await asyncio.sleep(notice_s)
-            return await self._listener.drain(grace_s - notice_s, self._calls)
+                await asyncio.sleep(min(NOTICE_S, grace_s / 4))
+            ended = self._stop_accepting()
+            await self._settled(min(_now() + ENDED_S, end - reserve_s))
+            await self._settled(end - reserve_s, but=ended)
+            left = len(self._running())
+            if left:
+                self._calls.cut()
+                await self._settled(_stop(end - reserve_s * 3 / 4), but=ended)
+            await self._cancelled(_stop(end - reserve_s / 2))
+            await self._closed(_stop(end - reserve_s / 4))
+            await self._aborted(_stop(end))
         except BaseException:
-            self._listener.abort()
+            self._abort()
             raise
+        return left
+
+    def _stop_accepting(self) -> Collection[asyncio.Task[Any]]:
+        """Take no new connections or calls; the tasks of the calls that are ended now."""
+        self.shared.draining = True
+        self._acceptor.stop()
+        for one in self.shared.live:
+            one.connection.go_away()
+        ended = self._calls.drain()
+        for one in self.shared.live:
+            one.dispatcher.queue.start_all()
+        return ended
+
+    def _running(self) -> list[asyncio.Task[None]]:
+        return [task for one in self.shared.live for task in one.dispatcher.running()]
+
+    async def _settled(self, by: float, *, but: Collection[asyncio.Task[Any]] = ()) -> None:
+        """Wait for the running calls, those included that start meanwhile."""
+        while tasks := [task for task in self._running() if task not in but]:
+            left_s = by - _now()
+            if left_s <= 0:
+                break
+            await asyncio.wait(tasks, timeout=left_s)
+
+    async def _cancelled(self, by: float) -> None:
+        """Cancel what still runs, with no status."""
+        for one in self.shared.live:
+            one.dispatcher.close()
+        await self._settled(by)
+
+    async def _closed(self, by: float) -> None:
+        """Close every connection whose client reads its last bytes."""
+        for one in list(self.shared.live):
+            one.connection.close()
+        await _wait((one.closed for one in self.shared.live), by)
+
+    async def _aborted(self, by: float) -> None:
+        """Close the others, and those that are in their TLS handshake."""
+        await _wait([*self._abort(), *(one.closed for one in self.shared.live)], by)
+
+    def _abort(self) -> Collection[asyncio.Task[None]]:
+        """End every call and connection at once, with no word to anybody; the tasks that still end."""
+        self.shared.draining = True
+        self._acceptor.stop()
+        for one in list(self.shared.live):
+            one.dispatcher.close()
+            one.connection.abort()
+        return self._acceptor.abort_handshakes()
+
+
+async def _wait(what: Iterable[asyncio.Future[None]], by: float) -> None:
+    if waiting := list(what):
+        await asyncio.wait(waiting, timeout=max(0.0, by - _now()))
+
+
+def _stop(at: float) -> float:
+    """The stop, or when one has taken its longest or its least time."""
+    return max(min(at, _now() + STOP_S), _now() + MOMENT_S)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _remedy(error: Exception) -> str:

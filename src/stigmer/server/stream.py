@@ -1,311 +1,265 @@
-"""A call on the wire: what grpclib's stream lacks, as a subclass, so that other grpclib servers stay as they were.
+"""One call on the wire: its request as it comes, its replies, its status, and what it has the server hold meanwhile.
 
-Whoever serves a call meets it through `Stream.incoming`, and through the errors that receiving and sending raise.
-`admission`, `connection`, `events`, `protocol`, `listener` and `tuned_h2` alone know grpclib's and h2's private parts,
-beside this module.
+`dispatch` makes one for each call that it does not turn away, and the call's handler gets it: it has of grpclib's
+stream what `edge` and the standard services use, and is an `edge.incoming.Incoming` as well.
 """
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any, cast
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from grpclib import protocol
-from h2.errors import ErrorCodes
+from grpclib.const import Cardinality, Status
 
 from stigmer import errors
 from stigmer.server import compression
-from stigmer.server.admission import Admission
-from stigmer.server.budget import SMALL_BYTES
+from stigmer.server.headers import reply_fields, status_fields
 from stigmer.server.inbound import PREFIX_BYTES, Inbound
-from stigmer.server.outbound import CallerGone, Message
+from stigmer.server.memory import SMALL_BYTES
 
 if TYPE_CHECKING:
-    from grpclib.metadata import Deadline
-    from grpclib.server import Stream as ServerStream
-    from grpclib.utils import Wrapper
-    from h2.connection import H2Connection
-    from h2.stream import H2Stream
+    import asyncio
+    from collections.abc import Awaitable, Callable
+
+    from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
 
     from stigmer.server.connection import Connection
-    from stigmer.server.lineup import Lineup
-    from stigmer.server.tuned_h2 import TunedConnection
-
-Headers = list[tuple[str, str]]
-HEADERS_BYTES = 256  # what a block of reply headers comes to, roughly
-_PLAIN = [("grpc-accept-encoding", compression.ACCEPTED)]
-_PACKED = [*_PLAIN, ("grpc-encoding", "gzip")]
+    from stigmer.server.headers import Admitted
 
 
-class Stream(protocol.Stream):
-    """One call on the wire: refuses bad messages before they are read, writes once per turn of the loop."""
+class Method(NamedTuple):
+    """What serves an RPC: grpclib's `Handler`, with types."""
 
-    connection: Connection
-    buffer: Inbound  # type: ignore[assignment]  # grpclib's has the same part of it that grpclib uses
-    _h2_connection: TunedConnection
-    deadline: Deadline | None = None
-    encoding = ""  # of the request's messages, where they are flagged as compressed
-    accepted = ""  # encodings that the caller takes
-    _inflated: bytes | None = None
-    _packed = False
-    _in_message = False
-    _read = 0
-    in_hand_of: Lineup | None = None  # where it counts among the calls that are worked on
+    func: Callable[[Any], Awaitable[None]]
+    cardinality: Cardinality
+    request: type[Any]
+    reply: type[Any]
 
-    window_updated = headers_received = trailers_received = asyncio.Event()  # nobody waits for these
 
-    def __init__(
-        self,
-        connection: protocol.Connection,
-        h2_connection: H2Connection,
-        transport: asyncio.Transport,
-        *,
-        stream_id: int | None = None,
-        wrapper: Wrapper | None = None,
-    ) -> None:
-        """As grpclib's own, but for three events, which would take 2 KB of each call."""
-        self.connection = cast("Connection", connection)
-        self._h2_connection = cast("TunedConnection", h2_connection)
-        self._transport = transport
-        self.wrapper = wrapper
-        self.headers = self.trailers = None
-        if stream_id is not None:
-            self.init_stream(stream_id, connection)
+class Codecs(NamedTuple):
+    """How messages, and the details of a status, become bytes."""
 
-    def incoming(self, served: ServerStream[Any, Any]) -> Admission:
-        """What whoever serves the call asks; `served` is grpclib's side of it."""
-        return Admission(self, served)
+    messages: CodecBase
+    details: StatusDetailsCodecBase
 
-    def init_stream(self, stream_id: int, connection: protocol.Connection) -> None:
-        """Begin; grpclib's own would count calls, and keep each frame as an object."""
-        self.id = self.number = stream_id
-        self.buffer = Inbound(cast("Connection", connection), stream_id)
 
-    # What comes in.
+class Stream:
+    """One call.
 
-    async def recv_data(self, size: int) -> bytes:
-        """Read the prefix or the body of a message, by turns, as grpclib's recv_message asks for them.
+    Attributes:
+        number: the HTTP/2 stream's.
+        path: of its method.
+        metadata: what the caller sent beside the request.
+        deadline_s: when the caller gives up, on the clock of `time.monotonic`; None is never.
+        inbound: the bytes of its request.
+        task: runs its handler; None before it starts.
+        on_leave: told once when it waits for its client, or is done.
+    """
 
-        A compressed message is read and inflated at its prefix, which is given as if it had come as it is.
+    __slots__ = (
+        "_answered",
+        "_codecs",
+        "_connection",
+        "_encodings",
+        "_headers_sent",
+        "_held",
+        "_method",
+        "_read_bytes",
+        "deadline_s",
+        "inbound",
+        "metadata",
+        "number",
+        "on_leave",
+        "path",
+        "task",
+    )
 
-        Raises:
-            errors.ResourceExhausted: the prefix announces more than the limit, or more than there is room for, and the
-                body is not read; or it inflates to more.
-            errors.InvalidArgument: the caller ended the stream within the message, or it cannot be inflated.
-            errors.DeadlineExceeded: the caller sent nothing for too long.
-            errors.Unimplemented, errors.Relayed: see `compression.checked`.
-        """
-        if self._inflated is not None:
-            data, self._inflated = self._inflated, None
-            return data
-        within = self._in_message
-        data = await self.buffer.read(size, within=within) if size else b""
-        if len(data) < size and (within or data):
-            raise _truncated()
-        self._in_message = bool(data) and not within
-        if within:
-            self.buffer.next()
-        elif data and data[0]:
-            return await self._inflate(data)
-        elif data:
-            self._wait_for_more(data)
-            await self.buffer.expect(_checked_size(data, self.connection.limits.max_message_bytes))
-        return data
+    def __init__(self, connection: Connection, number: int, admitted: Admitted, method: Method, codecs: Codecs) -> None:
+        self._connection, self.number, self._method, self._codecs = connection, number, method, codecs
+        self.path, self.metadata, self.deadline_s = admitted.path, admitted.metadata, admitted.deadline_s
+        self._encodings = admitted.encoding, admitted.accepted
+        self.inbound = Inbound(connection, number)
+        self.task: asyncio.Task[None] | None = None
+        self.on_leave: Callable[[], None] | None = None
+        self._held, self._read_bytes = True, 0
+        self._headers_sent = self._answered = False
 
-    def _wait_for_more(self, prefix: bytes) -> None:
-        if int.from_bytes(prefix[1:], "big") > SMALL_BYTES:
-            self.put_down()
+    def __repr__(self) -> str:
+        return f"<Stream {self.number} {self.path}>"
 
-    async def _inflate(self, prefix: bytes) -> bytes:
-        self._wait_for_more(prefix)
-        limit = self.connection.limits.max_message_bytes
-        encoding, size = compression.checked(self.encoding), _checked_size(prefix, limit)
-        await self.buffer.expect(size, compression.usual(size, limit))
-        data = await self.buffer.read(size, within=True) if size else b""
-        if len(data) < size:
-            raise _truncated()
-        self.buffer.next()
-        self._inflated = await compression.inflated(data, encoding, limit, self.buffer)
-        self._in_message = False
-        return _prefix(len(self._inflated))
+    @property
+    def unary(self) -> bool:
+        """Whether it has one reply."""
+        return not bool(self._method.cardinality.server_streaming)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]  # grpclib has no type for it
+
+    @property
+    def peer(self) -> str:
+        """Who calls."""
+        return self._connection.peer
+
+    @property
+    def incoming(self) -> Stream:
+        """Itself: what the door asks of a call."""
+        return self
 
     @property
     def time_left_s(self) -> float:
         """How long its request may still take to come; then it fails, for want of bytes or by its deadline."""
-        left_s = self.buffer.left_s()
-        return left_s if self.deadline is None else min(left_s, self.deadline.time_remaining())
+        left_s = self.inbound.left_s()
+        return left_s if self.deadline_s is None else min(left_s, self.deadline_s - time.monotonic())
 
-    def put_down(self) -> None:
-        """It waits for its client, or is done: another one may be worked on in its place."""
-        lineup, self.in_hand_of = self.in_hand_of, None
-        if lineup is not None:
-            lineup.left()
+    # What comes in.
 
-    async def start(self) -> None:
-        """Wait until the call, whose request is there, may be worked on; see `budget.Share`.
+    async def recv_message(self) -> Any:  # noqa: ANN401  # of the method's request type
+        """The next message; None where the request has ended. Errors as of `receive`."""
+        data = await self.receive()
+        return None if data is None else self._codecs.messages.decode(data, self._method.request)
+
+    def __aiter__(self) -> Stream:
+        return self
+
+    async def __anext__(self) -> Any:  # noqa: ANN401  # as `recv_message`
+        message = await self.recv_message()
+        if message is None:
+            raise StopAsyncIteration
+        return message
+
+    async def receive(self) -> bytes | None:
+        """The bytes of the next message; None where the request has ended.
 
         Raises:
-            errors.ResourceExhausted: it might not for too long.
+            ResourceExhausted: the prefix announces more than the limit, or more than there is memory for, and the body
+                is not read; or it inflates to more.
+            InvalidArgument: the caller ended the stream within the message, or it cannot be inflated.
+            DeadlineExceeded: the caller sent nothing for too long.
+            Unimplemented, Relayed: see `compression.checked`.
         """
-        share = self.connection.share
-        share.unfinished.discard(self.buffer)
-        if not share.starts.room_now(0):
-            await share.starts.room(0)
+        prefix = await self.inbound.read(PREFIX_BYTES, within=False)
+        if not prefix:
+            return None
+        if len(prefix) < PREFIX_BYTES:
+            raise _truncated()
+        size, limit = int.from_bytes(prefix[1:], "big"), self._connection.limits.max_message_bytes
+        if size > SMALL_BYTES:
+            self._leave()
+        encoding = compression.checked(self._encodings[0]) if prefix[0] else ""
+        if size > limit:
+            raise errors.ResourceExhausted(
+                f"received message larger than max ({size} vs. {limit} bytes): send less, or raise the server's limit"
+            )
+        await self.inbound.expect(size, compression.usual(size, limit) if encoding else 0)
+        data = await self.inbound.read(size, within=True) if size else b""
+        if len(data) < size:
+            raise _truncated()
+        self.inbound.next()
+        return await compression.inflated(data, encoding, limit, self.inbound) if encoding else data
+
+    # What it has the server hold.
+
+    async def start(self) -> None:
+        """Wait until the call, whose request is there, may be worked on; see `memory.ConnectionMemory`.
+
+        Raises:
+            ResourceExhausted: it might not for too long, because its connection has too much unread.
+        """
+        if self._held:
+            self._connection.memory.unfinished.discard(self.inbound)
+            await self._connection.memory.may_start()
 
     @property
     def may_read(self) -> bool:
-        """Whether the call may read what its reply is made of; once it has begun to, it may go on."""
-        return self._read > 0 or self.connection.share.has_room
+        """Whether it may read rows for its reply now; once it has begun to, it may go on."""
+        return not self._held or self._read_bytes > 0 or self._connection.memory.has_room()
 
     def read(self, size: int) -> None:
-        """It has read rows of so many bytes."""
-        self._read += size
-        self.connection.share.replying(size)
+        """It has read rows of so many bytes, which are held until its reply is."""
+        if self._held:
+            self._read_bytes += size
+            self._connection.memory.replying(size)
 
-    def settle(self) -> None:
-        """What it has read is its reply now, or nothing any more."""
-        if self._read:
-            read, self._read = self._read, 0
-            self.connection.share.replied(read)
+    def _settle(self) -> None:
+        """What it has read is its reply now, which counts by itself, or nothing any more."""
+        if self._read_bytes:
+            read, self._read_bytes = self._read_bytes, 0
+            self._connection.memory.replied(read)
+
+    def _leave(self) -> None:
+        """It waits for its client, or is done: another one may be worked on in its place."""
+        on_leave, self.on_leave = self.on_leave, None
+        if on_leave is not None:
+            on_leave()
 
     def done(self) -> None:
-        """The call has its reply, or has failed, and holds its request no more."""
-        self.settle()
-        self.buffer.release()
-        self.put_down()
-
-    def __terminated__(self, reason: str) -> None:
-        """Nothing: the call's task is cancelled. grpclib's own error would be kept by a frame that it is raised in."""
+        """It has its reply, or has failed, and holds its request no more."""
+        if self._held:
+            self._held = False
+            self._settle()
+            self.inbound.release()
+            self._leave()
 
     def close(self) -> None:
         """The call is over."""
-        self.buffer.close()
-        self.put_down()
+        self.done()
+        self.inbound.close()
 
     # What goes out.
 
-    async def send_headers(self, headers: Headers, end_stream: bool = False) -> None:  # noqa: FBT001, FBT002  # grpclib's signature
-        """Send headers or trailers.
+    async def send_message(self, reply: object) -> None:
+        """Send a reply; where it is bytes already, they are not copied. A unary call holds its request no more then.
 
         Raises:
-            CallerGone: the stream is closed.
+            Cancelled: the caller went away, or takes no byte of it for too long.
+            ResourceExhausted: the server holds too much, most of it for this connection.
         """
-        await self.connection.writable()
-        self.write_headers(headers, end_stream=end_stream)
+        if self.unary:
+            self.done()
+        else:
+            self._settle()
+        connection = self._connection
+        body = self._codecs.messages.encode(reply, self._method.reply)
+        size = len(body)
+        connection.memory.replying(size)
+        try:
+            packed = await self._packed(body)
+            if not self._headers_sent:
+                await self._send_headers(packed=packed is not None)
+            head = (b"\0" if packed is None else b"\1") + len(body if packed is None else packed).to_bytes(4, "big")
+            await connection.outbound.send(self.number, head, body if packed is None else packed)
+        finally:
+            connection.memory.replied(size)
+        self._answered = True
 
-    def write_headers(self, headers: Headers, *, end_stream: bool) -> None:
-        """Send headers or trailers, whether or not the peer reads.
+    send = send_message
+
+    async def _packed(self, body: bytes) -> bytes | None:
+        """The only message of a reply, compressed; None where the caller does not take that, or it does not pay."""
+        if self.unary and compression.wanted(self._encodings[1], len(body)):
+            return await compression.packed(body)
+        return None
+
+    async def _send_headers(self, *, packed: bool) -> None:
+        await self._connection.writable()
+        self._connection.send_headers(self.number, reply_fields("gzip" if packed else ""), end_stream=False)
+        self._headers_sent = True
+
+    async def finish(self) -> None:
+        """Send the status of a call whose handler is done.
 
         Raises:
-            CallerGone: the stream is closed.
+            Cancelled: the caller went away.
+            RuntimeError: the handler sent no reply.
         """
-        if headers[0][0] == ":status":
-            headers += _PACKED if self._packed else _PLAIN
-        self._h2_connection.send_headers(self._open().stream_id, headers, end_stream=end_stream)
-        self.connection.flush_soon(HEADERS_BYTES)
+        if self.unary and not self._answered:
+            raise RuntimeError(f"{self.path} sent no reply")
+        await self.end(Status.OK)
 
-    async def send_data(self, data: bytes, end_stream: bool = False) -> None:  # noqa: FBT001, FBT002, ARG002  # grpclib's signature; a server's streams end with trailers
-        """Send one message in as many frames as the peer's windows ask for.
-
-        Raises:
-            CallerGone: the stream is closed.
-        """
-        await self._send(b"", data)
-
-    async def packed(self, body: bytes) -> bytes:
-        """The only message of a reply as it goes out, compressed where the caller takes that and it pays."""
-        if compression.wanted(self.accepted, len(body)):
-            packed = await compression.packed(body)
-            if packed is not None:
-                self._packed = True
-                return packed
-        return body
-
-    def send_message_now(self, body: bytes) -> bool:
-        """Send one message where it can go at once, in one frame; whether it did."""
-        if self.connection.write_ready.is_set() and not self.connection.outbound.waits:
-            stream = self._h2_connection.streams.get(self.number)
-            size = PREFIX_BYTES + len(body)
-            if stream is not None and not stream.closed and size <= self._h2_connection.room(stream):
-                self.write(self._head(body) + body)
-                return True
-        return False
-
-    async def send_message(self, body: bytes) -> None:
-        """Send one message, which counts as held meanwhile.
-
-        Raises:
-            CallerGone: the stream is closed, or the caller takes no byte for too long.
-            errors.ResourceExhausted: the server holds too much, most of it for this connection.
-        """
-        await self._send(self._head(body), body)
-
-    def _head(self, body: bytes) -> bytes:
-        return _prefix(len(body), compressed=self._packed)
-
-    async def _send(self, head: bytes, body: bytes) -> None:
-        self._open()
-        await self.connection.outbound.send(self, Message(head, body))
-
-    def replying(self, size: int) -> None:
-        """From now on the call's reply of `size` bytes waits to be sent."""
-        self.connection.share.replying(size)
-
-    def replied(self, size: int) -> None:
-        """It is sent, or never will be."""
-        self.connection.share.replied(size)
-
-    @property
-    def gone(self) -> bool:
-        """Whether nothing can be sent any more."""
-        stream = self._h2_connection.streams.get(self.number)
-        return stream is None or stream.closed
-
-    def room(self) -> int:
-        """How many bytes may go out in one frame now; zero or less while a window is used up.
-
-        Raises:
-            CallerGone: the stream is closed.
-        """
-        return self._h2_connection.room(self._open())
-
-    def write(self, data: bytes) -> None:
-        """Send one frame, of `room` bytes at most."""
-        self._h2_connection.send_data(self.number, data)
-        self.connection.flush_soon(len(data))
-
-    def give_up(self) -> None:
-        """The caller does not read."""
-        self.reset_nowait(ErrorCodes.CANCEL)
-
-    def reset_nowait(self, error_code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
-        """Tell the peer that nothing more of this call is read or sent."""
-        self._h2_connection.reset_stream(self._open().stream_id, error_code=error_code)
-        self.connection.flush_soon()
-
-    def _open(self) -> H2Stream:
-        """h2's side of the stream.
-
-        Raises:
-            CallerGone: it is closed.
-        """
-        stream = self._h2_connection.streams.get(self.number)
-        if stream is None or stream.closed:
-            raise CallerGone(self.number)
-        return stream
-
-
-def _prefix(size: int, *, compressed: bool = False) -> bytes:
-    return (b"\1" if compressed else b"\0") + size.to_bytes(4, "big")
-
-
-def _checked_size(prefix: bytes, limit: int) -> int:
-    size = int.from_bytes(prefix[1:], "big")
-    if size > limit:
-        raise errors.ResourceExhausted(
-            f"received message larger than max ({size} vs. {limit} bytes): send less, or raise the server's limit"
-        )
-    return size
+    async def end(self, status: Status, message: str | None = None, details: Any = None) -> None:  # noqa: ANN401  # as grpclib has them
+        """Send a status; raises Cancelled where the caller went away."""
+        await self._connection.writable()
+        fields = status_fields(status, message, details, self._codecs.details)
+        if not self._headers_sent:
+            fields = [*reply_fields(), *fields]
+        self._connection.send_headers(self.number, fields, end_stream=True)
 
 
 def _truncated() -> errors.InvalidArgument:

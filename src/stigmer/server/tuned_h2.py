@@ -1,18 +1,19 @@
-"""h2, tuned for a gRPC server: the limits of a connection, header blocks without state, a cheap count of open calls.
+"""h2, tuned for a gRPC server: frames written by hand, header blocks without state, one write in each turn of the loop.
 
-Used by `stream` alone. Some things here stand on h2's private parts, because h2 walks over every open stream on each
-request, keeps a compression table for replies whose headers are nearly always the same, and takes each frame through
-many layers on its way out.
+All that is here for speed stands in this file, on h2's private parts: h2 walks over every open stream on each request,
+keeps a compression table for replies whose headers are nearly always the same, and takes each frame through many layers
+on its way out. `tests/server/test_h2_frames.py` compares the bytes with h2's own.
 """
 
 from __future__ import annotations
 
+import asyncio
 from functools import lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from h2.config import H2Configuration
-from h2.connection import ConnectionInputs, H2Connection
+from h2.connection import ConnectionInputs, ConnectionState, H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import StreamClosedError, StreamIDTooLowError
 from h2.settings import SettingCodes, Settings
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from h2.events import Event
-    from h2.stream import H2Stream
     from hyperframe.frame import AltSvcFrame, Frame
 
     from stigmer.server.limits import Limits
@@ -39,12 +39,13 @@ FRAME_HEADER = Struct(">HBBBL")  # length in three bytes, type, flags, stream
 OK = (":status", "200")
 CONFIGURATION = H2Configuration(
     client_side=False,
-    header_encoding="latin-1",  # a byte that is not ASCII is one call's mistake: see `refusal`
+    header_encoding="latin-1",  # a byte that is not ASCII is one call's mistake: see `headers`
     validate_inbound_headers=False,
     validate_outbound_headers=False,
     normalize_inbound_headers=False,
     normalize_outbound_headers=False,
 )
+FLUSH_BYTES = 64 * 1024  # as much as asyncio lets wait in a transport before it asks writers to pause
 EARNED_AT_LEAST, EARNED_AT_MOST = 20, 200  # by a peer with each frame that it gets: see `frames`
 
 
@@ -75,7 +76,8 @@ class TunedConnection(H2Connection):
     """h2's connection; its streams are forgotten as soon as their calls end, so that their number is their count.
 
     Usual frames are written here: the same bytes, states and errors as h2's, for a third of its work. Headers go out as
-    they are given, which is what grpclib's configuration asks of h2, too.
+    they are given. What is to be sent is written at the end of this turn of the loop, in one piece, once a socket is
+    attached.
     """
 
     encoder: StatelessEncoder
@@ -86,6 +88,47 @@ class TunedConnection(H2Connection):
         super().__init__(config)
         self.encoder = StatelessEncoder()
         self._earned = 0.0
+        self._socket: asyncio.Transport | None = None
+        self._unflushed_bytes = 0
+        self._flush_handle: asyncio.Handle | None = None
+
+    # Joined writes.
+
+    def attach(self, socket: asyncio.Transport) -> None:
+        """Write to `socket` from now on."""
+        self._socket = socket
+        self.flush()
+
+    def detach(self) -> None:
+        """The socket is closed; h2's cycle of references ends as well, so that nothing waits for the collector."""
+        self._socket = None
+        self._frame_dispatch_table = {}
+
+    def flush(self) -> None:
+        """Write what there is to be sent."""
+        if self._flush_handle is not None:
+            self._flush_handle.cancel()
+        self._flush_handle, self._unflushed_bytes = None, 0
+        data = self.data_to_send()
+        if data and self._socket is not None and not self._socket.is_closing():
+            self._socket.write(data)
+
+    def _to_be_sent(self, size: int) -> None:
+        """Write at the end of this turn of the loop, or now where `size` bytes more make it much."""
+        self._unflushed_bytes += size
+        if self._socket is None:
+            return
+        if self._unflushed_bytes >= FLUSH_BYTES:
+            self.flush()
+        elif self._flush_handle is None:
+            self._flush_handle = asyncio.get_running_loop().call_soon(self.flush)
+
+    def _prepare_for_sending(self, frames: list[Frame]) -> None:
+        super()._prepare_for_sending(frames)
+        if frames:
+            self._to_be_sent(0)
+
+    # What goes out.
 
     def send_headers(
         self,
@@ -138,7 +181,7 @@ class TunedConnection(H2Connection):
             ProtocolError: h2's, where the stream or the connection is in no state for it, or the peer takes less.
         """
         size, stream = len(data), self.streams.get(stream_id)
-        if stream is None or end_stream or pad_length is not None or size > self.room(stream):
+        if stream is None or end_stream or pad_length is not None or size > self.room(stream_id):
             super().send_data(stream_id, data, end_stream, pad_length)
             return
         self.state_machine.process_input(ConnectionInputs.SEND_DATA)
@@ -147,15 +190,26 @@ class TunedConnection(H2Connection):
         stream.outbound_flow_control_window -= size
         self._write_frame(DATA, 0, stream_id, bytes(data))
 
-    def room(self, stream: H2Stream) -> int:
-        """How many bytes of data may go out in one frame now; zero or less while a window is used up."""
+    def room(self, stream_id: int) -> int:
+        """How many bytes of data may go out in one frame now; zero or less while a window is used up, or at the end."""
+        stream = self.streams.get(stream_id)
+        if stream is None or stream.closed:
+            return 0
         return min(self.outbound_flow_control_window, stream.outbound_flow_control_window, self.max_outbound_frame_size)
+
+    def is_open(self, stream_id: int) -> bool:
+        """Whether something can be sent."""
+        stream = self.streams.get(stream_id)
+        return stream is not None and not stream.closed and self.state_machine.state is not ConnectionState.CLOSED
 
     def _write_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         length = len(payload)
         self._data_to_send += FRAME_HEADER.pack(length >> 8, length & 0xFF, kind, flags, stream_id)
         self._data_to_send += payload
         self._earned += min(EARNED_AT_MOST, EARNED_AT_LEAST + length)
+        self._to_be_sent(length)
+
+    # What comes in.
 
     def forget(self, stream_id: int) -> None:
         """Drop a stream whose call is over; a peer that still sends on an answered call is told to stop."""
@@ -221,7 +275,7 @@ def new_connection(config: H2Configuration, limits: Limits) -> TunedConnection:
     connection.initiate_connection()
     connection.increment_flow_control_window(limits.connection_window_bytes - 65535)
     # h2 ends the whole connection over one stream too many. A client may open some before it has read our limit, so h2
-    # is told a higher one, and `stream` refuses the streams between the two one by one.
+    # is told a higher one, and `dispatch` refuses the streams between the two one by one.
     connection.local_settings.max_concurrent_streams = 2 * limits.max_streams + 100
     connection.local_settings.acknowledge()
     return connection

@@ -1,19 +1,22 @@
-"""Which calls a handler may see: their headers put right, or why the server turns them away, with a log line.
+"""Header fields: what a request's say, put right, or why its call is turned away; and those of replies.
 
-`protocol` asks for each call; the lines are like those of `edge`'s call log. HTTP statuses other than 200 are
+`dispatch` asks for each call; the log lines are like those of `edge`'s call log. HTTP statuses other than 200 are
 those that gRPC over HTTP/2 asks for, or RFC 9110; beside them stands a gRPC status, as grpc-go and grpc-java do it.
 """
 
 from __future__ import annotations
 
 import binascii
-from base64 import b64decode, b64encode
-from typing import TYPE_CHECKING, NamedTuple
+import time
+from base64 import b64decode
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from grpclib.const import Status
-from grpclib.metadata import Deadline
+from grpclib.metadata import Deadline, encode_bin_value, encode_grpc_message
+from multidict import MultiDict
 
 from stigmer.errors import InvalidArgument, StigmerError, Stopping, Unimplemented, clip
+from stigmer.server.compression import ACCEPTED
 from stigmer.telemetry.logs import get_logger
 from stigmer.wire.status_details import details_of
 
@@ -21,13 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
     from google.protobuf.message import Message
+    from grpclib.encoding.base import StatusDetailsCodecBase
 
-    from stigmer.server.stream import Headers
+Headers: TypeAlias = "list[tuple[str, str]]"
+Metadata: TypeAlias = "MultiDict[str | bytes]"
 
 log = get_logger("stigmer.call")
 
 _GRPC = "application/grpc"
 _SERVED = frozenset({_GRPC, f"{_GRPC}+proto"})
+_NO_METADATA = frozenset({"te", "content-type", "user-agent"})
 _BREAKS = frozenset("\0\r\n")  # no HTTP header may hold them (RFC 9113, 8.2.1)
 
 
@@ -35,14 +41,16 @@ class Admitted(NamedTuple):
     """A call that a handler may see.
 
     Attributes:
-        headers: as grpclib reads them, each piece of metadata one that it takes.
-        deadline: when the caller gives up; None is never. It is not among the headers: ours is the only clock.
+        path: of its method.
+        metadata: what the caller sent beside the request.
+        deadline_s: when the caller gives up, on the clock of `time.monotonic`; None is never.
         encoding: how compressed messages of the request are compressed; empty where the caller says nothing.
         accepted: the encodings that the caller takes, as it names them.
     """
 
-    headers: Headers
-    deadline: Deadline | None
+    path: str
+    metadata: Metadata
+    deadline_s: float | None
     encoding: str
     accepted: str
 
@@ -77,9 +85,9 @@ def admitted(headers: Headers, paths: Container[str]) -> Admitted | Refusal:
     if refusal is not None:
         return refusal
     try:
-        metadata = [field for name, value in headers for field in _metadata(name, value)]
+        metadata: Metadata = MultiDict([field for name, value in headers for field in _metadata(name, value)])
         encoding, accepted = fields.get("grpc-encoding", ""), fields.get("grpc-accept-encoding", "")
-        return Admitted(metadata, _deadline(headers), encoding, accepted)
+        return Admitted(fields[":path"], metadata, _deadline_s(headers), encoding, accepted)
     except InvalidArgument as error:
         return _refusal(error)
 
@@ -118,22 +126,18 @@ def _is_grpc(content_type: str) -> bool:
     return _media_type(content_type).partition("+")[0] == _GRPC
 
 
-def _metadata(name: str, value: str) -> Iterable[tuple[str, str]]:
-    """The field as grpclib takes it: none, one, or one for each value in a list of binary ones.
+def _metadata(name: str, value: str) -> Iterable[tuple[str, str | bytes]]:
+    """The field as metadata: none, one, or one for each value in a list of binary ones.
 
     Raises:
         InvalidArgument: it is broken.
     """
-    if name == "grpc-timeout":
+    if name in _NO_METADATA or name[:1] == ":" or name[:5] == "grpc-":
         return ()
-    if name == "content-type":
-        return ((name, _GRPC),)  # grpclib knows no parameters
-    if name[:1] == ":" or name[:5] == "grpc-":
-        return ((name, value),)
     if not name.isascii():
         raise InvalidArgument.of("", "the name of a header is not ASCII")
     if name.endswith("-bin"):
-        return [(name, _canonical(name, part)) for part in value.split(",")]
+        return [(name, _decoded(name, part)) for part in value.split(",")]
     if value.isascii() and value.isprintable():
         return ((name, value),)
     if _BREAKS.intersection(value):
@@ -141,36 +145,37 @@ def _metadata(name: str, value: str) -> Iterable[tuple[str, str]]:
     return ()  # valid HTTP, but no metadata: gRPC says not to fail, and that it may be thrown away
 
 
-def _canonical(name: str, value: str) -> str:
-    """One binary value, padded, as senders need not do it.
+def _decoded(name: str, value: str) -> bytes:
+    """One binary value, padded or not.
 
     Raises:
         InvalidArgument: it is no base64.
     """
     try:
         text = value.strip().encode("ascii").rstrip(b"=")
-        return b64encode(b64decode(text + b"=" * (-len(text) % 4), validate=True)).decode()
+        return b64decode(text + b"=" * (-len(text) % 4), validate=True)
     except (UnicodeEncodeError, binascii.Error):
         raise InvalidArgument.of(clip(name), "is not base64, as the value of a '-bin' key must be") from None
 
 
-def _deadline(headers: Headers) -> Deadline | None:
+def _deadline_s(headers: Headers) -> float | None:
     """When the caller gives up.
 
     Raises:
         InvalidArgument: it cannot be told.
     """
     try:
-        return Deadline.from_headers(headers)
+        deadline = Deadline.from_headers(headers)
     except (ValueError, OverflowError):
         raise InvalidArgument.of("grpc-timeout", "must be up to 8 digits and one of H M S m u n") from None
+    return None if deadline is None else time.monotonic() + deadline.time_remaining()
 
 
-def note(headers: Headers, refusal: Refusal, peer: str) -> None:
+def note(path: str, refusal: Refusal, peer: str) -> None:
     """Log the call."""
     log.info(
         "call",
-        method=clip(dict(headers).get(":path", "")),
+        method=clip(path),
         code=refusal.status.name,
         duration_ms=0.0,
         request_id="",
@@ -179,3 +184,20 @@ def note(headers: Headers, refusal: Refusal, peer: str) -> None:
         peer=peer,
         attempt=1,
     )
+
+
+def reply_fields(encoding: str = "", http: str = "200", more: Iterable[tuple[str, str]] = ()) -> Headers:
+    """What a reply begins with."""
+    fields = [(":status", http), *more, ("content-type", f"{_GRPC}+proto"), ("grpc-accept-encoding", ACCEPTED)]
+    return [*fields, ("grpc-encoding", encoding)] if encoding else fields
+
+
+def status_fields(status: Status, message: str | None, details: Any, codec: StatusDetailsCodecBase) -> Headers:  # noqa: ANN401  # as grpclib has them
+    """What a reply ends with."""
+    fields = [("grpc-status", str(status.value))]
+    if message is not None:
+        fields.append(("grpc-message", encode_grpc_message(message)))
+    if details:
+        encoded = encode_bin_value(codec.encode(status, message, details))
+        fields.append(("grpc-status-details-bin", encoded.decode("ascii")))
+    return fields
