@@ -8,8 +8,8 @@ from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import strategies as st
 
 from stigmer.wire import descriptors
-from stigmer.wire.descriptors import is_map, map_parts, message_type
 from stigmer.wire.scalars import varint
+from stigmer.wire.shapes import is_map, map_parts, message_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ import sys
 import pytest
 from google.protobuf import descriptor_pool
 
-from stigmer.wire import descriptors
+from stigmer.wire import descriptors, shapes
 from stigmer.wire.descriptors import Authorization
 
 AGENT = "ai.stigmer.agentic.agent.v1"
@@ -83,9 +83,9 @@ def test_message_names_leave_out_map_entries_and_foreign_files() -> None:
 def test_a_field_that_is_no_map_has_no_map_parts() -> None:
     fields = descriptors.descriptor(f"{AGENT}.AgentSpec").fields_by_name
     with pytest.raises(TypeError, match="is no map"):
-        descriptors.map_parts(fields["description"])
+        shapes.map_parts(fields["description"])
     with pytest.raises(TypeError, match="holds no messages"):
-        descriptors.message_type(fields["description"])
+        shapes.message_type(fields["description"])
 
 
 def test_the_generated_code_brings_no_top_level_packages_of_its_own() -> None:

@@ -15,7 +15,7 @@ from stigmer._gen.ai.stigmer.agentic.environment.v1 import Environment, Environm
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata
 from stigmer.errors import ResourceExhausted, Violation
 from stigmer.pipeline import rules
-from stigmer.wire import codec, descriptors
+from stigmer.wire import codec, descriptors, shapes
 from stigmer.wire.message_types import full_name_of
 from stigmer.wire.scalars import varint
 from stigmer.wire.scan import (
@@ -72,8 +72,8 @@ def parts_on_the_wire(wire: Message) -> int:
     """The same count, by the C runtime's own view of the message."""
     count = 0
     for field, value in wire.ListFields():
-        if descriptors.is_map(field):
-            of_messages = descriptors.map_parts(field)[1].message_type is not None
+        if shapes.is_map(field):
+            of_messages = shapes.map_parts(field)[1].message_type is not None
             count += len(value) + sum(parts_on_the_wire(value[key]) for key in value if of_messages)
         elif field.is_repeated:
             count += len(value) + sum(parts_on_the_wire(one) for one in value if field.message_type is not None)

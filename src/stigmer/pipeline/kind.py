@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from stigmer.store.rows import ABSENT, Row
-from stigmer.wire import codec, descriptors
+from stigmer.wire import codec, descriptors, shapes
 from stigmer.wire.message_types import full_name_of, object_class
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Kind(Generic[R]):
     def status_message(self) -> type[betterproto2.Message]:
         """The dataclass of the field `status`."""
         status = descriptors.descriptor(full_name_of(self.generated)).fields_by_name["status"]
-        return object_class(descriptors.message_type(status).full_name)
+        return object_class(shapes.message_type(status).full_name)
 
     def new_status(self, audit: ApiResourceAudit) -> Any:  # noqa: ANN401 - each kind has a status of its own
         """An otherwise empty status."""

@@ -15,8 +15,9 @@ from protovalidate import Validator
 
 from stigmer.errors import Violation
 from stigmer.wire.bounds import TRANSCRIPT, holds_transcript
-from stigmer.wire.descriptors import is_map, map_parts, message_class, reachable
+from stigmer.wire.descriptors import message_class
 from stigmer.wire.scan import has_more_parts
+from stigmer.wire.shapes import is_map, map_parts, reachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

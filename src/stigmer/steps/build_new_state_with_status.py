@@ -10,10 +10,10 @@ from stigmer.errors import FailedPrecondition, ResourceExhausted
 from stigmer.pipeline.kind import required
 from stigmer.steps import audit
 from stigmer.wire import codec
-from stigmer.wire.descriptors import is_map
 from stigmer.wire.message_types import full_name_of
 from stigmer.wire.pieces import written
 from stigmer.wire.scan import scan, surely_fits
+from stigmer.wire.shapes import is_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from stigmer.errors import InvalidArgument, Violation
 from stigmer.pipeline import rules
 from stigmer.wire import bounds
 from stigmer.wire.bounds import TRANSCRIPT
-from stigmer.wire.descriptors import is_map
+from stigmer.wire.shapes import is_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

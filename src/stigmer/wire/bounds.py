@@ -12,8 +12,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from stigmer.errors import Violation
-from stigmer.wire.descriptors import descriptor, entries_of, has_any, is_map, reachable, value_field
+from stigmer.wire.descriptors import descriptor
 from stigmer.wire.paths import At, path_of
+from stigmer.wire.shapes import entries_of, has_any, is_map, reachable, value_field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

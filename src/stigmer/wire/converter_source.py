@@ -6,8 +6,8 @@ import keyword
 from typing import TYPE_CHECKING, cast
 
 from stigmer.wire import scalars
-from stigmer.wire.descriptors import is_map, map_parts, message_type, value_field
 from stigmer.wire.message_types import is_recursive, python_type
+from stigmer.wire.shapes import is_map, map_parts, message_type, value_field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,7 +15,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stigmer.wire import descriptors, scalars
+from stigmer.wire import descriptors, scalars, shapes
 from stigmer.wire.converter_source import Source, enum_name, members_name
 from stigmer.wire.lazy import SOURCE, lazy_class, untouched
 from stigmer.wire.message_types import enum_class, is_recursive, object_class, python_names
@@ -86,7 +86,7 @@ class Converters:
 
     def _build(self, kind: Descriptor) -> None:
         """Compile this type and all that it refers to."""
-        for one in (*descriptors.reachable(kind), kind):
+        for one in (*shapes.reachable(kind), kind):
             needless = one.full_name in scalars.WELL_KNOWN or one.GetOptions().map_entry
             if one.full_name not in self._built and (one is kind or not needless):
                 self._built[one.full_name] = self._compile(one)
@@ -96,7 +96,7 @@ class Converters:
         source = Source(kind, python_names(cls), self._identifier)
         self._names[f"class_{name}"] = lazy = cls
         for field in kind.fields:
-            value = descriptors.value_field(field)
+            value = shapes.value_field(field)
             if value.enum_type is not None:
                 enum = enum_class(cls, python_names(cls)[field.number])
                 self._names[enum_name(value)] = enum

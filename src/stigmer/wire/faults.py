@@ -17,9 +17,9 @@ from google.protobuf.message import DecodeError
 from stigmer.errors import Violation
 from stigmer.wire import scalars
 from stigmer.wire.converters import FILENAME, MAX_RECURSION, TOO_DEEP
-from stigmer.wire.descriptors import entries_of, has_any, message_type, value_field
 from stigmer.wire.message_types import is_recursive
 from stigmer.wire.paths import At, path_of
+from stigmer.wire.shapes import entries_of, has_any, message_type, value_field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

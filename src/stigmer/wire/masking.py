@@ -16,7 +16,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from stigmer.wire import codec
-from stigmer.wire.descriptors import is_map
+from stigmer.wire.shapes import is_map
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger

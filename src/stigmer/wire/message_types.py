@@ -11,7 +11,7 @@ from betterproto2.message_pool import get_type_url
 from google.protobuf.descriptor import FieldDescriptor
 
 from stigmer._gen.message_pool import default_message_pool
-from stigmer.wire import descriptors
+from stigmer.wire import descriptors, shapes
 
 if TYPE_CHECKING:
     import betterproto2
@@ -64,4 +64,4 @@ def python_type(field: FieldDescriptor) -> type:
 @cache
 def is_recursive(kind: Descriptor) -> bool:
     """Whether messages of the type can contain messages of the same type."""
-    return kind.full_name in {one.full_name for one in descriptors.reachable(kind)}
+    return kind.full_name in {one.full_name for one in shapes.reachable(kind)}

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from stigmer.wire.bounds import TRANSCRIPT, holds_transcript
 from stigmer.wire.codec import serialized
-from stigmer.wire.descriptors import is_map
 from stigmer.wire.scalars import UnknownFieldSet, unknown_bytes, varint
+from stigmer.wire.shapes import is_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

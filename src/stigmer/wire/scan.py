@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from google.protobuf.descriptor import FieldDescriptor
 
 from stigmer.errors import ResourceExhausted
-from stigmer.wire.descriptors import descriptor, is_map
+from stigmer.wire.descriptors import descriptor
+from stigmer.wire.shapes import is_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
