@@ -113,14 +113,20 @@ class watching:  # noqa: N801 - a context manager, used like a function
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         last = error
-        while self._scopes:
-            try:
-                of_last = (None, None, None) if last is None else (type(last), last, last.__traceback__)
-                self._scopes.pop().__exit__(*of_last)
-            except BaseException as raised:  # noqa: BLE001  # the next one gets it
-                last = raised
-        if last is not None and last is not error:
-            raise last
+        try:
+            while self._scopes:
+                try:
+                    scope = self._scopes.pop()
+                    if last is None:
+                        scope.__exit__(None, None, None)
+                    else:
+                        scope.__exit__(type(last), last, last.__traceback__)
+                except BaseException as raised:  # noqa: BLE001  # the next one gets it
+                    last = raised
+            if last is not None and last is not error:
+                raise last
+        finally:
+            del last  # its traceback has this frame: a cycle
 
 
 def within_span(call: Call) -> AbstractContextManager[object]:
