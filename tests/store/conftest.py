@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from late_store import LateStore
 
 from stigmer.store.memory import MemoryStore, Tables
 from stigmer.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from store_rows import Opener
 
-    from stigmer.store.changes import Change
     from stigmer.store.contract import Store
-
-
-class LateStore(MemoryStore):
-    """Its feed tells of a commit some time after that was acknowledged, as one does that others write to as well."""
-
-    def _publish(self, changes: Sequence[Change]) -> None:
-        asyncio.get_running_loop().call_later(0.001, self._tell, changes)
-
-    def _tell(self, changes: Sequence[Change]) -> None:
-        if self._open:
-            super()._publish(changes)
 
 
 def in_memory(kind: type[MemoryStore], _: Path) -> Callable[[], MemoryStore]:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from stigmer.handlers.base import Handler
     from stigmer.pipeline.call import Call
     from stigmer.pipeline.context import AnyContext
+    from stigmer.store.memory import MemoryStore
     from stigmer.store.sqlite import SqliteStore
 
 __all__ = ["agents", "contexts", "environments", "executions", "instances", "sessions"]
@@ -82,7 +83,9 @@ class Inside:
 class Rig(Stubs):
     """A control plane on a store; `inside` is the last step of Environment.create."""
 
-    def __init__(self, store: SqliteStore, interceptors: Sequence[Interceptor] = (), **clients: Any) -> None:
+    def __init__(
+        self, store: SqliteStore | MemoryStore, interceptors: Sequence[Interceptor] = (), **clients: Any
+    ) -> None:
         self.store = store
         self.inside = Inside()
         self.unit_of_work = UnitOfWork(store)
