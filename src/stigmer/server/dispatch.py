@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = get_logger("stigmer.server.dispatch")
 
-CANCELS_AT_ONCE = 16  # calls of a client that is gone, which clean up in the next turn
+ENDS_AT_ONCE = 16  # calls of a client that is gone: each leaves a line in the log, and cleans up in the next turn
 RESETS_PER_STREAM = 4  # a peer may cancel so many times `max_streams` calls within RESET_WINDOW_S
 RESET_WINDOW_S = 10.0
 
@@ -183,27 +183,26 @@ class Dispatcher:
     def close(self) -> None:
         """Cancel every call, once: a second time would break into their cleaning up."""
         if not self.closing:
-            self._close()
+            self.closing = True
+            for stream in self.queue.clear():
+                self._gone(stream)
             for task in self.running():
                 task.cancel()
 
     def abandon(self) -> None:
         """Cancel every call, some in each turn of the loop: the client of a thousand calls is gone, others are not."""
         if not self.closing:
-            self._close()
-            self._cancel_some(self.running())
+            self.closing = True
+            self._end_some([*self.queue.clear(), *self.streams.values()])
 
-    def _close(self) -> None:
-        self.closing = True
-        for stream in self.queue.clear():
-            self._gone(stream)
-
-    def _cancel_some(self, tasks: list[asyncio.Task[None]]) -> None:
-        for task in tasks[:CANCELS_AT_ONCE]:
-            if not task.done() and not task.cancelling():
-                task.cancel()
-        if left := tasks[CANCELS_AT_ONCE:]:
-            self._loop.call_soon(self._cancel_some, left)
+    def _end_some(self, streams: list[Stream]) -> None:
+        for stream in streams[:ENDS_AT_ONCE]:
+            if stream.task is not None and not stream.task.cancelling():
+                stream.task.cancel()
+            elif stream.task is None and self.streams.get(stream.number) is stream:
+                self._gone(stream)
+        if left := streams[ENDS_AT_ONCE:]:
+            self._loop.call_soon(self._end_some, left)
 
 
 async def _run(stream: Stream, method: Method) -> None:
