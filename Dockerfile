@@ -35,7 +35,8 @@ COPY --from=build /opt/stigmer /opt/stigmer
 # Inside the container the server listens on every interface, because a published port arrives on the container's own
 # address and never on its loopback. There is no authentication: publish the port on the host's loopback alone
 # (docker run --publish 127.0.0.1:7234:7234), as docker-compose.yml does.
-# Set anything else by STIGMER_* variables rather than by flags: the health check reads the same ones.
+# Set anything else by STIGMER_* variables rather than by flags: the health check reads the same ones. Metrics are served
+# where STIGMER_METRICS=0.0.0.0:9464 asks for it.
 ENV PATH=/opt/stigmer/bin:$PATH \
     STIGMER_LISTEN=0.0.0.0:7234 \
     STIGMER_DATA_DIR=/var/lib/stigmer \

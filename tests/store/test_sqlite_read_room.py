@@ -17,7 +17,7 @@ from stigmer.errors import ResourceExhausted
 from stigmer.store.changes import Changes, Put
 from stigmer.store.rows import ABSENT, Query, Window
 from stigmer.store.sqlite import SqliteStore, readers
-from stigmer.telemetry.logs import CURRENT
+from stigmer.telemetry.current import CURRENT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Incoming(Protocol):
-    """A call of a network: its terms, its messages, and how much it may have the server hold (`logs.Room`)."""
+    """A call of a network: its terms, its messages, and how much it may have the server hold (`current.Room`)."""
 
     @property
     def metadata(self) -> MultiDict[str | bytes]:

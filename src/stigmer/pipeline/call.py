@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, cast
 
 from multidict import MultiDict
 
-from stigmer.telemetry import logs
+from stigmer.telemetry import current
 
 if TYPE_CHECKING:
     from contextvars import ContextVar
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from stigmer.store.contract import Store
     from stigmer.store.transaction import Transaction
-    from stigmer.telemetry.logs import Room
+    from stigmer.telemetry.current import Room
     from stigmer.wire.descriptors import KindMeta, Method
 
 SYSTEM = "system"
@@ -147,7 +147,7 @@ class Call:
         return call
 
 
-CURRENT = cast("ContextVar[Call | None]", logs.CURRENT)
+CURRENT = cast("ContextVar[Call | None]", current.CURRENT)
 """The call that the running task works on."""
 
 

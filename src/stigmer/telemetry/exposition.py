@@ -18,7 +18,7 @@ from prometheus_client import ProcessCollector, make_wsgi_app  # pyright: ignore
 
 from stigmer.errors import StartupError
 from stigmer.settings import split_address
-from stigmer.telemetry.logs import get_logger
+from stigmer.telemetry.logs import address_text, get_logger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterable
@@ -65,9 +65,7 @@ async def exposing(registry: CollectorRegistry, address: str | None) -> AsyncGen
         return
     await asyncio.to_thread(ProcessCollector, registry=registry)
     with exposed(registry, *split_address(address)) as (host, port):
-        log.info(
-            "stigmer serves metrics", listen=f"[{host}]:{port}" if ":" in host else f"{host}:{port}", path=PATHS[0]
-        )
+        log.info("stigmer serves metrics", listen=address_text((host, port)), path=PATHS[0])
         yield
 
 

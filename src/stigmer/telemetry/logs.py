@@ -17,14 +17,14 @@ import os
 import sys
 import time
 from contextlib import suppress
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, cast
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 import structlog
 from opentelemetry import trace
 from structlog.contextvars import merge_contextvars
 from structlog.stdlib import ProcessorFormatter
 
+from stigmer.telemetry.current import CURRENT
 from stigmer.telemetry.log_stream import LogStream, printable
 from stigmer.wire.masking import mask, mask_messages
 
@@ -54,41 +54,6 @@ class Event(dict[str, Any]):
     def __str__(self) -> str:
         fields = " ".join(f"{key}={value!r}" for key, value in self.items() if key not in {"event", "exc_info"})
         return f"{self.get('event', '')} {fields}".rstrip()
-
-
-class Room(Protocol):
-    """What a call asks before it reads rows for a reply, so that no client has the server hold too much."""
-
-    @property
-    def may_read(self) -> bool:
-        """Whether it may now."""
-        ...
-
-    def read(self, size: int) -> None:
-        """It has read so many bytes."""
-        ...
-
-    async def start(self) -> None:
-        """Wait until it may; raises ResourceExhausted where it might not for too long."""
-        ...
-
-
-class Named(Protocol):
-    """What a call's log lines bear, and whose call it is."""
-
-    request_id: str
-    attempt: int
-    peer: str
-    room: Room | None
-
-    @property
-    def outermost(self) -> Named:
-        """The call inside which, at last, it was made."""
-        ...
-
-
-CURRENT: ContextVar[Named | None] = ContextVar("stigmer_call", default=None)
-"""The call that the running task works on; see `pipeline.call`."""
 
 
 class Seldom:

@@ -21,7 +21,7 @@ from stigmer.store.sqlite.worker import Entry, Worker
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    from stigmer.telemetry.logs import Room
+    from stigmer.telemetry.current import Room
 
 Read: TypeAlias = "Callable[[Reader], Any]"
 Reading: TypeAlias = "Entry[Read, Any]"

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from stigmer.store.errors import StoreUnavailableError
 from stigmer.store.sqlite.failures import failure
 from stigmer.store.sqlite.fair_queue import FairQueue
-from stigmer.telemetry.logs import CURRENT, get_logger
+from stigmer.telemetry.current import CURRENT
+from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from stigmer.store.sqlite.connection import Connection
-    from stigmer.telemetry.logs import Room
+    from stigmer.telemetry.current import Room
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
