@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import samples
-from edge_rig import Around, Rig, Stubs, apart, id_of, instances, said, turns
+from edge_rig import Around, Rig, Stubs, id_of, instances, said, separately, turns
 from edge_sockets import serving
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
@@ -136,7 +136,7 @@ async def test_a_lost_race_takes_back_what_its_run_made(two: Callable[..., Any])
         ctx.tx.update(row)
         if len(made) == 1:
             rival.metadata.version = None
-            await apart(both.near.agents.update(rival))
+            await separately(both.near.agents.update(rival))
 
     both.near.inside.action = lose
     await both.near.environments.create(samples.environment())

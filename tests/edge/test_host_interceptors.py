@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import betterproto2
 import pytest
 import samples
-from edge_rig import Around, Rig, Seen, Stubs, apart, executions, id_of, said, sessions, turns
+from edge_rig import Around, Rig, Seen, Stubs, executions, id_of, said, separately, sessions, turns
 from edge_sockets import listening, raw
 from google.rpc import error_details_pb2 as rpc
 from grpclib.const import Cardinality, Status
@@ -286,5 +286,5 @@ async def test_around_an_outermost_call_what_one_does_stands_alone(wire: Callabl
 
     rigs.append(wire(Around("SessionCommandController/create", audit)))
     bad = samples.session(slug="Not A Slug")
-    assert (await refusal(apart(rigs[0].sessions.create(bad)))).status is Status.INVALID_ARGUMENT
+    assert (await refusal(separately(rigs[0].sessions.create(bad)))).status is Status.INVALID_ARGUMENT
     assert len(await rigs[0].ids("ExecutionContext")) == 1

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import samples
-from edge_rig import Around, Rig, Seen, Stubs, apart, executions, id_of, sessions
+from edge_rig import Around, Rig, Seen, Stubs, executions, id_of, separately, sessions
 from edge_sockets import serving
 from opentelemetry import trace
 
@@ -146,7 +146,7 @@ async def test_an_independent_call_inherits_nothing(wire: Callable[..., Rig]) ->
     rig = wire(seen)
 
     async def inside() -> None:
-        await apart(rig.sessions.create(samples.session()))
+        await separately(rig.sessions.create(samples.session()))
 
     await rig.outer(inside, timeout=30, metadata=SENT)
     (call,) = seen.of("SessionCommandController/create")

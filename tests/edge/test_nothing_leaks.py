@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import samples
-from edge_rig import Rig, Stubs, apart, executions, id_of, sessions, turns
+from edge_rig import Rig, Stubs, executions, id_of, separately, sessions, turns
 from edge_sockets import serving
 from edge_workload import every_rpc
 from grpclib.exceptions import GRPCError
@@ -58,7 +58,7 @@ async def failing(stubs: Stubs) -> None:
 
 async def contended(stubs: Stubs, execution_id: str) -> None:
     """On one row; some are cancelled in the queue for it."""
-    tasks = [apart(stubs.report(execution_id, error=str(number))) for number in range(12)]
+    tasks = [separately(stubs.report(execution_id, error=str(number))) for number in range(12)]
     await turns(5)
     for task in tasks[::3]:
         task.cancel()
@@ -75,7 +75,7 @@ async def streaming(stubs: Stubs, execution_id: str) -> None:
 
     async with aclosing(stubs.find_executions.subscribe(id_)) as states:
         await anext(states)
-    readers = [apart(read()) for _ in range(5)]
+    readers = [separately(read()) for _ in range(5)]
     await turns(20)
     for reader in readers:
         reader.cancel()

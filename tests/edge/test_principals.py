@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import samples
-from edge_rig import Around, Rig, Seen, Stubs, agents, apart, executions, id_of, sessions
+from edge_rig import Around, Rig, Seen, Stubs, agents, executions, id_of, separately, sessions
 from edge_sockets import serving
 
 from stigmer.pipeline.call import INTERNAL, LOCAL, Principal
@@ -99,7 +99,7 @@ async def test_a_call_made_within_another_is_its_caller_s_unless_the_channel_say
         return await proceed(call, request)
 
     rig = wire(Around(AGENT, look), seen)
-    await apart(Stubs(rig.edge.channel(as_=ANN)).agents.create(samples.agent()))
+    await separately(Stubs(rig.edge.channel(as_=ANN)).agents.create(samples.agent()))
     assert [call.principal for call in seen.of("SessionQueryController/list")] == [ANN, bob]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import samples
-from edge_rig import Around, Rig, Stubs, apart, executions, id_of, said, sessions, turns
+from edge_rig import Around, Rig, Stubs, executions, id_of, said, separately, sessions, turns
 from edge_sockets import dial, listening
 from grpclib.exceptions import GRPCError
 from opentelemetry import baggage, propagate, trace
@@ -139,7 +139,7 @@ async def test_each_run_is_a_pipeline_of_its_own(rig: Rig, spans: Spans) -> None
         ctx.tx.update(await ctx.tx.get("Agent", id_of(rival)))
         if rig.inside.runs == 1:
             rival.metadata.version = None
-            await apart(rig.agents.update(rival))
+            await separately(rig.agents.update(rival))
 
     rig.inside.action = lose
     await rig.environments.create(samples.environment())

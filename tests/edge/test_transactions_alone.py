@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import samples
-from edge_rig import Around, Rig, apart, id_of, turns
+from edge_rig import Around, Rig, id_of, separately, turns
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
@@ -173,7 +173,7 @@ async def test_a_call_after_the_end_stands_alone(rig: Rig) -> None:
 
 async def test_another_client_s_call_made_meanwhile_stands_alone(rig: Rig) -> None:
     async def inside() -> None:
-        await apart(rig.sessions.create(samples.session()))
+        await separately(rig.sessions.create(samples.session()))
         raise FailedError
 
     await fails(rig.outer(inside))

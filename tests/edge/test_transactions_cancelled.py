@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import samples
-from edge_rig import Rig, apart, id_of, instances, turns
+from edge_rig import Rig, id_of, instances, separately, turns
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from store_stepper import when_woken, while_waiting
@@ -81,7 +81,7 @@ async def test_cancelling_at_every_await_leaves_all_or_nothing(
 @pytest.mark.parametrize("iterations", range(0, 40, 3))
 async def test_cancelling_in_the_queue_for_a_row_leaves_no_lock(rig: Rig, iterations: int) -> None:
     execution = await rig.execution()
-    tasks = [apart(rig.report(id_of(execution), error=str(number))) for number in range(8)]
+    tasks = [separately(rig.report(id_of(execution), error=str(number))) for number in range(8)]
     await turns(iterations)
     for task in tasks[1::2]:
         task.cancel()
@@ -101,13 +101,13 @@ async def test_cancelling_the_holder_of_a_turn_lets_the_next_one_run(rig: Rig) -
         ctx.tx.update(row)
         if rig.inside.runs == 1:
             rival.metadata.version = None
-            await apart(rig.agents.update(rival))
+            await separately(rig.agents.update(rival))
         else:
             holding.set()
             await never.wait()
 
     rig.inside.action = hold
-    holder = apart(rig.environments.create(samples.environment()))
+    holder = separately(rig.environments.create(samples.environment()))
     await holding.wait()
     (lock,) = rig.unit_of_work._row_queues._locks.values()
     assert lock.locked()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import samples
-from edge_rig import Rig, apart, executions, id_of, lose_once, said
+from edge_rig import Rig, executions, id_of, lose_once, said, separately
 from google.rpc import error_details_pb2 as rpc
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
@@ -27,7 +27,7 @@ async def test_64_callers_on_one_row_all_succeed(rig: Rig) -> None:
     async def report(number: int) -> None:
         await rig.report(id_of(execution), phase=phases[number % 2], error=str(number))
 
-    await asyncio.gather(*(apart(report(number)) for number in range(64)))
+    await asyncio.gather(*(separately(report(number)) for number in range(64)))
 
     assert rig.unit_of_work._row_queues._locks == {}
 
@@ -43,7 +43,7 @@ async def test_who_waits_for_a_row_is_not_passed_by_those_that_come_later(
         for number in range(5):
             await rig.report(id_of(execution), error=str(number))
 
-    await asyncio.gather(*(apart(report_on_and_on()) for _ in range(64)))
+    await asyncio.gather(*(separately(report_on_and_on()) for _ in range(64)))
 
     reports = [line["attempt"] for line in said(caplog, "call") if line["method"].endswith("updateStatus")]
     assert len(reports) == 64 * 5
@@ -60,7 +60,7 @@ async def test_a_call_that_waits_for_one_that_wants_its_turn_is_not_stuck(
     async def change() -> None:
         changed = samples.agent()
         changed.metadata.id = id_of(rival)
-        await apart(rig.agents.update(changed))
+        await separately(rig.agents.update(changed))
 
     async def lose(ctx: AnyContext) -> None:
         row = await ctx.tx.get("Agent", id_of(rival))
@@ -87,7 +87,7 @@ async def test_64_counters_lose_no_count(rig: Rig) -> None:
         await ctx.save(state, over=row)
 
     rig.inside.action = add
-    await asyncio.gather(*(apart(rig.environments.create(samples.environment())) for _ in range(64)))
+    await asyncio.gather(*(separately(rig.environments.create(samples.environment())) for _ in range(64)))
 
     stored = await rig.find_environments.get(ApiResourceId(value=id_of(counter)))
     assert stored.metadata.labels == {"count": "64"}

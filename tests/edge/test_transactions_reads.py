@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import samples
-from edge_rig import Rig, apart, contexts, executions, id_of, instances, sessions
+from edge_rig import Rig, contexts, executions, id_of, instances, separately, sessions
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
@@ -37,7 +37,7 @@ async def test_get_and_get_by_reference(rig: Rig) -> None:
         for org in ("acme", ""):
             reference = ApiResourceReference(slug=agent.metadata.slug, org=org)
             assert await rig.find_agents.get_by_reference(reference) == agent
-        assert await apart(outside(id_of(agent), agent.metadata.slug))
+        assert await separately(outside(id_of(agent), agent.metadata.slug))
 
     async def outside(id_: str, slug: str) -> bool:
         reference = ApiResourceReference(slug=slug)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import samples
-from edge_rig import Rig, apart, id_of
+from edge_rig import Rig, id_of, separately
 from grpclib.exceptions import GRPCError
 from store_rows import changed, created, discarding, row, updating
 
@@ -86,7 +86,7 @@ async def test_a_call_whose_two_reads_differ_runs_again(rig: Rig) -> None:
         await ctx.tx.get("Agent", id_of(rival))
         if rig.inside.runs == 1:
             rival.metadata.version = None
-            await apart(rig.agents.update(rival))
+            await separately(rig.agents.update(rival))
         await ctx.tx.by_slug("Agent", rival.metadata.slug, "")
 
     rig.inside.action = look_twice
@@ -101,7 +101,7 @@ async def test_it_runs_again_too_where_a_joined_call_read_the_other_and_its_fail
     async def look_twice(ctx: AnyContext) -> None:
         await ctx.tx.by_slug("Agent", rival.metadata.name, "")
         if rig.inside.runs == 1:
-            await apart(rig.agents.create(rival))
+            await separately(rig.agents.create(rival))
         try:
             found = await rig.find_agents.get_by_reference(ApiResourceReference(slug=rival.metadata.name))
         except GRPCError as error:
@@ -124,7 +124,7 @@ async def test_an_apply_that_is_overtaken_between_its_two_looks_for_the_slug_upd
         nonlocal looks
         looks += 1
         if looks == 2:
-            await apart(rig.environments.create(first))
+            await separately(rig.environments.create(first))
         return await real(kind, slug, namespace)
 
     rig.store.by_slug = by_slug  # type: ignore[method-assign,assignment]

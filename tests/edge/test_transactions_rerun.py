@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import samples
-from edge_rig import Around, Rig, apart, id_of, instances, lose_once, said
+from edge_rig import Around, Rig, id_of, instances, lose_once, said, separately
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
@@ -31,7 +31,7 @@ def losing(rig_: list[Rig], agent_id: str, times: int, runs: list[int]) -> Any:
         if len(runs) <= times:
             changed = samples.agent(f"Instructions {len(runs)}.")
             changed.metadata.id = agent_id
-            await apart(rig_[0].agents.update(changed))
+            await separately(rig_[0].agents.update(changed))
         return await proceed(call, request)
 
     return hook
@@ -172,7 +172,7 @@ async def test_the_caller_gets_the_error_of_the_last_run(rig: Rig) -> None:
 
     async def take(ctx: AnyContext) -> None:
         if rig.inside.runs == 1:
-            holders.append(id_of(await apart(rig.environments.create(samples.environment(name=name)))))
+            holders.append(id_of(await separately(rig.environments.create(samples.environment(name=name)))))
 
     rig.inside.action = take
     with pytest.raises(GRPCError) as caught:

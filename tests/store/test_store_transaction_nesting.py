@@ -26,7 +26,7 @@ async def test_a_merged_transaction_commits_with_its_parent(store: Store) -> Non
     nested = Transaction(store, outer)
     nested.create(row("a"))
     nested.merge()
-    assert nested.sealed
+    assert nested.ended
     assert (await read(outer, "a")).id == "a"
     assert await ids(store) == []
     await outer.commit()
@@ -39,7 +39,7 @@ async def test_a_transaction_that_is_not_merged_leaves_nothing(store: Store) -> 
     nested = Transaction(store, outer)
     nested.update(changed(await read(nested, "a"), b"dropped"))
     nested.create(row("b"))
-    nested.seal()
+    nested.end()
     assert (await read(outer, "a")).data == b"first"
     assert await outer.get("Thing", "b") is None
     await outer.commit()

@@ -97,7 +97,7 @@ class Bench:
 
 def staged(ctx: AnyContext) -> Changes:
     """What the steps staged in the context; ends its transaction."""
-    return ctx.tx.seal().changes()
+    return ctx.tx.end().changes()
 
 
 def required(changes: Changes) -> set[tuple[str, str]]:
@@ -106,7 +106,7 @@ def required(changes: Changes) -> set[tuple[str, str]]:
 
 def is_idle(ctx: AnyContext) -> bool:
     """Whether nothing was staged, and nothing is relied on."""
-    return not ctx.tx.seal()
+    return not ctx.tx.end()
 
 
 def _info() -> ApiResourceAuditInfo:

@@ -184,7 +184,7 @@ async def lose_once(rig: Rig, ctx: AnyContext, rival: Any, run: int) -> None:
     ctx.tx.update(row)
     if run == 1:
         rival.metadata.version = None
-        await apart(rig.agents.update(rival))
+        await separately(rig.agents.update(rival))
 
 
 def id_of(resource: Any) -> str:
@@ -192,7 +192,7 @@ def id_of(resource: Any) -> str:
     return id_
 
 
-def apart(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+def separately(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     """Do it in a task that knows of no call: what another client does."""
     return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
 

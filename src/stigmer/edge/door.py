@@ -170,13 +170,13 @@ class Edge:
         route, call = self._local(path, request, terms)
         with _as_status(call):
             if call.parent is not None:
-                return await self._inside(route, call, request)
+                return await self._answer(route, call, request)
             self.running.refuse_if_draining()
             with self.running.run(call):
                 self.running.may_finish(call)
-                return await self._inside(route, call, request)
+                return await self._answer(route, call, request)
 
-    async def _inside(self, route: Route, call: Call, request: betterproto2.Message) -> betterproto2.Message:
+    async def _answer(self, route: Route, call: Call, request: betterproto2.Message) -> betterproto2.Message:
         with working_on(call):
             return decoded(await route.unary(call, Exchange(partial(_converted, request), _returned)))
 

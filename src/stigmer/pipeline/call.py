@@ -117,7 +117,7 @@ class Call:
     @property
     def ended(self) -> bool:
         """Whether its run is over; a task that it started may go on."""
-        return self.transaction is not None and self.transaction.sealed
+        return self.transaction is not None and self.transaction.ended
 
     @property
     def outermost(self) -> Call:

@@ -56,7 +56,7 @@ class UnitOfWork:
         while (around := _running_around(call)) is not None:
             outer, parent = around
             async with parent.joining:
-                if not parent.sealed:
+                if not parent.ended:
                     call.attempt, call.transaction = outer.attempt, Transaction(self._store, parent)
                     return await self._joined(call, call.transaction, work)
         return await work()
@@ -72,7 +72,7 @@ class UnitOfWork:
             Aborted: MAX_RUNS runs lost, or a call that has joined read what another call was changing.
             Exception: what the last run raised.
         """
-        if call.parent is not None and call.transaction is not None and not call.transaction.sealed:
+        if call.parent is not None and call.transaction is not None and not call.transaction.ended:
             return await self._run_joined(call, call.transaction, once)
         call.attempt = 1
         try:
@@ -101,7 +101,7 @@ class UnitOfWork:
             result = await work()
         except BaseException:
             await self._drop(call, transaction)
-            transaction.seal()
+            transaction.end()
             raise
         if not transaction.merge():
             await self._drop(call, transaction)
@@ -123,12 +123,12 @@ class UnitOfWork:
         call.transaction = transaction = Transaction(self._store)
         try:
             result = await _on_one_commit(transaction, once)
-            written = transaction.seal().written()
+            written = transaction.end().written()
             if written and call.attempt == 1:
                 self._row_queues.yield_to_queues(written)
             await self._commit(call, transaction)
         except BaseException:
-            transaction.seal()
+            transaction.end()
             await self._drop(call, transaction)
             raise
         return result
@@ -163,7 +163,7 @@ def _running_around(call: Call) -> tuple[Call, Transaction] | None:
     outer = call.parent if not call.method.server_streaming else None
     while outer is not None and not outer.method.server_streaming:
         transaction = outer.transaction
-        if transaction is not None and not transaction.sealed:
+        if transaction is not None and not transaction.ended:
             return outer, transaction
         outer = outer.parent
     return None

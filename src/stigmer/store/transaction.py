@@ -42,23 +42,23 @@ class Transaction:
     Attributes:
         staged: what it has staged.
         reads: what was read, shared with the transactions that join.
-        sealed: whether it has ended, so that nothing joins it any more.
+        ended: whether it has ended, so that nothing joins it any more.
         joining: held by the one that has joined it, to the end of that.
     """
 
-    __slots__ = ("_parent", "_store", "joining", "reads", "sealed", "staged")
+    __slots__ = ("_parent", "_store", "ended", "joining", "reads", "staged")
 
     def __init__(self, store: Store, parent: Transaction | None = None) -> None:
         self._store = store
         self._parent = parent
         self.staged: Staging = Staging(parent.staged if parent is not None else None)
         self.reads: ReadSet = parent.reads if parent is not None else ReadSet()
-        self.sealed = False
+        self.ended = False
         self.joining = asyncio.Lock()
 
     def __repr__(self) -> str:
         nested = "nested, " if self._parent is not None else ""
-        return f"<Transaction {nested}{'sealed' if self.sealed else 'open'}, {len(self.staged.puts)} rows staged>"
+        return f"<Transaction {nested}{'ended' if self.ended else 'open'}, {len(self.staged.puts)} rows staged>"
 
     async def get(self, kind: str, id_: str) -> Row | None:
         """The row with that id."""
@@ -189,14 +189,14 @@ class Transaction:
     def merge(self) -> bool:
         """End, and hand what was staged to the parent; False where there is none, or it has ended."""
         parent = self._parent
-        if parent is None or parent.sealed:
+        if parent is None or parent.ended:
             return False
-        parent.staged.take(self.seal())
+        parent.staged.take(self.end())
         return True
 
-    def seal(self) -> Staging:
+    def end(self) -> Staging:
         """End the transaction: later calls no longer join it. Gives what it has staged."""
-        self.sealed = True
+        self.ended = True
         return self.staged
 
     def clear(self) -> None:
@@ -216,7 +216,7 @@ class Transaction:
         Raises:
             ConflictError: nothing was written.
         """
-        staged = self.seal()
+        staged = self.end()
         committed = await self._store.commit(staged.changes(), dry_run=dry_run) if staged else ()
         for action in () if dry_run else staged.after_commit:
             action()
