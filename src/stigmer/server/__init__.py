@@ -1,1 +1,1 @@
-"""HTTP/2 as a gRPC server needs it: what grpclib and h2 lack, in subclasses that a host's own servers do not see."""
+"""The port alone: gRPC over HTTP/2 within limits, health and reflection. `listening` makes one of the settings."""

@@ -49,11 +49,11 @@ class Shared:
     budget: MemoryBudget
     scheduler: Scheduler = field(default_factory=Scheduler)
     read_into: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_BYTES)))
-    live: set[Protocol] = field(default_factory=set)
+    live: set[Http2Protocol] = field(default_factory=set)
     draining: bool = False
 
 
-class Protocol(asyncio.BufferedProtocol):
+class Http2Protocol(asyncio.BufferedProtocol):
     """One client's connection, from its first byte to its end.
 
     Attributes:

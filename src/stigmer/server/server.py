@@ -18,8 +18,7 @@ from stigmer.server.acceptor import Acceptor
 from stigmer.server.dispatch import Service
 from stigmer.server.limits import Limits
 from stigmer.server.memory import MemoryBudget
-from stigmer.server.protocol import Protocol as Http2
-from stigmer.server.protocol import Shared
+from stigmer.server.protocol import Http2Protocol, Shared
 from stigmer.server.stream import Codecs, Method
 from stigmer.telemetry.logs import address_text
 
@@ -114,7 +113,7 @@ class Server:
         methods = {path: Method(*one) for handler in handlers for path, one in handler.__mapping__().items()}
         codecs = Codecs(codec or Codec(), status_details_codec or ProtoStatusDetailsCodec())
         self.shared = Shared(Service(methods, codecs, refused), limits, MemoryBudget(limits))
-        self._acceptor = Acceptor(lambda accepted: Http2(self.shared, accepted), limits)
+        self._acceptor = Acceptor(lambda accepted: Http2Protocol(self.shared, accepted), limits)
 
     def __repr__(self) -> str:
         state = "drained" if self.is_drained else "listening" if self._acceptor.sockets else "not started"
