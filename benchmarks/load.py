@@ -150,11 +150,11 @@ def follow(server: Running, plan: Following) -> Sample:
 
 
 def _count(selector: selectors.BaseSelector, updater: Wire, plan: Following, server: Running) -> Sample:
-    """Wait until there were as many messages as streams, which is when each had its first; then count."""
+    """Wait until there were as many messages as streams, which is when each had its first; then count, one at least."""
     received = updates = 0
     running: dict[int, str] = {}  # open updates, and of which execution
     meter: Meter | None = None
-    while meter is None or time.perf_counter() < meter.started + plan.seconds:
+    while meter is None or not received or time.perf_counter() < meter.started + plan.seconds:
         for key, _ in selector.select(timeout=10.0):
             wire: Wire = key.data
             events = wire.receive()

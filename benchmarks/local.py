@@ -100,7 +100,7 @@ def commits(directory: Path, rows: int, seconds: float) -> Sample:
     with closing(_opened(directory)) as connection:
         number = connection.execute("SELECT coalesce(max(sequence), 0) FROM rows").fetchone()[0]
         written, first = 0, time.perf_counter()
-        while time.perf_counter() < first + seconds:
+        while not written or time.perf_counter() < first + seconds:
             connection.execute("BEGIN IMMEDIATE")
             for _ in range(rows):
                 number += 1
@@ -152,7 +152,7 @@ def _stored() -> bytes:
 def _spin(work: Callable[[], object], seconds: float) -> Sample:
     work()
     done, first = 0, time.perf_counter()
-    while time.perf_counter() < first + seconds:
+    while not done or time.perf_counter() < first + seconds:
         for _ in range(50):
             work()
         done += 50

@@ -28,7 +28,7 @@ async def _unary(server: Running, calls: Calls) -> Sample:
 
         async def caller(end: float) -> int:
             done = 0
-            while time.perf_counter() < end:
+            while not done or time.perf_counter() < end:
                 await call(next(bodies))
                 done += 1
             return done

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Address = tuple[str, int]
 ROOT = Path(__file__).resolve().parent.parent
-START_S = 30.0
+START_S = 120.0
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""After two thousand calls of every kind and end, nothing is left of them."""
+"""After a thousand calls of every kind and end, nothing is left of them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from stigmer.app import App
 
 OURS = (Call, Context, Transaction, Staging, Subscription, Change)
-ROUNDS = 16  # of about 70 calls over each of two channels
+ROUNDS = 8  # of about 70 calls over each of two channels
 FEW = 150
-"""Of some 2,200 calls: asyncio keeps up to 100 timers that were cancelled, each with its call's context."""
+"""Of some 1,100 calls: asyncio keeps up to 100 timers that were cancelled, each with its call's context."""
 
 
 def alive() -> Counter[str]:

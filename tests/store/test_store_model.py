@@ -278,7 +278,7 @@ TestStoreModel.pytestmark = [  # type: ignore[attr-defined]  # pytest reads it o
     pytest.mark.timeout(3600),  # a failure takes minutes to shrink
 ]
 TestStoreModel.settings = settings(
-    max_examples=examples(25, 3_000),
+    max_examples=examples(15, 3_000),
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=list(HealthCheck),
