@@ -129,6 +129,7 @@ import asyncio, signal, sys
 sys.path[:0] = {path!r}
 from server_rig import BytesCodec, Door, Service
 from stigmer.cli.process import stop_signals
+from stigmer.edge.running import RunningCalls
 from stigmer.server.server import Server
 
 async def main():
@@ -136,7 +137,9 @@ async def main():
     signal.signal(signal.SIGTERM, mine)
     service = Service()
     told = lambda: print("draining", flush=True)
-    async with Server([Door(service)], host="127.0.0.1", port=0, codec=BytesCodec(), draining=told) as server:
+    calls = RunningCalls()
+    where = dict(host="127.0.0.1", port=0)
+    async with Server([Door(service, calls)], **where, calls=calls, codec=BytesCodec(), draining=told) as server:
         async def tell():
             print(server.address[1], flush=True)
             await service.entered.wait()

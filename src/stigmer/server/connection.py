@@ -154,9 +154,9 @@ class Connection:
 
     # Ends.
 
-    def refuse(self, stream_id: int, error_code: ErrorCodes = ErrorCodes.REFUSED_STREAM) -> None:
+    def refuse(self, stream_id: int) -> None:
         """Turn one call away unprocessed; clients repeat such a call by themselves."""
-        self.h2.reset_stream(stream_id, error_code=error_code)
+        self.h2.reset_stream(stream_id, error_code=ErrorCodes.REFUSED_STREAM)
         self.h2.forget(stream_id)
 
     def forget(self, stream_id: int) -> None:

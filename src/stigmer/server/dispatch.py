@@ -15,11 +15,13 @@ from h2.settings import SettingCodes
 
 from stigmer.errors import Cancelled
 from stigmer.server.headers import CALLER_GONE, Refusal, admitted, note, reply_fields, status_fields, stopping
-from stigmer.server.stream import Codecs, Method, Stream
+from stigmer.server.stream import Method, Stream
 from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from grpclib.encoding.base import CodecBase
 
     from stigmer.server.admission import AdmissionQueue
     from stigmer.server.connection import Connection
@@ -37,12 +39,12 @@ class Service(NamedTuple):
 
     Attributes:
         methods: by path.
-        codecs: of their messages.
+        codec: how their messages become bytes.
         refused: told the code of each call that is turned away here.
     """
 
     methods: Mapping[str, Method]
-    codecs: Codecs
+    codec: CodecBase
     refused: Callable[[str], None]
 
 
@@ -106,13 +108,13 @@ class Dispatcher:
         if len(self.streams) >= self._connection.limits.max_streams:
             self._connection.refuse(number)
             return
-        methods, codecs, _ = self._service
+        methods, codec, _ = self._service
         verdict = stopping() if self.closing else admitted(headers, methods)
         if isinstance(verdict, Refusal):
             self._refuse(number, dict(headers).get(":path", ""), verdict)
             return
         self._called()
-        stream = Stream(self._connection, number, verdict, methods[verdict.path], codecs)
+        stream = Stream(self._connection, number, verdict, methods[verdict.path], codec)
         self.streams[number] = stream
         self.queue.add(stream)
 
@@ -124,7 +126,7 @@ class Dispatcher:
         if not connection.write_ready.is_set():
             connection.refuse(number)
             return
-        fields = status_fields(refusal.status, refusal.message, refusal.details, self._service.codecs.details)
+        fields = status_fields(refusal.status, refusal.message, refusal.details)
         with suppress(Cancelled):
             connection.send_headers(
                 number, [*reply_fields(http=refusal.http, more=refusal.more), *fields], end_stream=True

@@ -12,6 +12,7 @@ from base64 import b64decode
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from grpclib.const import Status
+from grpclib.encoding.proto import ProtoStatusDetailsCodec
 from grpclib.metadata import Deadline, encode_bin_value, encode_grpc_message
 from multidict import MultiDict
 
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
     from google.protobuf.message import Message
-    from grpclib.encoding.base import StatusDetailsCodecBase
 
 Headers: TypeAlias = "list[tuple[str, str]]"
 Metadata: TypeAlias = "MultiDict[str | bytes]"
 
 log = get_logger("stigmer.call")
 
+_DETAILS = ProtoStatusDetailsCodec()
 _GRPC = "application/grpc"
 _SERVED = frozenset({_GRPC, f"{_GRPC}+proto"})
 _NO_METADATA = frozenset({"te", "content-type", "user-agent"})
@@ -192,12 +193,12 @@ def reply_fields(encoding: str = "", http: str = "200", more: Iterable[tuple[str
     return [*fields, ("grpc-encoding", encoding)] if encoding else fields
 
 
-def status_fields(status: Status, message: str | None, details: Any, codec: StatusDetailsCodecBase) -> Headers:  # noqa: ANN401  # as grpclib has them
+def status_fields(status: Status, message: str | None, details: Any) -> Headers:  # noqa: ANN401  # as grpclib has them
     """What a reply ends with."""
     fields = [("grpc-status", str(status.value))]
     if message is not None:
         fields.append(("grpc-message", encode_grpc_message(message)))
     if details:
-        encoded = encode_bin_value(codec.encode(status, message, details))
+        encoded = encode_bin_value(_DETAILS.encode(status, message, details))
         fields.append(("grpc-status-details-bin", encoded.decode("ascii")))
     return fields

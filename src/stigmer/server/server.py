@@ -10,8 +10,6 @@ import errno
 import socket
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from grpclib.encoding.proto import ProtoStatusDetailsCodec
-
 from stigmer.errors import StartupError
 from stigmer.rpc import Codec
 from stigmer.server.acceptor import Acceptor
@@ -19,7 +17,7 @@ from stigmer.server.dispatch import Service
 from stigmer.server.limits import Limits
 from stigmer.server.memory import MemoryBudget
 from stigmer.server.protocol import Http2Protocol, Shared
-from stigmer.server.stream import Codecs, Method
+from stigmer.server.stream import Method
 from stigmer.telemetry.logs import address_text
 
 if TYPE_CHECKING:
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from grpclib._typing import IServable
-    from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
+    from grpclib.encoding.base import CodecBase
 
 BACKLOG = 1024  # connections that may wait to be accepted
 NOTICE_S = 0.05  # how long who watches the server's health has to hear of its end before the watch itself is ended
@@ -56,16 +54,6 @@ class Calls(Protocol):
         ...
 
 
-class _NoCalls:
-    """Nobody knows of the calls: they are cancelled when the grace is over."""
-
-    def drain(self) -> Collection[asyncio.Task[Any]]:
-        return ()
-
-    def cut(self) -> None:
-        """None."""
-
-
 class Server:
     """A listening gRPC server: an async context manager that listens while it is entered.
 
@@ -82,11 +70,10 @@ class Server:
         *,
         host: str,
         port: int,
+        calls: Calls,
         ssl: ssl.SSLContext | None = None,
         codec: CodecBase | None = None,
-        status_details_codec: StatusDetailsCodecBase | None = None,
         limits: Limits | None = None,
-        calls: Calls | None = None,
         draining: Callable[[], None] | None = None,
         refused: Callable[[str], None] = lambda _code: None,
     ) -> None:
@@ -96,23 +83,21 @@ class Server:
             handlers: objects with grpclib's `__mapping__`, whose functions get a `Stream` of this server.
             host: an address or name of this machine; a name with several addresses listens on all.
             port: 0 takes a free one, see `address`.
+            calls: those that the handlers run; the open streams are ended when clients were told to go away, the
+                others when the grace is over.
             ssl: see `tls.server_context`; None serves plain text.
             codec: how the handlers' messages become bytes; `rpc.Codec` where None.
-            status_details_codec: how details become bytes; grpclib's where None.
             limits: see `Limits`.
-            calls: those that the handlers run; the open streams are ended when clients were told to go away, the
-                others when the grace is over. Without it, all are cancelled then, with no status.
             draining: called first when it drains: health becomes NOT_SERVING, and who watches it hears so before the
                 watch is ended.
             refused: told the code of each call that is turned away here.
         """
         self._host, self._port, self._ssl = host, port, ssl
-        self._calls, self._draining = calls or _NoCalls(), draining
+        self._calls, self._draining = calls, draining
         self.is_drained = False
         limits = limits or Limits()
         methods = {path: Method(*one) for handler in handlers for path, one in handler.__mapping__().items()}
-        codecs = Codecs(codec or Codec(), status_details_codec or ProtoStatusDetailsCodec())
-        self.shared = Shared(Service(methods, codecs, refused), limits, MemoryBudget(limits))
+        self.shared = Shared(Service(methods, codec or Codec(), refused), limits, MemoryBudget(limits))
         self._acceptor = Acceptor(lambda accepted: Http2Protocol(self.shared, accepted), limits)
 
     def __repr__(self) -> str:

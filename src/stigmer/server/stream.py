@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable
 
-    from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
+    from grpclib.encoding.base import CodecBase
 
     from stigmer.server.connection import Connection
     from stigmer.server.headers import Admitted
@@ -34,13 +34,6 @@ class Method(NamedTuple):
     cardinality: Cardinality
     request: type[Any]
     reply: type[Any]
-
-
-class Codecs(NamedTuple):
-    """How messages, and the details of a status, become bytes."""
-
-    messages: CodecBase
-    details: StatusDetailsCodecBase
 
 
 class Stream:
@@ -58,7 +51,7 @@ class Stream:
 
     __slots__ = (
         "_answered",
-        "_codecs",
+        "_codec",
         "_connection",
         "_encodings",
         "_headers_sent",
@@ -74,8 +67,10 @@ class Stream:
         "task",
     )
 
-    def __init__(self, connection: Connection, number: int, admitted: Admitted, method: Method, codecs: Codecs) -> None:
-        self._connection, self.number, self._method, self._codecs = connection, number, method, codecs
+    def __init__(
+        self, connection: Connection, number: int, admitted: Admitted, method: Method, codec: CodecBase
+    ) -> None:
+        self._connection, self.number, self._method, self._codec = connection, number, method, codec
         self.path, self.metadata, self.deadline_s = admitted.path, admitted.metadata, admitted.deadline_s
         self._encodings = admitted.encoding, admitted.accepted
         self.inbound = Inbound(connection, number)
@@ -113,7 +108,7 @@ class Stream:
     async def recv_message(self) -> Any:  # noqa: ANN401  # of the method's request type
         """The next message; None where the request has ended. Errors as of `receive`."""
         data = await self.receive()
-        return None if data is None else self._codecs.messages.decode(data, self._method.request)
+        return None if data is None else self._codec.decode(data, self._method.request)
 
     def __aiter__(self) -> Stream:
         return self
@@ -216,7 +211,7 @@ class Stream:
         else:
             self._settle()
         connection = self._connection
-        body = self._codecs.messages.encode(reply, self._method.reply)
+        body = self._codec.encode(reply, self._method.reply)
         size = len(body)
         connection.memory.replying(size)
         try:
@@ -256,7 +251,7 @@ class Stream:
     async def end(self, status: Status, message: str | None = None, details: Any = None) -> None:  # noqa: ANN401  # as grpclib has them
         """Send a status; raises Cancelled where the caller went away."""
         await self._connection.writable()
-        fields = status_fields(status, message, details, self._codecs.details)
+        fields = status_fields(status, message, details)
         if not self._headers_sent:
             fields = [*reply_fields(), *fields]
         self._connection.send_headers(self.number, fields, end_stream=True)
