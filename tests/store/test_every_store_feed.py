@@ -133,6 +133,13 @@ async def test_a_subscription_resumes_after_a_revision(store: Store) -> None:
     assert [change.revision for change in changes[:2]] == revisions[1:]
 
 
+async def test_a_subscription_that_resumes_is_not_told_of_what_its_reader_knows(store: Store) -> None:
+    (one,) = await created(store, row("a"))
+    with store.feed.subscribe("Thing", "a", after=one.revision) as resumed:
+        second = stored(await store.commit(updating(changed(one, b"second"))))
+        assert (await resumed.next()).revision == second.revision
+
+
 async def test_a_subscription_that_resumes_ends_where_it_would_have(store: Store) -> None:
     revisions = await written(store, b"1", b"2", b"3")
     with store.feed.subscribe("Thing", "a", lambda row: row.data == b"2", after=revisions[0]) as resumed:

@@ -30,6 +30,9 @@ HISTORY = 1_000
 HISTORY_BYTES = 4 * 2**20
 """How long their rows may be together."""
 
+FROM_NOW_ON = -1
+"""In place of the revision after which a subscription resumes."""
+
 log = get_logger("stigmer.store.feed")
 
 
@@ -85,7 +88,7 @@ class Subscription:
 
     def __init__(self, feed: LocalFeed, key: Key, ends: Callable[[Row], bool], after: int | None) -> None:
         self._feed = feed
-        self.key, self.ends, self.after = key, ends, after
+        self.key, self.ends, self.after = key, ends, FROM_NOW_ON if after is None else after
         self._pending: list[Change] = []  # short, and mostly empty: a deque would take 760 bytes
         self._bytes = 0
         self._wakeup: asyncio.Future[None] | None = None
@@ -105,6 +108,8 @@ class Subscription:
 
     def push(self, change: Change) -> bool:
         """Take one change; the reader gets it when it next asks. Whether more of them may follow."""
+        if change.revision <= self.after:
+            return True
         self._pending.append(change)
         self._bytes += _size(change)
         while len(self._pending) > 1 and (len(self._pending) > BACKLOG or self._bytes > BACKLOG_BYTES):
@@ -179,7 +184,7 @@ class LocalFeed:
         """Count a subscription in; called by its `with`."""
         if self._open >= self._max:
             raise TooManySubscriptionsError(f"{self._max} subscriptions are open, which is the limit")
-        missed = [] if subscription.after is None else self._since(subscription.after)
+        missed = [] if subscription.after == FROM_NOW_ON else self._since(subscription.after)
         self._open += 1
         self._followers.setdefault(subscription.key, set()).add(subscription)
         self._push([change for change in missed if (change.kind, change.id) == subscription.key], [subscription])
