@@ -54,7 +54,7 @@ class ExecutionPhase(betterproto2.Enum):
 
     EXECUTION_PENDING = 1
     """
-    Accepted; no worker has begun.
+    Accepted; no runner has begun.
     """
 
     EXECUTION_IN_PROGRESS = 2
@@ -238,7 +238,7 @@ default_message_pool.register_message("ai.stigmer.agentic.agentexecution.v1", "A
 @dataclass(eq=False, repr=False)
 class AgentExecutionStatus(betterproto2.Message):
     """
-    How far an execution has come. Written by the worker through updateStatus, followed through subscribe.
+    How far an execution has come. Written by the runner through updateStatus, followed through subscribe.
     """
 
     audit: "___commons__apiresource__.ApiResourceAudit | None" = betterproto2.field(
@@ -324,7 +324,7 @@ class AgentMessage(betterproto2.Message):
 
     metadata: "_____google__protobuf__.Struct | None" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Anything that the worker wants to remember.
+    Anything that the runner wants to remember.
     """
 
 
@@ -552,7 +552,7 @@ class AgentExecutionCommandControllerStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "AgentExecution":
         """
-        Starts a turn: makes the session and the default instance where they are missing, and waits for a worker.
+        Starts a turn: makes the session and the default instance where they are missing, and waits for a runner.
         """
 
         return await self._unary_unary(
@@ -594,7 +594,7 @@ class AgentExecutionCommandControllerStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "AgentExecution":
         """
-        Merges news of the worker into the status. The phase cannot change once it is final.
+        Merges news of the runner into the status. The phase cannot change once it is final.
         """
 
         return await self._unary_unary(

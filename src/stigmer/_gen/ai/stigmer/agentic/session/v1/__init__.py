@@ -180,7 +180,7 @@ class SessionSpec(betterproto2.Message):
 
     thread_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The thread of the agent's memory, by which a worker picks the conversation up again.
+    The thread of the agent's memory, by which a runner picks the conversation up again.
     """
 
     sandbox_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
