@@ -1,6 +1,6 @@
 """The standard health service (grpc.health.v1), over a probe that is run again and again.
 
-`app` gives the probe (the store answers) and registers the monitor with the handlers; `server` has it drain first.
+`app` gives the probe (the store answers), `listening` serves the monitor beside the kinds; `server` has it drain first.
 grpclib's own `Health` is not used: it answers UNKNOWN until told otherwise, and fails on a call without a request.
 """
 

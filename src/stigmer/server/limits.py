@@ -1,4 +1,4 @@
-"""What clients may ask of the server, in one place: `app` fills it from the settings, the server keeps to it."""
+"""What clients may ask of the server, in one place: `listening` fills it from the settings, the server keeps to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Limits:
         max_header_bytes: the longest list of request headers, uncompressed; a longer one ends the connection.
         stream_window_bytes: how much of a request may come before its size is known and there is room for it.
         connection_window_bytes: how much all calls of a connection may send ahead of the loop.
-        max_connection_memory_bytes: what one connection may have the server hold; see `budget`.
+        max_connection_memory_bytes: what one connection may have the server hold; see `memory`.
         max_memory_bytes: what all connections may have it hold.
         memory_wait_s: how long a call waits for room in them before it is refused.
         request_timeout_s: how long a request may go on without a byte.

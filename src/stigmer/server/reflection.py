@@ -1,6 +1,6 @@
 """Server reflection, v1 and v1alpha, over the descriptor set: what grpcurl and its like ask before they call.
 
-`app` registers what `services` returns beside the handlers.
+`listening` serves what `services` returns beside the kinds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The server's side of TLS, from PEM files. `app` makes the context, `server` listens with it."""
+"""The server's side of TLS, from PEM files. `listening` makes the context, `server` listens with it."""
 
 from __future__ import annotations
 

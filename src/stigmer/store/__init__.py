@@ -1,1 +1,1 @@
-"""Where resources live: the contract in `base`, transactions above it, SQLite below it."""
+"""Where resources live: the contract of stores, transactions above it, and two backends: `sqlite` and `memory`."""

@@ -1,1 +1,1 @@
-"""What the plane tells of itself: logs and traces. Nothing here can fail a call."""
+"""What the plane tells of itself: logs, traces and metrics. Nothing here can fail a call."""

@@ -1,7 +1,7 @@
 """How much there is in a message, counted on its bytes, before anything is made of them.
 
 A few bytes on the wire can be an object each: 10 MiB of empty messages would take 500 MB and a sixth of a second to
-parse alone. `requests` refuses such messages by this.
+parse alone. `edge.chain` refuses such messages by this.
 """
 
 from __future__ import annotations

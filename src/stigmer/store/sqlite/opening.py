@@ -1,4 +1,4 @@
-"""Opens the database of a data directory, all of it on one thread; `sqlite` runs it there.
+"""Opens the database of a data directory, all of it on one thread; `store` runs it there.
 
 The order is: lock, files, what the file is, migrations, connections. Whatever is wrong is one StartupError.
 """

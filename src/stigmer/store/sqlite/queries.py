@@ -1,4 +1,4 @@
-"""SQLite reads, run on a connection's thread by a `read_lane`. `sqlite` calls these; `statements` has the SQL."""
+"""SQLite reads. `store` hands them to `readers`, which run them on a connection's thread; `statements` has the SQL."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Reading workers: what nobody waits for stops, slow reads make way for quick ones, no result is ahead of the feed.
 
-`sqlite` reads through `Readers`; `reading` has what runs here.
+`store` reads through `Readers`; `queries` has what runs here.
 """
 
 from __future__ import annotations

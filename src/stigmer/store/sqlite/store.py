@@ -1,7 +1,7 @@
 """The SQLite backend: a writing worker that commits in groups, reading workers, a row cache.
 
 `app` opens one. WAL and synchronous=FULL: an acknowledged write survives `kill -9` and power loss. SQL stands in
-`statements`, what runs on the connections' threads in `reading` and `writing`, the schema in `migrations/`.
+`statements`, what runs on the connections' threads in `queries` and `writer`, the schema in `migrations/`.
 """
 
 from __future__ import annotations
