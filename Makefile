@@ -30,7 +30,7 @@ test: $(READY) ## Everything that CI runs: the checks, then the tests
 suite: $(READY) ## The tests alone, with coverage
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 
-check: $(READY) ## Lint, types, import contracts, generated code, README
+check: $(READY) ## Lint, types, import contracts, generated code
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy

@@ -44,7 +44,7 @@ def main() -> None:
         print("\nMeanwhile the server logged, among others:")
         tell(log)
     print(f"\nThe server stopped cleanly. All of it took {time.monotonic() - started:.1f} s.")
-    print("Next: `make serve`, then the first calls in README.md.")
+    print("Next: `make serve`, then the first calls in docs/calling.md.")
 
 
 @contextmanager

@@ -59,7 +59,7 @@ async def serve_until_signal(settings: Settings) -> None:
             if server is not None:
                 tune()
                 name = signal.Signals(await stop).name
-                log.info("Draining; a second signal ends at once", signal=name, grace_s=grace.left_s())
+                log.info("Draining; a second signal ends at once", signal=name, grace_s=round(grace.left_s(), 3))
 
 
 def tune() -> None:
