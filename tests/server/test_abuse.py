@@ -8,7 +8,8 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from hyperframe.frame import AltSvcFrame, PingFrame
+from h2.errors import ErrorCodes
+from hyperframe.frame import AltSvcFrame, GoAwayFrame, PingFrame
 from server_wire import Wire, connect, message
 
 from stigmer.server.limits import Limits
@@ -55,6 +56,26 @@ async def test_unknown_frames_are_ignored(serve: Serve) -> None:
         wire.h2.send_data(stream_id, message(b"hello")[3:], end_stream=True)
         wire.flush()
         assert await wire.status(stream_id) == "0"
+
+
+async def test_a_client_that_goes_away_gets_the_answers_to_its_open_calls(serve: Serve, service: Service) -> None:
+    goaway = GoAwayFrame(0, last_stream_id=0, error_code=ErrorCodes.NO_ERROR).serialize()
+    async with serve() as server, connect(server) as wire:
+        running = wire.request(message(b""), path="/t.T/Wait")
+        half_sent = wire.request(message(b"hello")[:3], end=False)
+        await service.entered.wait()
+        wire.writer.write(goaway)
+        wire.h2.send_data(half_sent, message(b"hello")[3:], end_stream=True)
+        wire.flush()
+        assert await wire.status(half_sent) == "0"
+        service.go.set()
+        assert await wire.status(running) == "0"
+
+
+async def test_a_client_that_goes_away_over_an_error_is_hung_up_on(serve: Serve) -> None:
+    async with serve() as server, connect(server) as wire:
+        wire.writer.write(GoAwayFrame(0, last_stream_id=0, error_code=ErrorCodes.PROTOCOL_ERROR).serialize())
+        assert await wire.ended()
 
 
 async def test_an_empty_data_frame_is_not_the_end(serve: Serve) -> None:

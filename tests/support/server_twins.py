@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
+from h2.errors import ErrorCodes
 from hyperframe.frame import Frame, GoAwayFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
 
 from stigmer.server.limits import Limits
@@ -83,7 +84,7 @@ class Twins:
         self.hear(RstStreamFrame(stream, 8))
 
     def hear_goodbye(self) -> None:
-        self.hear(GoAwayFrame(0))
+        self.hear(GoAwayFrame(0, error_code=ErrorCodes.PROTOCOL_ERROR))
 
 
 def _come_of(deed: Callable[[TunedConnection], Any], one: TunedConnection) -> dict[str, Any]:

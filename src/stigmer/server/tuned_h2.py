@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from h2.events import Event
-    from hyperframe.frame import AltSvcFrame, Frame
+    from hyperframe.frame import AltSvcFrame, Frame, GoAwayFrame
 
     from stigmer.server.limits import Limits
 
@@ -252,6 +252,11 @@ class TunedConnection(H2Connection):
         """What the peer may send for what was sent to it since this was last asked; see `frames`."""
         earned, self._earned = self._earned, 0.0
         return earned
+
+    def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
+        if frame.error_code == ErrorCodes.NO_ERROR:
+            return [], []  # it opens no more calls, and waits for those that are open (RFC 9113, 6.8); h2 ends them all
+        return super()._receive_goaway_frame(frame)
 
     def _receive_alt_svc_frame(self, frame: AltSvcFrame) -> tuple[list[Frame], list[Event]]:  # noqa: ARG002  # h2's signature
         return [], []  # a server must ignore it (RFC 7838, 4); h2 ends the connection
