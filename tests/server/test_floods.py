@@ -76,3 +76,33 @@ async def test_refused_calls_in_a_flood_leave_no_task_and_are_each_answered(serv
             assert await other.status(other.request(message(b"\x0a\x01x"), path=GET)) == "5 Environment not found: x"
             assert [(await wire.status(one)).split()[0] for one in opened] == ["12"] * 50
             wire.events.clear()
+
+
+async def test_a_client_may_cancel_all_its_calls_at_once(server: Listening) -> None:
+    async with connect(server) as wire:
+        opened = [wire.request(message(b""), path=WATCH, flush=False) for _ in range(900)]
+        wire.flush()
+        answered = wire.request(message(b"\x0a\x01x"), path=GET)
+        assert (await wire.status(answered)).startswith("5 ")
+        for number in opened:
+            wire.h2.reset_stream(number, ErrorCodes.CANCEL)
+        assert (await wire.status(wire.request(message(b"\x0a\x01x"), path=GET))).startswith("5 ")
+
+
+async def test_calls_whose_deadline_is_over_as_they_come_end_alone(server_on_each_loop: Listening) -> None:
+    async with connect(server_on_each_loop) as wire:
+        late = [
+            wire.request(message(b"\x0a\x01x")[:3], path=GET, headers={"grpc-timeout": timeout}, end=False, flush=False)
+            for timeout in ("1n", "0n", "1n")
+        ]
+        answered = wire.request(message(b"\x0a\x01x"), path=GET)
+        assert await wire.status(answered) == "5 Environment not found: x"
+        assert {(await wire.status(one)).split()[0] for one in late} == {"4"}
+
+
+async def test_a_status_message_has_no_space_at_its_ends(server: Listening) -> None:
+    """HTTP/2 allows none around a header's value: a strict client hangs up on it."""
+    async with connect(server) as wire:
+        call = wire.request(message(b"\x0a\x02x "), path=GET)
+        assert await wire.status(call) == "5 Environment not found: x%20"
+        assert await wire.status(wire.request(path="")) == "12 unknown method%20"

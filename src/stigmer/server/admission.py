@@ -43,6 +43,7 @@ class AdmissionQueue:
         self._coming: dict[Stream, None] = {}
         self._ready: OrderedDict[Stream, None] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = 0.0  # when the timer is due: uvloop's has no `when` where that is at once
         self._at_once = False
         self.in_progress = 0
 
@@ -121,7 +122,7 @@ class AdmissionQueue:
     def _look_again(self, within_s: float) -> None:
         loop = asyncio.get_running_loop()
         when = loop.time() + min(self._look_s, within_s)
-        if self._timer is None or when < self._timer.when():
+        if self._timer is None or when < self._looks_at:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = loop.call_at(when, self._look)
+            self._timer, self._looks_at = loop.call_at(when, self._look), when

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from h2.exceptions import DenialOfServiceError, FrameTooLargeError
-from hyperframe.frame import DataFrame, HeadersFrame, PingFrame, SettingsFrame
+from hyperframe.frame import DataFrame, HeadersFrame, PingFrame, RstStreamFrame, SettingsFrame
 
 if TYPE_CHECKING:
     from stigmer.server.tuned_h2 import TunedConnection
@@ -97,11 +97,19 @@ class FrameReader:
             return 0 if size > HEADER_BYTES else OTHER
         if kind == HeadersFrame.type:
             return -PER_CALL
+        if (
+            kind == RstStreamFrame.type
+            and int.from_bytes(self._data[at + 5 : at + 9], "big") in self._connection.streams
+        ):
+            return 0  # the end of a call, which comes once; how many may be cancelled, `dispatch` counts
         if kind == PingFrame.type:
             return PING
         if kind == SettingsFrame.type:
             return SETTINGS + SETTINGS_PER_STREAM * len(self._connection.streams)
         return OTHER
+
+    def _stream_at(self, at: int) -> int:
+        return int.from_bytes(self._data[at + 5 : at + HEADER_BYTES], "big")
 
     def _charge(self, cost: int, now: float) -> None:
         left = self._left + (now - self._at) * PER_S + self._connection.take_earned() - cost

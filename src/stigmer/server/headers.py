@@ -197,8 +197,15 @@ def status_fields(status: Status, message: str | None, details: Any) -> Headers:
     """What a reply ends with."""
     fields = [("grpc-status", str(status.value))]
     if message is not None:
-        fields.append(("grpc-message", encode_grpc_message(message)))
+        fields.append(("grpc-message", _message_text(message)))
     if details:
         encoded = encode_bin_value(_DETAILS.encode(status, message, details))
         fields.append(("grpc-status-details-bin", encoded.decode("ascii")))
     return fields
+
+
+def _message_text(message: str) -> str:
+    """The message as gRPC writes it; no space at either end, which HTTP/2 forbids (RFC 9113, 8.2.1)."""
+    text = encode_grpc_message(message)
+    start, end = len(text) - len(text.lstrip(" ")), len(text.rstrip(" "))
+    return "%20" * start + text[start:end] + "%20" * (len(text) - max(start, end))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from h2.errors import ErrorCodes
+from h2.exceptions import DenialOfServiceError
 
 from stigmer.server.admission import AdmissionQueue
 from stigmer.server.connection import Connection
@@ -21,6 +22,8 @@ from stigmer.server.tuned_h2 import CONFIGURATION, new_connection
 from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
+    from h2.events import Event
+
     from stigmer.server.acceptor import Accepted
     from stigmer.server.limits import Limits
 
@@ -115,13 +118,22 @@ class Http2Protocol(asyncio.BufferedProtocol):
             return False
         try:
             for event in connection.feed(self._frames.take(PIECE_FRAMES, PIECE_BYTES, connection.now())):
-                self.dispatcher.process(event)
+                self._process(event)
             return self._frames.whole() and not connection.is_closing
         except Exception as error:  # h2, hpack and hyperframe let more out than their own errors
             log.debug("A connection ended", error=repr(error), exc_info=True)
             connection.close(getattr(error, "error_code", ErrorCodes.INTERNAL_ERROR))
             self.dispatcher.abandon()
             return False
+
+    def _process(self, event: Event) -> None:
+        try:
+            self.dispatcher.process(event)
+        except DenialOfServiceError:
+            raise
+        except Exception:  # ours, not the client's
+            log.exception("A frame could not be acted on", peer=self.connection.peer)
+            raise
 
     def _wait(self, *, waits: bool) -> None:
         """Bytes of this client wait for their turn, or do not any more; meanwhile it is not read."""
