@@ -103,7 +103,7 @@ async def test_a_deadline_is_known_and_cancels_the_work(
         answer = await send(AGENTS + "create", codec.encode(samples.agent()), timeout=2)
         assert answer["code"] == "DEADLINE_EXCEEDED"
         line = await line_of(calls, AGENTS + "create")
-    assert line["code"] == "DEADLINE_EXCEEDED"
+    assert line["code"] in {"DEADLINE_EXCEEDED", "CANCELLED"}  # by our clock or the client's, whichever is first
     assert deadlines[0] is not None
     assert no_complaints(caplog)
 
