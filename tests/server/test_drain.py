@@ -14,6 +14,7 @@ import pytest
 from child_process import Child, child
 from h2.events import ConnectionTerminated
 from measured import MEASURED
+from server_rig import open_unread_stream
 from server_wire import connect, message
 
 from stigmer.server.connection import Connection
@@ -69,15 +70,7 @@ async def test_what_outlives_the_grace_is_cancelled_and_counted(serve: Serve, se
 
 async def test_a_peer_that_does_not_read_is_cut(serve: Serve, service: Service) -> None:
     async with serve() as server, connect(server) as wire:
-        wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        wire.h2.increment_flow_control_window(2**30)
-        stream_id = wire.request(message(b""), end=False, path="/t.T/Flood")
-        wire.h2.increment_flow_control_window(2**30, stream_id)
-        wire.flush()
-        await service.entered.wait()
-        (live,) = server.shared.live
-        while live.connection.write_ready.is_set():  # noqa: ASYNC110  # there is no event for the other way round
-            await asyncio.sleep(0)
+        await open_unread_stream(wire, server, service)
         assert await server.drain(0.05) == 1
         assert not server.shared.live
 

@@ -13,6 +13,7 @@ from edge_sockets import listening
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from grpclib.metadata import decode_bin_value
+from server_rig import open_unread_stream
 from server_wire import Wire, connect, message
 
 from stigmer.server import server as server_module
@@ -104,15 +105,7 @@ async def test_an_ended_stream_whose_caller_does_not_read_does_not_hold_it_up(
     monkeypatch.setattr(server_module, "ENDED_S", 0.05)
     monkeypatch.setattr(server_module, "STOP_S", 0.05)
     async with serve() as server, connect(server) as wire:
-        wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        wire.h2.increment_flow_control_window(2**30)
-        stream_id = wire.request(message(b""), end=False, path="/t.T/Flood")
-        wire.h2.increment_flow_control_window(2**30, stream_id)
-        wire.flush()
-        await service.entered.wait()
-        (live,) = server.shared.live
-        while live.connection.write_ready.is_set():  # noqa: ASYNC110  # there is no event for the other way round
-            await asyncio.sleep(0)
+        await open_unread_stream(wire, server, service)
         started = time.monotonic()
         assert await server.drain(LONG_S) == 1
         assert time.monotonic() - started < SOON_S

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from google.protobuf.message import Message
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
+from server_wire import message
 
 from stigmer import errors
 from stigmer.edge.running import RunningCalls
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from child_process import Child
+    from server_wire import Wire
 
     from stigmer.server.limits import Limits
     from stigmer.server.server import Server
@@ -132,3 +134,16 @@ class Serve(Protocol):
     """Makes a server of the service, and of `more`, to be entered; settings go to Server."""
 
     def __call__(self, *more: Any, limits: Limits | None = None, **settings: Any) -> Server: ...
+
+
+async def open_unread_stream(wire: Wire, server: Server, service: Service) -> None:
+    """A stream of replies without end, whose client reads nothing: back when the server's socket takes no more."""
+    wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    wire.h2.increment_flow_control_window(2**30)
+    stream_id = wire.request(message(b""), end=False, path="/t.T/Flood")
+    wire.h2.increment_flow_control_window(2**30, stream_id)
+    wire.flush()
+    await service.entered.wait()
+    (live,) = server.shared.live
+    while live.connection.write_ready.is_set():  # noqa: ASYNC110  # there is no event for the other way round
+        await asyncio.sleep(0)

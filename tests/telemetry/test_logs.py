@@ -390,27 +390,34 @@ def piped(lines: int = log_stream.LINES) -> Iterator[tuple[LogStream, io.FileIO]
         handler.close()
 
 
+def read_to_the_end(handler: LogStream, source: io.FileIO, *last: str) -> list[str]:
+    """The lines that there are once a reader has come, and `last`, which are logged when the losses have been told."""
+    received = bytearray()
+    reader = threading.Thread(target=lambda: received.extend(source.readall() or b""))
+    reader.start()
+    while handler.lost:
+        handler.flush()
+    for text in last:
+        handler.emit(line_of(text))
+    handler.flush()
+    handler._writer._stream.close()
+    reader.join()
+    return received.decode().splitlines()
+
+
 def line_of(text: str) -> logging.LogRecord:
     return logging.makeLogRecord({"msg": text})
 
 
 def test_a_full_pipe_is_not_waited_for_and_the_loss_is_told() -> None:
     """Nobody reads until all is said: a handler that waited would not come back."""
-    sent, received = 0, bytearray()
+    sent = 0
     with piped(lines=100) as (handler, source):
         while handler.lost < 100:
             handler.emit(line_of("x" * 200))
             sent += 1
         assert f"{handler.lost} lost" in repr(handler)
-        drain = threading.Thread(target=lambda: received.extend(source.readall() or b""))
-        drain.start()
-        while handler.lost:
-            handler.flush()
-        handler.emit(line_of("reader is back"))
-        handler.flush()
-        handler._writer._stream.close()
-        drain.join()
-    *_, told, back = lines = received.decode().splitlines()
+        *_, told, back = lines = read_to_the_end(handler, source, "reader is back")
     losses = [int(line.split()[0]) for line in lines if line.endswith("log lines were lost: nobody read them in time")]
     assert sum(line.endswith("x") for line in lines) + sum(losses) == sent
     assert told.startswith(f"{losses[-1]} log lines were lost")
@@ -449,31 +456,18 @@ def test_lines_that_will_be_lost_are_not_even_made() -> None:
             handler.emit(line_of("x" * 200))
         assert made == before
         assert handler.lost == lost + 1000
-        drain = threading.Thread(target=source.readall)
-        drain.start()
-        while handler.lost:
-            handler.flush()
-        handler.flush()
-        handler._writer._stream.close()
-        drain.join()
+        read_to_the_end(handler, source)
 
 
 def test_long_lines_that_nobody_reads_take_no_memory_without_end() -> None:
     """And where nobody logs again, the flush at the end tells of the loss."""
-    received = bytearray()
     with piped() as (handler, source):
         for _ in range(100):
             handler.emit(line_of("x" * 2**20))
         lost = handler.lost
-        drain = threading.Thread(target=lambda: received.extend(source.readall() or b""))
-        drain.start()
-        while handler.lost:
-            handler.flush()
-        handler.flush()
-        handler._writer._stream.close()
-        drain.join()
+        lines = read_to_the_end(handler, source)
     assert 80 < lost < 100
-    assert received.decode().splitlines()[-1] == f"{lost} log lines were lost: nobody read them in time"
+    assert lines[-1] == f"{lost} log lines were lost: nobody read them in time"
 
 
 def test_a_line_longer_than_the_pipe_takes_arrives_whole_where_it_is_read() -> None:
