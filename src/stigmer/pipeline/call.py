@@ -77,7 +77,7 @@ class Call:
         peer: who calls, `host:port`, or `loopback`.
         store: that of the control plane that serves it; nothing is inherited from a call of another plane.
         room: what it asks before it reads; None for calls that begin in this process.
-        parent: the call inside which this one was made over the loopback; None for outermost calls.
+        parent: the call that made this one, over the loopback; None for outermost calls.
         request_id: names the call in logs, and the calls that it makes downstream.
         principal: who calls.
         kind: the kind that the service is about; set by the interceptor of that name.
@@ -121,7 +121,7 @@ class Call:
 
     @property
     def outermost(self) -> Call:
-        """The call inside which, at last, this one was made."""
+        """The call that caused this one, directly or not; itself, where none did."""
         outermost = self
         while outermost.parent is not None:
             outermost = outermost.parent

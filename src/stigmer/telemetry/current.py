@@ -33,7 +33,7 @@ class Named(Protocol):
 
     @property
     def outermost(self) -> Named:
-        """The call inside which, at last, it was made."""
+        """The call that caused it, directly or not; itself, where none did."""
         ...
 
 
