@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from h2.errors import ErrorCodes
+from h2.settings import SettingCodes
 from hyperframe.frame import AltSvcFrame, GoAwayFrame, PingFrame
 from server_wire import Wire, connect, message
 
@@ -56,6 +57,16 @@ async def test_unknown_frames_are_ignored(serve: Serve) -> None:
         wire.h2.send_data(stream_id, message(b"hello")[3:], end_stream=True)
         wire.flush()
         assert await wire.status(stream_id) == "0"
+
+
+@pytest.mark.parametrize("sizes", [[0], [100, 100], [0, 4096], [100, 8192, 100]])
+async def test_a_client_may_change_its_header_table_as_it_likes(serve: Serve, sizes: list[int]) -> None:
+    async with serve() as server, connect(server) as wire:
+        assert await works(wire)
+        for size in sizes:
+            wire.h2.update_settings({SettingCodes.HEADER_TABLE_SIZE: size})
+        assert await works(wire)
+        assert await works(wire)
 
 
 async def test_a_client_that_goes_away_gets_the_answers_to_its_open_calls(serve: Serve, service: Service) -> None:

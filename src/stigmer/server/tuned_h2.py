@@ -57,8 +57,11 @@ class StatelessEncoder(Encoder):
 
     def encode(self, headers: Iterable[Field], huffman: bool = True) -> bytes:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]  # noqa: FBT001, FBT002  # narrower: no dict, no marked pairs
         """Encode one header block."""
-        if self.header_table.resized:
-            # The peer changed the table's size and must be told that we know: hpack does it (RFC 7541, 4.2).
+        if changes := self.table_size_changes:
+            # The peer changed the table's size and is told that we know, by the least size and the last (RFC 7541,
+            # 4.2); hpack tells all, though it must not where the last is less, and none where it came twice.
+            self.table_size_changes = list(dict.fromkeys((min(changes), changes[-1])))
+            self.header_table.resized = True
             return super().encode(headers, huffman)
         return b"".join([_field(name, value) for name, value in headers])
 
@@ -159,7 +162,7 @@ class TunedConnection(H2Connection):
     def _usual_block(self, stream_id: int, fields: Sequence[Field], *, end_stream: bool) -> bytes:
         """The header block, where it goes out in one frame and h2 has nothing to add or to refuse; else nothing."""
         stream = self.streams.get(stream_id)
-        if stream is None or not fields or self.encoder.header_table.resized:
+        if stream is None or not fields or self.encoder.table_size_changes:
             return b""
         if stream.state_machine.headers_sent and not end_stream:  # trailers must end the stream
             return b""
