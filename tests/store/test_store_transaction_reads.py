@@ -174,7 +174,7 @@ async def test_it_tells_its_state(store: Store) -> None:
     assert repr(tx) == "<Transaction open, 1 rows staged>"
     nested = Transaction(store, tx)
     nested.merge()
-    assert repr(nested) == "<Transaction nested, sealed, 0 rows staged>"
+    assert repr(nested) == "<Transaction nested, ended, 0 rows staged>"
 
 
 async def test_a_page_over_staged_rows_holds_no_more_data_than_its_window(tmp_path: Path) -> None:
