@@ -94,6 +94,6 @@ def test_a_dependency_whose_private_parts_are_used_has_an_upper_bound() -> None:
     assert [one for one in unbounded if one[1:] not in EXTENSION_POINTS] == []
 
 
-def test_what_the_transport_stands_on_has_an_upper_bound() -> None:
+def test_what_the_server_stands_on_has_an_upper_bound() -> None:
     """These two are used by public names, of modules that no page of theirs promises."""
     assert [one for one in ("hpack", "hyperframe") if "<" not in DEPENDENCIES[one]] == []

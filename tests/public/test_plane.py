@@ -148,9 +148,7 @@ async def test_the_end_of_one_port_ends_no_call_that_came_by_another_way(tmp_pat
         own_server(plane) as hosted,
     ):
         id_ = await execution(plane.channel)
-        streams = [follow(one, id_) for one in (channel, hosted, plane.channel)]
-        for stream in streams:
-            assert await anext(stream)
+        streams = await followers(id_, channel, hosted, plane.channel)
         async with plane.listen("127.0.0.1:0") as server, dial(server) as other:
             assert await anext(follow(other, id_))
         await report(plane.channel, id_)
@@ -162,6 +160,14 @@ async def test_the_end_of_one_port_ends_no_call_that_came_by_another_way(tmp_pat
 
 def follow(channel: Channel, id_: AgentExecutionId) -> AsyncIterator[AgentExecution]:
     return rpc.AgentExecutionQueryControllerStub(channel).subscribe(id_)
+
+
+async def followers(id_: AgentExecutionId, *channels: Channel) -> list[AsyncIterator[AgentExecution]]:
+    """Streams that have told of the first state."""
+    streams = [follow(channel, id_) for channel in channels]
+    for stream in streams:
+        assert await anext(stream)
+    return streams
 
 
 async def report(channel: Channel, id_: AgentExecutionId) -> None:
@@ -178,9 +184,7 @@ async def test_close_ends_every_open_stream_and_lets_go_of_the_directory(tmp_pat
         own_server(plane) as hosted,
     ):
         id_ = await execution(plane.channel)
-        streams = [follow(one, id_) for one in (far, hosted, plane.channel)]
-        for stream in streams:
-            assert await anext(stream)
+        streams = await followers(id_, far, hosted, plane.channel)
         ends = [asyncio.ensure_future(end_of(stream)) for stream in streams]
         await plane.close(grace_s=20)
         assert await asyncio.gather(*ends) == [Status.UNAVAILABLE] * 3
