@@ -140,6 +140,8 @@ class Dispatcher:
         stream.task.add_done_callback(partial(self._over, stream))
 
     def _over(self, stream: Stream, _task: asyncio.Task[None] | None = None) -> None:
+        if not stream.began:  # its caller went away before its handler had a turn, which would have logged it
+            note(stream.path, CALLER_GONE, stream.peer)
         del self.streams[stream.number]
         stream.task = None  # its exception has frames that have the stream: nothing waits for the collector
         stream.close()
@@ -161,7 +163,7 @@ class Dispatcher:
         stream = self.streams.get(number)
         if stream is not None:
             if self.queue.remove(stream):
-                self._gone(stream)
+                self._over(stream)
             elif stream.task is not None and not stream.task.cancelling():
                 stream.task.cancel()
         now = self._loop.time()
@@ -173,11 +175,6 @@ class Dispatcher:
 
     # How they end.
 
-    def _gone(self, stream: Stream) -> None:
-        """Its caller went away before it started."""
-        note(stream.path, CALLER_GONE, stream.peer)
-        self._over(stream)
-
     def running(self) -> list[asyncio.Task[None]]:
         """The tasks of the calls that are not over."""
         return [stream.task for stream in self.streams.values() if stream.task is not None and not stream.task.done()]
@@ -187,7 +184,7 @@ class Dispatcher:
         if not self.closing:
             self.closing = True
             for stream in self.queue.clear():
-                self._gone(stream)
+                self._over(stream)
             for task in self.running():
                 task.cancel()
 
@@ -202,13 +199,14 @@ class Dispatcher:
             if stream.task is not None and not stream.task.cancelling():
                 stream.task.cancel()
             elif stream.task is None and self.streams.get(stream.number) is stream:
-                self._gone(stream)
+                self._over(stream)
         if left := streams[ENDS_AT_ONCE:]:
             self._loop.call_soon(self._end_some, left)
 
 
 async def _run(stream: Stream, method: Method) -> None:
     """Run the handler of a call, and send its status."""
+    stream.began = True
     with suppress(Cancelled):
         try:
             await method.func(stream)

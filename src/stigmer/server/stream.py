@@ -46,6 +46,7 @@ class Stream:
         deadline_s: when the caller gives up, on the clock of `time.monotonic`; None is never.
         inbound: the bytes of its request.
         task: runs its handler; None before it starts.
+        began: whether the handler had its first turn.
         on_leave: told once when it waits for its client, or is done.
     """
 
@@ -58,6 +59,7 @@ class Stream:
         "_held",
         "_method",
         "_read_bytes",
+        "began",
         "deadline_s",
         "inbound",
         "metadata",
@@ -75,6 +77,7 @@ class Stream:
         self._encodings = admitted.encoding, admitted.accepted
         self.inbound = Inbound(connection, number)
         self.task: asyncio.Task[None] | None = None
+        self.began = False
         self.on_leave: Callable[[], None] | None = None
         self._held, self._read_bytes = True, 0
         self._headers_sent = self._answered = False
