@@ -20,6 +20,10 @@ class Pieces:
     def ready(self) -> None:
         self._scheduler.ready(self.account, self)
 
+    @property
+    def left_s(self) -> float:
+        return self.left * self._cost_s
+
     def work(self) -> bool:
         self._scheduler.charge(self.account, self._cost_s)
         self._done.append(self._name)

@@ -67,6 +67,11 @@ class AdmissionQueue:
                 return True
         return False
 
+    @property
+    def left_s(self) -> float:
+        """What the calls that may start will cost."""
+        return START_S * len(self._ready)
+
     def work(self) -> bool:
         """Start the call that has waited longest; whether another one may start."""
         if not self._may_start():

@@ -31,6 +31,7 @@ log = get_logger("stigmer.server.protocol")
 
 READ_BYTES = 64 * 1024  # as much as is read of one client at once
 PIECE_BYTES, PIECE_FRAMES = 32 * 1024, 8  # of what a client sent, acted on at once
+FRAME_BYTE_S = 1e-6  # what a byte of small frames costs the loop, roughly
 
 
 @dataclass(slots=True)
@@ -103,6 +104,11 @@ class Http2Protocol(asyncio.BufferedProtocol):
             self._shared.scheduler.ready(self._account, self)
             if self in self._account.works:
                 self._wait(waits=True)
+
+    @property
+    def left_s(self) -> float:
+        """What the bytes that wait will cost."""
+        return FRAME_BYTE_S * len(self._frames)
 
     def work(self) -> bool:
         """Act on the next frames; whether there are more."""

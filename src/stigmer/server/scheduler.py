@@ -1,8 +1,9 @@
 """For which connection the event loop works next: a little for each, and first for those that have cost least.
 
 Two things are work: acting on the bytes that a client sent, and starting its calls. The connection that has cost least
-goes first (least attained service), but of each few turns one is for the connection that has waited longest. What a
-connection has cost is forgotten while nothing of it waits. So a flood waits for itself, and hardly anybody for a flood.
+goes first (least attained service), or that has least to be done, so that one which fell behind catches up; of each few
+turns one is for the connection that has waited longest. What a connection has cost is forgotten while nothing of it
+waits. So a flood waits for itself, and hardly anybody for a flood.
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ STALE = 64
 class Work(Protocol):
     """What may have to be done for a connection."""
 
+    @property
+    def left_s(self) -> float:
+        """What there is to do, in seconds of the loop, roughly."""
+        ...
+
     def work(self) -> bool:
         """Do a small piece; whether there is more."""
         ...
@@ -58,6 +64,11 @@ class Account:
 
     def __repr__(self) -> str:
         return f"<Account {self.cost_s:.4f} s, {len(self.works)} works>"
+
+    @property
+    def rank_s(self) -> float:
+        """Who goes first: who has cost least, or has least to be done."""
+        return min(self.cost_s, sum(work.left_s for work in self.works))
 
     def begin(self) -> None:
         """Something waits."""
@@ -89,11 +100,12 @@ class Scheduler:
         self._spent_s += cost_s
 
     def ready(self, account: Account, work: Work) -> None:
-        """There is something to do: it is done at once where this turn of the loop has time for it."""
+        """There is something to do: a piece of it is done at once, more where this turn of the loop has time for it."""
         account.works[work] = None
         if not account.served:
             account.begin()
             try:
+                self._serve(account)
                 while account.works and self._has_time(account):
                     self._serve(account)
             finally:
@@ -123,9 +135,9 @@ class Scheduler:
         if account.works:
             number = next(self._numbers)
             self._waiting[number] = account
-            heappush(self._cheapest, (account.cost_s, number))
+            heappush(self._cheapest, (account.rank_s, number))
             if len(self._cheapest) > 2 * len(self._waiting) + STALE:
-                self._cheapest = [(one.cost_s, number) for number, one in self._waiting.items()]
+                self._cheapest = [(one.rank_s, number) for number, one in self._waiting.items()]
                 heapify(self._cheapest)
         else:
             account.end()
