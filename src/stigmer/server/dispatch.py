@@ -192,7 +192,8 @@ class Dispatcher:
         """Cancel every call, some in each turn of the loop: the client of a thousand calls is gone, others are not."""
         if not self.closing:
             self.closing = True
-            self._end_some([*self.queue.clear(), *self.streams.values()])
+            self.queue.clear()
+            self._end_some(list(self.streams.values()))
 
     def _end_some(self, streams: list[Stream]) -> None:
         for stream in streams[:ENDS_AT_ONCE]:

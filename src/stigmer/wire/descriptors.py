@@ -34,9 +34,12 @@ def _described() -> dict[str, bytes]:
     return {file.name: file.SerializeToString() for file in described.file}
 
 
+_DESCRIBED = _described()  # kept for reflection: the pool has the files without comments
+
+
 def _load() -> tuple[DescriptorPool, tuple[str, ...]]:
     """A pool with every file of the set, and the names of the files that are ours."""
-    pool, described = DescriptorPool(), _described()
+    pool, described = DescriptorPool(), _DESCRIBED
     for file in described.values():
         pool.AddSerializedFile(file)
     return pool, tuple(name for name in described if name.startswith(_OURS))
@@ -123,7 +126,7 @@ def descriptor(full_name: str) -> Descriptor:
 
 def file_bytes(name: str) -> bytes:
     """A file's FileDescriptorProto on the wire, as it was compiled; raises KeyError where there is no such file."""
-    return _kept_files()[name]
+    return _DESCRIBED[name]
 
 
 @cache
@@ -161,12 +164,6 @@ def _with_nested(message: Descriptor) -> Iterator[Descriptor]:
     for inner in message.nested_types:
         if not inner.GetOptions().map_entry:
             yield from _with_nested(inner)
-
-
-@cache
-def _kept_files() -> dict[str, bytes]:
-    """All files, read once more when somebody asks for one: the pool has them without comments."""
-    return _described()
 
 
 @cache
