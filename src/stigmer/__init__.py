@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stigmer import errors, rpc, types
+    from stigmer.access.principal import Principal
     from stigmer.app import Plane, embedded, serve
     from stigmer.edge.interceptors import Interceptor, StreamNext, UnaryNext
     from stigmer.errors import (
@@ -22,14 +23,16 @@ if TYPE_CHECKING:
         Internal,
         InvalidArgument,
         NotFound,
+        PermissionDenied,
         Relayed,
         ResourceExhausted,
         StartupError,
         StigmerError,
+        Unauthenticated,
         Unavailable,
         Unimplemented,
     )
-    from stigmer.pipeline.call import Call, Principal
+    from stigmer.pipeline.call import Call
     from stigmer.settings import Settings
 
     __version__: str
@@ -66,6 +69,7 @@ __all__ = [
     "Internal",
     "InvalidArgument",
     "NotFound",
+    "PermissionDenied",
     "Plane",
     "Principal",
     "Relayed",
@@ -75,6 +79,7 @@ __all__ = [
     "StigmerError",
     "StreamNext",
     "UnaryNext",
+    "Unauthenticated",
     "Unavailable",
     "Unimplemented",
     "__version__",
@@ -89,7 +94,8 @@ _MODULES = ("errors", "rpc", "types")
 _HOMES = {
     "app": ("Plane", "embedded", "serve"),
     "edge.interceptors": ("Interceptor", "StreamNext", "UnaryNext"),
-    "pipeline.call": ("Call", "Principal"),
+    "access.principal": ("Principal",),
+    "pipeline.call": ("Call",),
     "settings": ("Settings",),
 }
 """Where the names come from that are no errors."""

@@ -9,11 +9,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from stigmer.access.principal import INTERNAL
 from stigmer.downstream import ResourceClient, SessionClient
 from stigmer.edge.door import Edge
 from stigmer.handlers import HANDLERS
 from stigmer.pipeline import rules
-from stigmer.pipeline.call import INTERNAL
 from stigmer.pipeline.ids import IdSource
 from stigmer.pipeline.jobs import Job, Jobs
 from stigmer.pipeline.runtime import Downstream, Runtime, Sizes
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
     from grpclib._typing import IServable
 
+    from stigmer.access.principal import Principal
     from stigmer.edge.interceptors import Interceptor
     from stigmer.edge.loopback import LoopbackChannel
-    from stigmer.pipeline.call import Principal
     from stigmer.server.server import Server
     from stigmer.store.contract import Store
 

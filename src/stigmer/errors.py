@@ -131,6 +131,26 @@ class FailedPrecondition(StigmerError):
         self.type, self.subject = type_, subject
 
 
+class Unauthenticated(StigmerError):
+    """Nobody knows who calls; `takes` are the sorts of credentials that the server takes."""
+
+    code = Code.UNAUTHENTICATED
+
+    def __init__(self, message: str, *, takes: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.takes = tuple(takes)
+
+
+class PermissionDenied(StigmerError):
+    """The caller may not do that: it lacks `permission` on resources of `kind`, or on those of another organization."""
+
+    code = Code.PERMISSION_DENIED
+
+    def __init__(self, message: str, *, permission: str, kind: str) -> None:
+        super().__init__(message)
+        self.permission, self.kind = permission, kind
+
+
 class ResourceExhausted(StigmerError):
     """A message over the limit, too many subscriptions, or too much held; `retry_after_s` where waiting helps."""
 

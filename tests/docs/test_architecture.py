@@ -14,7 +14,20 @@ PROJECT: dict[str, Any] = tomllib.loads(document("pyproject.toml"))
 MAX_LINES = 180
 """One page: what does not fit belongs beside the code."""
 NAMES = {
-    *("__init__", "__main__", "_gen", "app", "cli", "downstream", "edge", "errors", "handlers", "pipeline", "rpc"),
+    *(
+        "__init__",
+        "__main__",
+        "_gen",
+        "access",
+        "app",
+        "cli",
+        "downstream",
+        "edge",
+        "errors",
+        "handlers",
+        "pipeline",
+        "rpc",
+    ),
     *("server", "settings", "steps", "store", "telemetry", "types", "wire"),
 }
 """What `ls src/stigmer` shows: a newcomer reads it at one glance."""

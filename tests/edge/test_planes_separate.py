@@ -11,9 +11,9 @@ from edge_rig import Around, Seen, Stubs, executions, id_of, sessions
 from edge_sockets import dial
 from grpclib.server import Server
 
+from stigmer.access.principal import LOCAL, Principal
 from stigmer.app import Plane, embedded
 from stigmer.edge.interceptors import Interceptor
-from stigmer.pipeline.call import LOCAL, Principal
 from stigmer.rpc import Codec
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import samples
 from edge_rig import Around, Rig, Seen, Stubs, agents, executions, id_of, separately, sessions
 from edge_sockets import serving
 
-from stigmer.pipeline.call import INTERNAL, LOCAL, Principal
+from stigmer.access.principal import INTERNAL, LOCAL, Principal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

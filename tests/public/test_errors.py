@@ -26,6 +26,8 @@ EVERY: list[errors.StigmerError] = [
     errors.AlreadyExists("Agent", "agt-1", slug="writer"),
     errors.Aborted("somebody else was faster", "CONTENTION"),
     errors.FailedPrecondition("it has ended", type_="PHASE", subject="aex-1"),
+    errors.Unauthenticated("send a bearer token", takes=["bearer token", "client certificate"]),
+    errors.PermissionDenied("not with the role reader", permission="can_edit", kind="agent"),
     errors.ResourceExhausted("too many subscriptions"),
     errors.ResourceExhausted("too much is held", retry_after_s=2.5),
     errors.Unimplemented("unknown method /a/b"),

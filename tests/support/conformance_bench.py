@@ -13,8 +13,9 @@ from stigmer._gen.ai.stigmer.commons.apiresource import (
     ApiResourceAuditInfo,
     ApiResourceMetadataVersion,
 )
+from stigmer.access.principal import Principal
 from stigmer.handlers import HANDLERS
-from stigmer.pipeline.call import Call, Principal
+from stigmer.pipeline.call import Call
 from stigmer.pipeline.context import AnyContext, Context
 from stigmer.pipeline.ids import IdSource
 from stigmer.pipeline.runtime import Downstream, Runtime

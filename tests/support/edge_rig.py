@@ -15,11 +15,11 @@ from stigmer._gen.ai.stigmer.agentic.agentinstance import v1 as instances
 from stigmer._gen.ai.stigmer.agentic.environment import v1 as environments
 from stigmer._gen.ai.stigmer.agentic.executioncontext import v1 as contexts
 from stigmer._gen.ai.stigmer.agentic.session import v1 as sessions
+from stigmer.access.principal import INTERNAL
 from stigmer.downstream import ResourceClient, SessionClient
 from stigmer.edge.door import Edge
 from stigmer.edge.interceptors import Interceptor
 from stigmer.handlers import HANDLERS
-from stigmer.pipeline.call import INTERNAL
 from stigmer.pipeline.ids import IdSource
 from stigmer.pipeline.kind import Resource
 from stigmer.pipeline.pipeline import Steps

@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     from grpclib._typing import IServable
     from grpclib.server import Stream
 
+    from stigmer.access.principal import Principal
     from stigmer.edge.incoming import Incoming
-    from stigmer.pipeline.call import Principal, Terms
+    from stigmer.pipeline.call import Terms
     from stigmer.pipeline.context import Reply
     from stigmer.pipeline.ids import IdSource
     from stigmer.pipeline.pipeline import Endpoint

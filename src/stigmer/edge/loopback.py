@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from grpclib.const import Cardinality
     from grpclib.metadata import Deadline
 
-    from stigmer.pipeline.call import Principal
+    from stigmer.access.principal import Principal
 else:
     Channel = object  # importing grpclib's would bring HTTP/2 along
 

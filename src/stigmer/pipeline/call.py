@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from multidict import MultiDict
 
+from stigmer.access.principal import INTERNAL, LOCAL, SYSTEM, internal_for
 from stigmer.telemetry import current
 
 if TYPE_CHECKING:
@@ -17,39 +18,11 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Span
 
+    from stigmer.access.principal import Principal
     from stigmer.store.contract import Store
     from stigmer.store.transaction import Transaction
     from stigmer.telemetry.current import Room
     from stigmer.wire.descriptors import KindMeta, Method
-
-SYSTEM = "system"
-"""The actor that audit fields name where the caller is `local`."""
-
-Role: TypeAlias = Literal["reader", "runner", "editor", "admin"]
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who calls.
-
-    Attributes:
-        name: of a person, a service, or this server itself.
-        role: what it may do.
-        organizations: those whose resources it may reach; `*` is all of them.
-        on_behalf_of: whose call has the server make this one; None for calls that nobody else has caused.
-    """
-
-    name: str
-    role: Role
-    organizations: frozenset[str]
-    on_behalf_of: Principal | None = None
-
-
-_ALL = frozenset({"*"})
-LOCAL = Principal("local", "admin", _ALL)
-"""Who calls where nobody says who it is: any caller, as long as there are no authenticators."""
-INTERNAL = Principal("internal", "admin", _ALL)
-"""This server, in the calls that it makes downstream. Only a channel of its own in this process has it."""
 
 
 class Terms(NamedTuple):
@@ -141,7 +114,7 @@ class Call:
             limits = (terms.deadline_s, None if parent.ended else parent.deadline_s)
             call.deadline_s = min((limit for limit in limits if limit is not None), default=None)
         if terms.principal is INTERNAL:
-            call.principal = replace(INTERNAL, on_behalf_of=call.principal.on_behalf_of or call.principal)
+            call.principal = internal_for(call.principal)
         elif terms.principal is not None:
             call.principal = terms.principal
         return call

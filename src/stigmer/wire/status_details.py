@@ -48,6 +48,8 @@ _UNSAID: Mapping[type[errors.StigmerError], Mapping[str, object]] = {
     errors.AlreadyExists: {"kind": "", "holder": ""},
     errors.Aborted: {"reason": ""},
     errors.FailedPrecondition: {"type": "", "subject": ""},
+    errors.Unauthenticated: {"takes": ()},
+    errors.PermissionDenied: {"permission": "", "kind": ""},
     errors.ResourceExhausted: {"retry_after_s": None},
     errors.Unavailable: {"retry_after_s": 1.0},
     errors.Internal: {"error_id": ""},
@@ -64,7 +66,8 @@ def _said(detail: Message) -> dict[str, object]:
         case rpc.ResourceInfo():
             return {"kind": detail.resource_type, "name": detail.resource_name, "holder": detail.resource_name}
         case rpc.ErrorInfo():
-            return {"reason": detail.reason, "error_id": detail.metadata.get("error_id", "")}
+            takes = tuple(filter(None, detail.metadata.get("takes", "").split(", ")))
+            return {**detail.metadata, "reason": detail.reason, "takes": takes}
         case rpc.PreconditionFailure() if detail.violations:
             return {"type": detail.violations[0].type, "subject": detail.violations[0].subject}
         case rpc.RetryInfo():
@@ -83,16 +86,24 @@ def _detail(error: errors.StigmerError) -> Message | None:
         case errors.AlreadyExists():
             detail = _resource_info(error.kind, error.holder, error)
         case errors.Aborted():
-            detail = rpc.ErrorInfo(reason=error.reason, domain=DOMAIN)
+            detail = _error_info(error.reason)
         case errors.FailedPrecondition():
             detail = _precondition_failure(error)
+        case errors.Unauthenticated():
+            detail = _error_info("UNAUTHENTICATED", takes=", ".join(error.takes))
+        case errors.PermissionDenied():
+            detail = _error_info("PERMISSION_DENIED", permission=error.permission, kind=error.kind)
         case errors.ResourceExhausted() | errors.Unavailable() if error.retry_after_s is not None:
             detail = _retry_info(error.retry_after_s)
         case errors.Internal():
-            detail = rpc.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"error_id": error.error_id})
+            detail = _error_info("INTERNAL", error_id=error.error_id)
         case _:
             pass
     return detail
+
+
+def _error_info(reason: str, **metadata: str) -> rpc.ErrorInfo:
+    return rpc.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)
 
 
 def _bad_request(error: errors.InvalidArgument) -> rpc.BadRequest:

@@ -1,0 +1,99 @@
+"""Principals, owners of resources, and which principal sees and writes what.
+
+An owner is a text, as a row of the store keeps it: what it is compared with, and what lists are found by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, Literal, TypeAlias
+
+Role: TypeAlias = Literal["reader", "runner", "editor", "admin"]
+
+ALL: Final = "*"
+"""In place of an organization: all of them."""
+SYSTEM: Final = "system"
+"""The actor of what the server does by itself, in its jobs."""
+
+PLATFORM: Final = "platform"
+"""The owner of what is everybody's to read."""
+SHARED: Final = "shared"
+"""What lists find all rows by that no single caller owns: those of the platform and of every organization."""
+
+Owner: TypeAlias = str
+"""PLATFORM, `organization:NAME`, or `identity_account:NAME`."""
+
+
+def organization(name: str) -> Owner:
+    """The owner of what belongs to an organization; the empty one belongs to principals of all organizations."""
+    return f"organization:{name}"
+
+
+def identity(name: str) -> Owner:
+    """The owner of what belongs to one caller."""
+    return f"identity_account:{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls.
+
+    Attributes:
+        name: of a person, a service, or this server itself.
+        role: what it may do.
+        organizations: those whose resources it may reach; `*` is all of them.
+        on_behalf_of: whose call has the server make this one; None for calls that nobody else has caused.
+    """
+
+    name: str
+    role: Role
+    organizations: frozenset[str]
+    on_behalf_of: Principal | None = None
+
+    @property
+    def caller(self) -> Principal:
+        """Whom it acts for: itself, where that is nobody else."""
+        return self.on_behalf_of or self
+
+    @property
+    def is_of_all(self) -> bool:
+        """Whether it, or whom it acts for, reaches every organization."""
+        return ALL in self.caller.organizations
+
+    @property
+    def owners(self) -> tuple[Owner, ...] | None:
+        """Whose resources it sees, SHARED in place of every organization and the platform; None for everybody's."""
+        caller = self.caller
+        own = identity(caller.name)
+        if ALL not in caller.organizations:
+            return (PLATFORM, *map(organization, sorted(caller.organizations)), own)
+        return None if caller.role in ("admin", "runner") else (SHARED, own)
+
+    def sees(self, owner: Owner) -> bool:
+        """Whether resources of the owner exist for it; where it acts for somebody, for that one."""
+        seen = self.owners
+        return seen is None or owner in seen or (SHARED in seen and not owner.startswith(identity("")))
+
+    def may_write(self, owner: Owner) -> bool:
+        """Whether it may make, change and delete resources of the owner that it sees, as far as its role allows that.
+
+        The platform's are for admins of all organizations. What the server makes for a caller may be the platform's.
+        """
+        if owner == PLATFORM and self.on_behalf_of is None:
+            return self.is_of_all and self.role == "admin"
+        return owner == PLATFORM or self.sees(owner)
+
+
+_ALL = frozenset({ALL})
+LOCAL = Principal("local", "admin", _ALL)
+"""Who calls where nobody says who it is: any caller on this machine, as long as there are no authenticators."""
+INTERNAL = Principal("internal", "admin", _ALL)
+"""This server, in the calls that it makes downstream. Only a channel of its own in this process has it."""
+
+RESERVED = frozenset({LOCAL.name, INTERNAL.name, SYSTEM})
+"""Names that no credential and no host gives to anybody."""
+
+
+def internal_for(caller: Principal) -> Principal:
+    """This server, on behalf of whoever caused the call."""
+    return replace(INTERNAL, on_behalf_of=caller.caller)

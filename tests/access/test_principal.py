@@ -1,0 +1,46 @@
+"""Which principal sees and writes whose resources."""
+
+from __future__ import annotations
+
+import pytest
+
+from stigmer.access.principal import INTERNAL, LOCAL, PLATFORM, Principal, Role, identity, internal_for, organization
+
+ACME, ELSEWHERE, NOBODY = organization("acme"), organization("elsewhere"), organization("")
+
+
+def of(role: Role, *organizations: str) -> Principal:
+    return Principal("ann", role, frozenset(organizations))
+
+
+@pytest.mark.parametrize(
+    ("principal", "seen"),
+    [
+        (of("editor", "acme"), {PLATFORM, ACME, identity("ann")}),
+        (of("admin", "acme", "elsewhere"), {PLATFORM, ACME, ELSEWHERE, identity("ann")}),
+        (of("reader"), {PLATFORM, identity("ann")}),
+        (of("editor", "*"), {PLATFORM, ACME, ELSEWHERE, NOBODY, identity("ann")}),
+        (of("runner", "*"), {PLATFORM, ACME, ELSEWHERE, NOBODY, identity("ann"), identity("bob")}),
+        (LOCAL, {PLATFORM, ACME, ELSEWHERE, NOBODY, identity("ann"), identity("bob")}),
+        (internal_for(of("editor", "acme")), {PLATFORM, ACME, identity("ann")}),
+        (INTERNAL, {PLATFORM, ACME, ELSEWHERE, NOBODY, identity("ann"), identity("bob")}),
+    ],
+)
+def test_a_principal_sees_the_platform_its_organizations_and_what_is_its_own(
+    principal: Principal, seen: set[str]
+) -> None:
+    everything = {PLATFORM, ACME, ELSEWHERE, NOBODY, identity("ann"), identity("bob")}
+    assert {owner for owner in everything if principal.sees(owner)} == seen
+    assert {owner for owner in everything - {PLATFORM} if principal.may_write(owner)} == seen - {PLATFORM}
+
+
+def test_admins_of_all_organizations_alone_write_the_platform_s() -> None:
+    writers = [one for one in (of("admin", "*"), of("admin", "acme"), of("editor", "*")) if one.may_write(PLATFORM)]
+    assert writers == [of("admin", "*")]
+    assert internal_for(of("editor", "acme")).may_write(PLATFORM)  # such as a platform agent's default instance
+
+
+def test_whom_the_server_acts_for_stays_the_same_however_deep() -> None:
+    deep = internal_for(internal_for(of("editor", "acme")))
+    assert deep.caller == of("editor", "acme")
+    assert deep.name == "internal"
