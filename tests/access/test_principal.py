@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from stigmer.access.principal import INTERNAL, LOCAL, PLATFORM, Principal, Role, identity, internal_for, organization
+from stigmer.access.principal import (
+    INTERNAL,
+    LOCAL,
+    PLATFORM,
+    SHARED,
+    Principal,
+    Role,
+    identity,
+    internal_for,
+    namespace,
+    organization,
+)
 
 ACME, ELSEWHERE, NOBODY = organization("acme"), organization("elsewhere"), organization("")
 
@@ -32,6 +43,13 @@ def test_a_principal_sees_the_platform_its_organizations_and_what_is_its_own(
     everything = {PLATFORM, ACME, ELSEWHERE, NOBODY, identity("ann"), identity("bob")}
     assert {owner for owner in everything if principal.sees(owner)} == seen
     assert {owner for owner in everything - {PLATFORM} if principal.may_write(owner)} == seen - {PLATFORM}
+    listed = principal.owners  # what lists are found by is the same
+    shared = listed is not None and SHARED in listed
+    assert {
+        owner
+        for owner in everything
+        if listed is None or owner in listed or (shared and not owner.startswith("identity_account:"))
+    } == seen
 
 
 def test_admins_of_all_organizations_alone_write_the_platform_s() -> None:
@@ -44,3 +62,24 @@ def test_whom_the_server_acts_for_stays_the_same_however_deep() -> None:
     deep = internal_for(internal_for(of("editor", "acme")))
     assert deep.caller == of("editor", "acme")
     assert deep.name == "internal"
+
+
+@pytest.mark.parametrize(
+    ("principal", "only"),
+    [
+        (of("editor", "acme"), "acme"),
+        (of("editor", "acme", "elsewhere"), ""),
+        (of("editor", "*"), ""),
+        (of("editor"), ""),
+        (internal_for(of("editor", "acme")), "acme"),
+        (LOCAL, ""),
+    ],
+)
+def test_the_only_organization_of_a_principal_is_that_of_whom_it_acts_for(principal: Principal, only: str) -> None:
+    assert principal.only_organization == only
+
+
+def test_slugs_of_organizations_and_of_single_callers_do_not_meet() -> None:
+    assert [namespace("acme", owner) for owner in (PLATFORM, ACME, ELSEWHERE)] == ["acme"] * 3
+    spaces = [namespace(org, owner) for org in ("", "acme") for owner in (ACME, identity("ann"), identity("bob"))]
+    assert len(set(spaces)) == 6

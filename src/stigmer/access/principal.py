@@ -12,6 +12,7 @@ Role: TypeAlias = Literal["reader", "runner", "editor", "admin"]
 
 ALL: Final = "*"
 """In place of an organization: all of them."""
+_SEEING_ALL = frozenset({"admin", "runner"})  # of ALL, who sees what belongs to single callers as well
 SYSTEM: Final = "system"
 """The actor of what the server does by itself, in its jobs."""
 
@@ -20,18 +21,31 @@ PLATFORM: Final = "platform"
 SHARED: Final = "shared"
 """What lists find all rows by that no single caller owns: those of the platform and of every organization."""
 
+_ORGANIZATION, _IDENTITY = "organization", "identity_account"
+
 Owner: TypeAlias = str
 """PLATFORM, `organization:NAME`, or `identity_account:NAME`."""
 
 
 def organization(name: str) -> Owner:
     """The owner of what belongs to an organization; the empty one belongs to principals of all organizations."""
-    return f"organization:{name}"
+    return f"{_ORGANIZATION}:{name}"
 
 
 def identity(name: str) -> Owner:
     """The owner of what belongs to one caller."""
-    return f"identity_account:{name}"
+    return f"{_IDENTITY}:{name}"
+
+
+def namespace(org: str, owner: Owner) -> str:
+    """Where the slug of a resource is unique: in its organization, a caller's own ones apart from all others.
+
+    Args:
+        org: as the resource's metadata names it.
+        owner: of the resource.
+    """
+    scope, _, name = owner.partition(":")
+    return f"{org}\x1f{name}" if scope == _IDENTITY else org
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +81,23 @@ class Principal:
         own = identity(caller.name)
         if ALL not in caller.organizations:
             return (PLATFORM, *map(organization, sorted(caller.organizations)), own)
-        return None if caller.role in ("admin", "runner") else (SHARED, own)
+        return None if caller.role in _SEEING_ALL else (SHARED, own)
+
+    @property
+    def only_organization(self) -> str:
+        """The one organization that it, or whom it acts for, is of; empty where that is none, several or all."""
+        organizations = self.caller.organizations
+        return next(iter(organizations)) if len(organizations) == 1 and ALL not in organizations else ""
 
     def sees(self, owner: Owner) -> bool:
         """Whether resources of the owner exist for it; where it acts for somebody, for that one."""
-        seen = self.owners
-        return seen is None or owner in seen or (SHARED in seen and not owner.startswith(identity("")))
+        caller = self.on_behalf_of or self
+        if ALL in caller.organizations and caller.role in _SEEING_ALL:
+            return True
+        scope, _, name = owner.partition(":")
+        if scope == _IDENTITY:
+            return name == caller.name
+        return scope == PLATFORM or ALL in caller.organizations or name in caller.organizations
 
     def may_write(self, owner: Owner) -> bool:
         """Whether it may make, change and delete resources of the owner that it sees, as far as its role allows that.
