@@ -52,7 +52,7 @@ def _rows(ids: IdSource, make: Callable[[str], Any], count: int) -> Iterator[Row
     kind = _kind(message.kind)
     message.metadata.id, message.metadata.slug = ids.new(kind.meta.id_prefix), slug(0)
     resource: Any = codec.from_wire(message)
-    template = kind.row_of(resource, created_by="system")
+    template = kind.row_of(resource, created_by="local")
     for number in range(count):
         metadata = message.metadata
         metadata.name = metadata.slug = slug(number)

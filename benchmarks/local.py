@@ -141,7 +141,7 @@ def _stored() -> bytes:
     message.metadata.slug = message.metadata.name
     message.metadata.version.id = "ver-01jd0000000000000000000000"
     for audit in (message.status.audit.spec_audit, message.status.audit.status_audit):
-        audit.created_by.id = audit.updated_by.id = "system"
+        audit.created_by.id = audit.updated_by.id = "local"
         audit.created_at.GetCurrentTime()
         audit.updated_at.GetCurrentTime()
         audit.event = "created"

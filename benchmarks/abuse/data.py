@@ -60,7 +60,7 @@ class Filler:
         id_ = self._ids.new(kind.meta.id_prefix)
         resource.metadata.id, resource.metadata.slug = id_, resource.metadata.name
         as_object: Any = codec.from_wire(resource)
-        self.rows.append(kind.row_of(as_object, created_by="system"))
+        self.rows.append(kind.row_of(as_object, created_by="local"))
         return id_
 
     def several(self, count: int, make: Any, kind_name: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from stigmer.access.principal import INTERNAL
+from stigmer.access.principal import INTERNAL, checked
 from stigmer.downstream import ResourceClient, SessionClient
 from stigmer.edge.door import Edge
 from stigmer.handlers import HANDLERS
@@ -159,9 +159,13 @@ class Plane:
         async with self.port(address or self._settings.listen, Grace(self._settings.grace_s)) as server:
             yield server
 
-    def acting_as(self, principal: Principal) -> LoopbackChannel:
-        """A channel as `channel`, whose calls are the principal's; those on `channel` itself are `local`'s."""
-        return self._app.edge.channel(as_=principal)
+    def channel_as(self, principal: Principal) -> LoopbackChannel:
+        """A channel as `channel`, whose calls are the principal's; those on `channel` itself are `local`'s.
+
+        Raises:
+            ValueError: its name is reserved or empty, or its role or an organization is none.
+        """
+        return self._app.edge.channel(as_=checked(principal))
 
     def services(self) -> list[IServable]:
         """The kinds' services, for a grpclib server of the host's own.

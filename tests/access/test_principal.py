@@ -8,9 +8,11 @@ from stigmer.access.principal import (
     INTERNAL,
     LOCAL,
     PLATFORM,
+    RESERVED,
     SHARED,
     Principal,
     Role,
+    checked,
     identity,
     internal_for,
     namespace,
@@ -83,3 +85,26 @@ def test_slugs_of_organizations_and_of_single_callers_do_not_meet() -> None:
     assert [namespace("acme", owner) for owner in (PLATFORM, ACME, ELSEWHERE)] == ["acme"] * 3
     spaces = [namespace(org, owner) for org in ("", "acme") for owner in (ACME, identity("ann"), identity("bob"))]
     assert len(set(spaces)) == 6
+
+
+@pytest.mark.parametrize(
+    "principal",
+    [
+        *(Principal(name, "reader", frozenset()) for name in (*RESERVED, "", "a\nb", "acme\x1fann")),
+        Principal("ann", "owner", frozenset()),  # type: ignore[arg-type]  # what a host may give nevertheless
+        *(of("editor", one) for one in ("", "a b", "acme/ann", "ac*me", "aüme", "acme\n")),
+        internal_for(of("editor", "acme")),
+    ],
+)
+def test_a_host_gives_no_reserved_names_nor_what_is_no_name_role_or_organization(principal: Principal) -> None:
+    with pytest.raises(ValueError, match=r"called|role|organizations"):
+        checked(principal)
+
+
+def test_a_host_gives_any_other_principal() -> None:
+    for one in (
+        of("admin", "*"),
+        of("reader"),
+        Principal("oidc:https://id.example/42", "runner", frozenset({"a.b_c@d"})),
+    ):
+        assert checked(one) is one

@@ -77,7 +77,7 @@ async def test_a_call_made_inside_a_call_of_another_plane_is_an_outermost_one(tm
         made = seen.of("SessionCommandController/create")
         assert [is_outermost(call) for call in made] == [True, True]
         listed = await Stubs(b.channel).find_sessions.list(sessions.ListSessionsRequest())
-    assert [one.status.audit.spec_audit.created_by.id for one in listed.entries] == ["system"] * 2
+    assert [one.status.audit.spec_audit.created_by.id for one in listed.entries] == ["local"] * 2
 
 
 async def test_what_another_plane_committed_stays_when_the_call_around_it_fails(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ async def test_callers_are_local_where_nobody_says_who_they_are(tmp_path: Path) 
     seen = Seen()
     async with serving(tmp_path, seen) as (channel, app):
         for one in (channel, app.loopback):
-            assert creator(await Stubs(one).sessions.create(samples.session())) == "system"
+            assert creator(await Stubs(one).sessions.create(samples.session())) == "local"
     assert [call.principal for call in seen.calls] == [LOCAL, LOCAL]
 
 
@@ -75,7 +75,7 @@ async def test_downstream_calls_are_the_server_s_own_for_its_caller(wire: Callab
     (session,) = seen.of(SESSION)
     assert instance.principal == replace(INTERNAL, on_behalf_of=ANN)
     assert session.principal == replace(INTERNAL, on_behalf_of=LOCAL)
-    assert creator(await created_session(rig)) == "system"
+    assert creator(await created_session(rig)) == "local"
 
     async def nested(call: Call, request: Any, proceed: UnaryNext) -> Any:
         await Stubs(deep.edge.channel(as_=INTERNAL)).agents.create(samples.agent())
@@ -146,7 +146,7 @@ async def test_no_metadata_makes_a_caller_internal(tmp_path: Path) -> None:
         for one in (channel, app.loopback):
             stubs = Stubs(one)
             agent = await stubs.agents.create(samples.agent(), metadata=CLAIMS)
-            assert creator(agent) == "system"
+            assert creator(agent) == "local"
             await stubs.find_agents.get(agents.AgentId(value=id_of(agent)), metadata=CLAIMS)
     made = [call for call in seen.calls if call.parent is None]
     assert len(made) == 4

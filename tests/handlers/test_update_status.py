@@ -94,7 +94,7 @@ async def test_a_report_stamps_the_audit_of_the_status_alone(plane: Plane) -> No
     assert now.status_audit.created_at == before.status_audit.created_at
     assert now.status_audit.created_by == before.status_audit.created_by
     assert now.status_audit.updated_at > before.status_audit.updated_at
-    assert (now.status_audit.updated_by.id, now.status_audit.event) == ("system", "updated")
+    assert (now.status_audit.updated_by.id, now.status_audit.event) == ("local", "updated")
 
 
 async def test_a_report_makes_no_version_and_touches_neither_metadata_nor_spec(plane: Plane) -> None:
@@ -109,7 +109,7 @@ async def test_a_reported_audit_is_ignored(plane: Plane) -> None:
     audit = ApiResourceAudit(spec_audit=forged, status_audit=forged)
     after = (await plane.report(made.metadata.id, audit=audit)).status.audit
     assert after.spec_audit == made.status.audit.spec_audit
-    assert (after.status_audit.created_by.id, after.status_audit.event) == ("system", "updated")
+    assert (after.status_audit.created_by.id, after.status_audit.event) == ("local", "updated")
 
 
 async def test_an_update_of_the_spec_keeps_the_status(plane: Plane) -> None:

@@ -113,7 +113,7 @@ async def main(directory: Path) -> list[object]:
     counting = Counting(refused="delete")
     came: list[object] = [stigmer.__version__.count(".")]
     async with stigmer.embedded(settings, [counting]) as plane, plane.listen() as server:
-        agent = await an_agent(plane.acting_as(stigmer.Principal("ann", "editor", frozenset({"acme"}))), "By channel")
+        agent = await an_agent(plane.channel_as(stigmer.Principal("ann", "editor", frozenset({"acme"}))), "By channel")
         assert agent.metadata
         async with stigmer.rpc.channel(server.listens_on) as channel:
             came += [await phases(channel, agent.metadata.id), type(await failure(channel, "agt-none")).__name__]

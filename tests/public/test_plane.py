@@ -134,10 +134,17 @@ async def test_a_plane_in_memory_serves_all_that_one_on_a_disk_does_and_leaves_n
 async def test_a_channel_may_act_as_a_principal(tmp_path: Path) -> None:
     ann, seen = stigmer.Principal("ann", "editor", frozenset({"acme"})), Seen()
     async with stigmer.embedded(tmp_path, [seen]) as plane:
-        await created(plane.acting_as(ann))
+        await created(plane.channel_as(ann))
         await created(plane.channel)
     outermost = [call.principal.name for call in seen.calls if call.parent is None]
     assert outermost == ["ann", "local"]
+
+
+async def test_no_channel_acts_as_one_of_the_server_s_own() -> None:
+    async with stigmer.embedded(":memory:") as plane:
+        for name in ("local", "system", "internal"):
+            with pytest.raises(ValueError, match=f"no caller can be called '{name}'"):
+                plane.channel_as(stigmer.Principal(name, "admin", frozenset({"*"})))
 
 
 async def test_the_end_of_one_port_ends_no_call_that_came_by_another_way(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from multidict import MultiDict
 
-from stigmer.access.principal import INTERNAL, LOCAL, SYSTEM, internal_for
+from stigmer.access.principal import INTERNAL, LOCAL, internal_for
 from stigmer.telemetry import current
 
 if TYPE_CHECKING:
@@ -84,8 +84,7 @@ class Call:
     @property
     def actor(self) -> str:
         """What audit fields call the principal, or whom it acts for."""
-        who = self.principal.on_behalf_of or self.principal
-        return SYSTEM if who == LOCAL else who.name
+        return self.principal.caller.name
 
     @property
     def ended(self) -> bool:

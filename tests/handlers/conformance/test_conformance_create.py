@@ -56,7 +56,7 @@ async def test_create_stamps_both_audits_alike(kind: Resources) -> None:
     before = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=1)
     audit = (await kind.created()).status.audit
     for info in (audit.spec_audit, audit.status_audit):
-        assert info.created_by.id == info.updated_by.id == "system"
+        assert info.created_by.id == info.updated_by.id == "local"
         assert info.created_at == info.updated_at
         assert before <= info.created_at <= dt.datetime.now(dt.UTC) + dt.timedelta(seconds=1)
         assert info.event == "created"
@@ -73,7 +73,7 @@ async def test_create_takes_no_status_from_the_caller(kind: Resources) -> None:
     if kind.facts.name == "AgentExecution":
         sent.status.phase, sent.status.error = type(plain.status.phase)(3), "forged"
     status = (await kind.create(sent)).status
-    assert status.audit.spec_audit.created_by.id == "system"
+    assert status.audit.spec_audit.created_by.id == "local"
     assert status.audit.spec_audit.created_at > long_ago
     assert (status.audit.spec_audit.event, status.audit.status_audit.event) == ("created", "created")
     assert getattr(status, "default_instance_id", "") != f"ain-{NOBODY}"

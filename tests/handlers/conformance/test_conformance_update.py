@@ -69,7 +69,7 @@ async def test_update_stamps_the_audit_of_the_spec_alone(updated: Resources) -> 
         before.spec_audit.created_at,
     )
     assert after.spec_audit.updated_at > before.spec_audit.updated_at
-    assert (after.spec_audit.updated_by.id, after.spec_audit.event) == ("system", "updated")
+    assert (after.spec_audit.updated_by.id, after.spec_audit.event) == ("local", "updated")
 
 
 async def test_update_makes_a_version_that_knows_the_one_before(updated: Resources) -> None:

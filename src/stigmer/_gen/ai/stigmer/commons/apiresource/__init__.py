@@ -191,7 +191,7 @@ class ApiResourceAuditActor(betterproto2.Message):
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The id of an identity account, or "system".
+    The name of the caller; "local" where nobody asks who calls, "system" for the server's own jobs.
     """
 
     avatar: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
