@@ -16,7 +16,7 @@ from stigmer.handlers import HANDLERS
 from stigmer.pipeline import rules
 from stigmer.pipeline.ids import IdSource
 from stigmer.pipeline.jobs import Job, Jobs
-from stigmer.pipeline.runtime import Downstream, Runtime, Sizes
+from stigmer.pipeline.runtime import Client, Runtime, Sizes
 from stigmer.pipeline.unit_of_work import UnitOfWork
 from stigmer.settings import Settings, split_address
 from stigmer.store.lifetime import Grace, on_thread
@@ -77,16 +77,16 @@ def assemble(
 ) -> App:
     """Wire the services on a store; `interceptors` are the host's own, next to the handlers."""
     metrics = metrics or Metrics()
-    ids, downstream = IdSource(), Downstream()
+    ids, clients = IdSource(), dict[str, Client]()
     kinds = {handler.kind.name: handler.kind for handler in HANDLERS}
-    runtime = Runtime(store, UnitOfWork(store), kinds, ids, downstream, sizes or Sizes())
+    runtime = Runtime(store, UnitOfWork(store), kinds, ids, clients, sizes or Sizes())
     edge = Edge(
         (endpoint for handler in HANDLERS for endpoint in handler.bind(runtime)), ids, interceptors, metrics.call
     )
     internal = edge.channel(INTERNAL)
-    downstream.clients["Session"] = SessionClient(internal)
+    clients["Session"] = SessionClient(internal)
     for kind in ("Agent", "AgentInstance"):
-        downstream.clients[kind] = ResourceClient[Any](kind, internal)
+        clients[kind] = ResourceClient[Any](kind, internal)
     measure(store, kinds, metrics)
     return App(store, edge, edge.channel(), metrics, runtime.unit_of_work)
 

@@ -92,12 +92,6 @@ def test_the_steps_named_exist() -> None:
         assert f"class {name}" in steps
 
 
-def test_the_interceptors_are_listed_in_the_order_of_the_chain() -> None:
-    source = document("src/stigmer/edge/interceptors/__init__.py")
-    chain = re.findall(r"(\w+)\(", source[source.index("return ") :])
-    assert ", ".join(chain) in re.sub(r"\s+", " ", PAGE)
-
-
 def test_every_file_that_the_page_names_exists() -> None:
     named = re.findall(r"`((?:src|tests|docs|protos|store|handlers)/[\w./]*)`", PAGE)
     assert named

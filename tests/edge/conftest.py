@@ -39,7 +39,7 @@ async def wire(store: SqliteStore) -> AsyncGenerator[Callable[..., Rig]]:
     await turns()
     for rig in made:
         assert not rig.unit_of_work._row_queues._locks
-        assert not rig.unit_of_work._row_queues._interested
+        assert not rig.unit_of_work._row_queues.interested
         assert not rig.edge.running._running
         assert store.feed._open == 0
     assert asyncio.all_tasks() <= before | {asyncio.current_task()}

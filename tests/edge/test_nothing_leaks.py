@@ -101,7 +101,7 @@ def growing(app: App) -> dict[str, int]:
     cache = app.store._cache  # type: ignore[attr-defined]  # white box
     return {
         "calls": len(edge.running._running),
-        "row queues": len(work._row_queues._locks) + len(work._row_queues._interested),
+        "row queues": len(work._row_queues._locks) + len(work._row_queues.interested),
         "tasks kept": len(work._tasks),
         "followers": len(fans._followers),
         "subscriptions": fans._open,

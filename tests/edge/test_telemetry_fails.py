@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from opentelemetry.trace import NoOpTracer
 from server_wire import connect, message
 
-from stigmer.edge.interceptors import tracing
+from stigmer.edge.interceptors import built_in, tracing
 from stigmer.pipeline import pipeline
 from stigmer.pipeline.ids import IdSource
 from stigmer.telemetry import logs, traces
@@ -103,6 +103,7 @@ def traced_by(tracer: Tracer) -> Callable[[], AbstractContextManager[None]]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(pipeline, "tracer", tracer)
             patch.setattr(tracing, "tracer", tracer)
+            patch.setattr(built_in, "_may_be_traced", lambda _call: True)
             yield
 
     return traced
@@ -210,7 +211,7 @@ async def test_what_escapes_an_interceptor_of_ours_is_mapped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Not UNKNOWN with grpclib's words, and the log bears the error's id."""
-    monkeypatch.setattr("stigmer.edge.interceptors.naming.RequestId._name", fails)
+    monkeypatch.setattr("stigmer.edge.interceptors.built_in.BuiltIn.name", fails)
     async with listening(tmp_path) as (_, channel):
         stubs = Stubs(channel)
         for call in (

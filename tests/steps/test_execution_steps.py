@@ -81,7 +81,7 @@ async def test_validate_session_or_agent_asks_the_downstream_clients_where_there
     remote.there["ses-1"] = samples.session("ain-1")
     instances = Client(in_process=False)
     instances.there["ain-1"] = samples.agent_instance("agt-1")
-    bench.downstream.clients |= {"Session": remote, "AgentInstance": instances}
+    bench.downstream |= {"Session": remote, "AgentInstance": instances}
     ctx = execution(bench, "ses-1")
     await ValidateSessionOrAgent()(ctx)
     assert ctx.request.spec.agent_id == "agt-1"
@@ -116,7 +116,7 @@ async def test_create_default_instance_stages_it_and_notes_its_id(bench: Bench) 
 async def test_create_default_instance_passes_over_slugs_that_are_taken(bench: Bench, seen: bool) -> None:
     """The first one is told by the client, the others are seen in the store, or told where somebody was quicker."""
     client = Client()
-    bench.downstream.clients["AgentInstance"] = client
+    bench.downstream["AgentInstance"] = client
     if seen:
         await bench.keep(samples.agent_instance(name="helper-default-2"))
     client.refusals = [AlreadyExists("AgentInstance", "ain-1", slug="s") for _ in range(1 if seen else 2)]
@@ -127,7 +127,7 @@ async def test_create_default_instance_passes_over_slugs_that_are_taken(bench: B
 
 async def test_another_kind_s_resource_is_asked_for_once_a_run(bench: Bench) -> None:
     client = Client()
-    bench.downstream.clients["Agent"] = client
+    bench.downstream["Agent"] = client
     agent = await bench.keep(samples.agent())
     client.there[agent.id] = bench.resource(agent)
     ctx = await built(bench, agent_id=agent.id)
@@ -141,7 +141,7 @@ async def test_another_kind_s_resource_is_asked_for_once_a_run(bench: Bench) -> 
 async def test_create_default_instance_passes_on_every_other_refusal(bench: Bench) -> None:
     client = Client()
     client.refusals = [InvalidArgument.of("metadata.name", "no")]
-    bench.downstream.clients["AgentInstance"] = client
+    bench.downstream["AgentInstance"] = client
     with pytest.raises(InvalidArgument):
         await CreateDefaultInstance()(await new_agent(bench))
     assert client.made == []
@@ -149,7 +149,7 @@ async def test_create_default_instance_passes_on_every_other_refusal(bench: Benc
 
 async def test_what_was_made_over_a_network_is_taken_back_where_the_call_fails(bench: Bench) -> None:
     client = Client(in_process=False)
-    bench.downstream.clients["AgentInstance"] = client
+    bench.downstream["AgentInstance"] = client
     ctx = await new_agent(bench)
     await CreateDefaultInstance()(ctx)
     for undo in ctx.tx.take_undo():
@@ -210,7 +210,7 @@ async def test_create_session_if_needed_does_nothing_in_a_session(bench: Bench) 
 async def test_create_session_if_needed_goes_through_the_client(bench: Bench) -> None:
     agent, instance, _ = await world(bench, owner_scope=Scope.platform)
     client = Client()
-    bench.downstream.clients["Session"] = client
+    bench.downstream["Session"] = client
     ctx = await built(bench, agent_id=agent.id, org="acme")
     await CreateSessionIfNeeded()(ctx)
     (sent,) = client.made
@@ -224,7 +224,7 @@ async def test_create_session_if_needed_goes_through_the_client(bench: Bench) ->
 async def test_create_session_if_needed_relies_on_no_session_that_is_kept_elsewhere(bench: Bench) -> None:
     agent, _, _ = await world(bench)
     client = Client(in_process=False)
-    bench.downstream.clients["Session"] = client
+    bench.downstream["Session"] = client
     ctx = await built(bench, agent_id=agent.id)
     await CreateSessionIfNeeded()(ctx)
     (sent,) = client.made

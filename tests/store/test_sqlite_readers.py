@@ -13,7 +13,7 @@ from store_rows import creating, discarding, ids, row, stored, until
 from stigmer.pipeline.call import CURRENT, Call, working_on
 from stigmer.store.rows import Query, Window
 from stigmer.store.sqlite import SqliteStore, readers
-from stigmer.store.sqlite.fair_queue import FairQueue
+from stigmer.store.sqlite.worker import FairQueue
 
 if TYPE_CHECKING:
     import sqlite3

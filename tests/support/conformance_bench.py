@@ -18,7 +18,7 @@ from stigmer.handlers import HANDLERS
 from stigmer.pipeline.call import Call
 from stigmer.pipeline.context import AnyContext, Context
 from stigmer.pipeline.ids import IdSource
-from stigmer.pipeline.runtime import Downstream, Runtime
+from stigmer.pipeline.runtime import Runtime
 from stigmer.pipeline.unit_of_work import UnitOfWork
 from stigmer.store.changes import Changes, Put
 from stigmer.store.transaction import Transaction
@@ -62,7 +62,7 @@ class Bench:
     def __init__(self, store: SqliteStore) -> None:
         self.store = store
         self.kinds = {handler.kind.name: handler.kind for handler in HANDLERS}
-        self.downstream = Downstream()
+        self.downstream: dict[str, Any] = {}
         self.runtime = Runtime(store, UnitOfWork(store), self.kinds, IdSource(), self.downstream)
 
     def context(self, kind: str, rpc: str, request: Any, resource_id: str = "", **fields: Any) -> AnyContext:
@@ -98,7 +98,8 @@ class Bench:
 
 def staged(ctx: AnyContext) -> Changes:
     """What the steps staged in the context; ends its transaction."""
-    return ctx.tx.end().changes()
+    ctx.tx.end()
+    return ctx.tx.staged.changes()
 
 
 def required(changes: Changes) -> set[tuple[str, str]]:
@@ -107,7 +108,8 @@ def required(changes: Changes) -> set[tuple[str, str]]:
 
 def is_idle(ctx: AnyContext) -> bool:
     """Whether nothing was staged, and nothing is relied on."""
-    return not ctx.tx.end()
+    ctx.tx.end()
+    return not ctx.tx.staged
 
 
 def _info() -> ApiResourceAuditInfo:

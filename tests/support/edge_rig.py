@@ -23,7 +23,7 @@ from stigmer.handlers import HANDLERS
 from stigmer.pipeline.ids import IdSource
 from stigmer.pipeline.kind import Resource
 from stigmer.pipeline.pipeline import Steps
-from stigmer.pipeline.runtime import Downstream, Runtime
+from stigmer.pipeline.runtime import Client, Runtime
 from stigmer.pipeline.unit_of_work import UnitOfWork
 from stigmer.store.rows import Query, Window
 
@@ -89,17 +89,17 @@ class Rig(Stubs):
         self.store = store
         self.inside = Inside()
         self.unit_of_work = UnitOfWork(store)
-        downstream, ids = Downstream(), IdSource()
+        downstream, ids = dict[str, Client](), IdSource()
         handlers = [self._with_inside(handler) for handler in HANDLERS]
         kinds = {handler.kind.name: handler.kind for handler in handlers}
         self.runtime = Runtime(store, self.unit_of_work, kinds, ids, downstream)
         endpoints = [endpoint for handler in handlers for endpoint in handler.bind(self.runtime)]
         self.edge = Edge(endpoints, ids, interceptors)
         self.loopback, internal = self.edge.channel(), self.edge.channel(INTERNAL)
-        downstream.clients["Agent"] = ResourceClient[Any]("Agent", internal)
-        downstream.clients["AgentInstance"] = ResourceClient[Any]("AgentInstance", internal)
-        downstream.clients["Session"] = SessionClient(internal)
-        downstream.clients.update(clients)
+        downstream["Agent"] = ResourceClient[Any]("Agent", internal)
+        downstream["AgentInstance"] = ResourceClient[Any]("AgentInstance", internal)
+        downstream["Session"] = SessionClient(internal)
+        downstream.update(clients)
         super().__init__(self.loopback)
 
     def _with_inside(self, handler: Handler[Any]) -> Handler[Any]:

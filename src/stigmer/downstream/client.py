@@ -10,8 +10,8 @@ from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 from opentelemetry import propagate
 
 from stigmer._gen.service_stub import ServiceStub
+from stigmer.edge.interceptors.built_in import REQUEST_ID_KEY
 from stigmer.edge.interceptors.error_mapping import relayed
-from stigmer.edge.interceptors.naming import KEY
 from stigmer.edge.loopback import LoopbackChannel
 from stigmer.errors import Code, DeadlineExceeded, Relayed, Unavailable
 from stigmer.pipeline.call import CURRENT
@@ -90,7 +90,7 @@ def _inherited() -> dict[str, Any]:
     if call is None:
         return {**_NONE, "metadata": metadata}
     if call.request_id:
-        metadata[KEY] = call.request_id
+        metadata[REQUEST_ID_KEY] = call.request_id
     remaining_s = None if call.deadline_s is None else max(0.0, call.deadline_s - time.monotonic())
     return {**_NONE, "metadata": metadata, "timeout": remaining_s}
 

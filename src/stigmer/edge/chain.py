@@ -10,8 +10,8 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from stigmer.edge.interceptors.base import watching, within_span
 from stigmer.edge.interceptors.deadline import within
+from stigmer.edge.interceptors.tracing import within_span
 from stigmer.errors import InvalidArgument
 from stigmer.pipeline.context import decoded
 from stigmer.wire import bounds, codec
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     import betterproto2
     from google.protobuf.message import Message
 
-    from stigmer.edge.interceptors import BuiltIn, Interceptor, StreamNext, UnaryNext
+    from stigmer.edge.interceptors import Interceptor, StreamNext, UnaryNext
+    from stigmer.edge.interceptors.built_in import BuiltIn
     from stigmer.pipeline.call import Call
     from stigmer.pipeline.context import Reply
     from stigmer.pipeline.pipeline import Endpoint
@@ -43,7 +44,9 @@ Sink: TypeAlias = "Callable[[Reply], Awaitable[None]]"
 """Where a reply goes; returns when it has been handed over, which may take as long as its caller does not read."""
 
 
-Open: TypeAlias = "Callable[[Call, betterproto2.Message], Awaitable[AsyncGenerator[Reply, None]]]"
+Answer: TypeAlias = "Callable[[Call, Message], Awaitable[Reply]]"
+"""Answers a request, which it never changes."""
+Open: TypeAlias = "Callable[[Call, Message], Awaitable[AsyncGenerator[Reply, None]]]"
 """Opens a stream of replies, to be closed by who reads them."""
 
 
@@ -67,7 +70,7 @@ class Route:
         reply: the class of its replies.
     """
 
-    def __init__(self, endpoint: Endpoint, built_in: Sequence[BuiltIn], own: Sequence[Interceptor]) -> None:
+    def __init__(self, endpoint: Endpoint, built_in: BuiltIn, own: Sequence[Interceptor]) -> None:
         self.method = method = endpoint.method
         self.request, self.reply = object_class(method.request), object_class(method.reply)
         self._slices, self._unit_of_work = endpoint.runtime.slices, endpoint.runtime.unit_of_work
@@ -82,23 +85,22 @@ class Route:
 
     async def unary(self, call: Call, exchange: Exchange) -> Reply:
         """The reply of a unary RPC, handed over within all built-in interceptors."""
-        with watching(self._built_in, call):
+        with self._built_in.around(call):
             if call.deadline_s is None and call.span is None:
                 return await self._exchanged(call, exchange)
             return await within(call, partial(self._exchanged, call, exchange))
 
     async def _exchanged(self, call: Call, exchange: Exchange) -> Reply:
         request = await self._request(call, exchange.receive)
-        reply = await self._unit_of_work.join(call, lambda: self._answer(call, request))
+        reply = await self._unit_of_work.join(call, partial(self._answer, call, request))
         await exchange.send(reply)
         return reply
 
-    def _transacting(self, proceed: UnaryNext) -> UnaryNext:
-        """Each run starts from a request that nobody has touched."""
+    def _transacting(self, proceed: Answer) -> Answer:
+        """Each run starts from the request as it came."""
 
-        async def transact(call: Call, request: betterproto2.Message) -> Reply:
-            wire = codec.wire_of(request)
-            return await self._unit_of_work.run(call, lambda: proceed(call, codec.lazily(self.request, wire)))
+        async def transact(call: Call, request: Message) -> Reply:
+            return await self._unit_of_work.run(call, partial(proceed, call, request))
 
         return transact
 
@@ -108,7 +110,7 @@ class Route:
         This is the one generator between the last step's and the caller, so that a reply costs little and a stream that
         waits is small.
         """
-        with watching(self._built_in, call):
+        with self._built_in.around(call):
             replies = await within(call, partial(self._opened, call, source))
             try:
                 following = partial(anext, replies, None)
@@ -125,8 +127,8 @@ class Route:
     async def _opened(self, call: Call, source: Source) -> AsyncGenerator[Reply, None]:
         return await self._open(call, await self._request(call, source))
 
-    async def _request(self, call: Call, source: Source) -> betterproto2.Message:
-        """The request as the host's interceptors and handlers see it, without what only the server may set."""
+    async def _request(self, call: Call, source: Source) -> Message:
+        """The request as handlers see it, without what only the server may set."""
         arrived = await source()
         if isinstance(arrived, bytes):
             call.request_bytes, wire = len(arrived), await self._parsed(arrived)
@@ -135,7 +137,7 @@ class Route:
         self._strip(wire)
         if self._fallible and (faults := await self._slices.run(codec.faults(wire))):
             raise InvalidArgument(*faults)
-        return codec.lazily(self.request, wire)
+        return wire
 
     async def _parsed(self, data: bytes) -> Message:
         if surely_fits(self.method.request, data, self._max_parts):
@@ -147,18 +149,18 @@ class Route:
         await asyncio.sleep(0)  # to have read and parsed 10 MiB takes some 6 ms
         return wire
 
-    def _hosted(self, own: Sequence[Interceptor], proceed: UnaryNext) -> UnaryNext:
-        """The host's interceptors around `proceed`, which give and get replies as objects."""
+    def _hosted(self, own: Sequence[Interceptor], proceed: Answer) -> Answer:
+        """The host's interceptors around `proceed`, which give and get requests and replies as objects."""
         if not own:
             return proceed
 
         async def end(call: Call, request: betterproto2.Message) -> Reply:
-            return decoded(await proceed(call, request))
+            return decoded(await proceed(call, codec.wire_of(request)))
 
         chain = unary_chain(own, end)
 
-        async def answer(call: Call, request: betterproto2.Message) -> Reply:
-            return _encoded(await chain(call, request), self.reply)
+        async def answer(call: Call, request: Message) -> Reply:
+            return _encoded(await chain(call, codec.lazily(self.request, request)), self.reply)
 
         return answer
 
@@ -167,15 +169,16 @@ class Route:
             return proceed
 
         async def end(call: Call, request: betterproto2.Message) -> AsyncGenerator[Reply, None]:
-            async with aclosing(await proceed(call, request)) as replies:
+            async with aclosing(await proceed(call, codec.wire_of(request))) as replies:
                 async for reply in replies:
                     yield decoded(reply)
                     del reply
 
         chain = stream_chain(own, end)
 
-        async def opened(call: Call, request: betterproto2.Message) -> AsyncGenerator[Reply, None]:
-            return _each(partial(_encoded, kind=self.reply), chain(call, request))
+        async def opened(call: Call, request: Message) -> AsyncGenerator[Reply, None]:
+            replies = chain(call, codec.lazily(self.request, request))
+            return _each(partial(_encoded, kind=self.reply), replies)
 
         return opened
 

@@ -18,10 +18,10 @@ from grpclib.exceptions import GRPCError
 
 from stigmer.edge.chain import Exchange, Route, of_ring, unary_chain
 from stigmer.edge.incoming import incoming
-from stigmer.edge.interceptors import Interceptor, built_in
-from stigmer.edge.interceptors.base import NOTHING, watching
+from stigmer.edge.interceptors.built_in import BuiltIn
 from stigmer.edge.interceptors.deadline import within
 from stigmer.edge.interceptors.error_mapping import mapped
+from stigmer.edge.interceptors.tracing import NOTHING
 from stigmer.edge.loopback import LoopbackChannel
 from stigmer.edge.running import RunningCalls
 from stigmer.errors import DeadlineExceeded, InvalidArgument, StigmerError, Unimplemented
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from stigmer.access.principal import Principal
     from stigmer.edge.incoming import Incoming
+    from stigmer.edge.interceptors import Interceptor
     from stigmer.pipeline.call import Terms
     from stigmer.pipeline.context import Reply
     from stigmer.pipeline.ids import IdSource
@@ -54,7 +55,7 @@ class Edge:
         endpoints: the kinds' RPCs, bound to a runtime.
         ids: names calls.
         interceptors: the host's own, within the built-in ones; those around a run within the transaction as well.
-        observe: told of each call that ended; see `Logging`.
+        observe: told of each call that ended; see `BuiltIn`.
 
     Attributes:
         running: the calls of the network; for the server's drain.
@@ -67,7 +68,7 @@ class Edge:
         interceptors: Sequence[Interceptor] = (),
         observe: Callable[[str, str, float], None] = lambda _method, _code, _duration_s: None,
     ) -> None:
-        self._built_in = ours = built_in(ids, observe)
+        self._built_in = ours = BuiltIn(ids, observe)
         self._own = of_ring("call", interceptors)
         by_path = {endpoint.method.path: endpoint for endpoint in endpoints}
         self._store = next(iter(by_path.values())).runtime.store
@@ -130,7 +131,7 @@ class Edge:
                 await shape.func(stream)
 
             chain = unary_chain(self._own, end)
-            with _as_status(call), self.running.run(call), watching(self._built_in, call):
+            with _as_status(call), self.running.run(call), self._built_in.around(call):
                 await within(call, partial(chain, call, None))
 
         return const.Handler(*shape._replace(func=func))

@@ -53,7 +53,6 @@ class Call:
         parent: the call that made this one, over the loopback; None for outermost calls.
         request_id: names the call in logs, and the calls that it makes downstream.
         principal: who calls.
-        kind: the kind that the service is about; set by the interceptor of that name.
         transaction: the transaction of the current run, or of the last one; None for streams, and before there is one.
         attempt: the number of the current run, from 1.
         drained: whether the server ended it because it stops.
@@ -72,7 +71,6 @@ class Call:
     parent: Call | None = None
     request_id: str = ""
     principal: Principal = LOCAL
-    kind: KindMeta | None = None
     transaction: Transaction | None = None
     attempt: int = 1
     drained: bool = False
@@ -80,6 +78,11 @@ class Call:
     resource_id: str = ""
     span: Span | None = None
     sent: int = 0
+
+    @property
+    def kind(self) -> KindMeta | None:
+        """The kind that the service is about; None for services that no kind declares, such as health."""
+        return self.method.kind
 
     @property
     def actor(self) -> str:

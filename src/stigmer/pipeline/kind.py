@@ -63,7 +63,7 @@ class Kind(Generic[R]):
         """The kind's entry in the ApiResourceKind enum."""
         return descriptors.kind_by_name(self.message.__name__)
 
-    @property
+    @cached_property
     def name(self) -> str:
         """As resources spell it: `AgentExecution`."""
         return self.message.__name__

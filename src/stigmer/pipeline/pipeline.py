@@ -13,21 +13,24 @@ import time
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cached_property
+from logging import DEBUG
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from opentelemetry import trace
 
 from stigmer.pipeline.context import AnyContext, Context, Reply, Rule
-from stigmer.pipeline.kind import Resource, required
+from stigmer.pipeline.kind import Resource
 from stigmer.store.transaction import Transaction
 from stigmer.telemetry import traces
 from stigmer.telemetry.logs import get_logger
 from stigmer.wire import codec
+from stigmer.wire.message_types import object_class
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping
 
     import betterproto2
+    from google.protobuf.message import Message
     from opentelemetry.trace import Span
 
     from stigmer.errors import Violation
@@ -123,10 +126,10 @@ class Pipeline:
         Raises:
             StigmerError: a step refuses the call.
         """
-        span = traces.started(tracer, self.name)
-        if span is trace.INVALID_SPAN and not log.tells_debug:
+        if ctx.call.span is None and not log.isEnabledFor(DEBUG):
             await self._run_unwatched(ctx)
             return
+        span = traces.started(tracer, self.name)
         traces.describe(span, _attributes(ctx))
         with traces.current(span, whole=True), _watched("Pipeline done", self.name, ctx, span):
             await self._run_steps(ctx, traced=traces.is_recording(span))
@@ -150,9 +153,8 @@ class Pipeline:
         """
         if self.last is None:
             raise TypeError(f"{self.name} does not end in a StreamStep")
-        span = traces.started(tracer, self.name)
-        if span is not trace.INVALID_SPAN or log.tells_debug:
-            return self._watched_stream(self.last, ctx, span)
+        if ctx.call.span is not None or log.isEnabledFor(DEBUG):
+            return self._watched_stream(self.last, ctx, traces.started(tracer, self.name))
         await self._run_unwatched(ctx)
         return self.last.stream(ctx)
 
@@ -242,20 +244,22 @@ class Endpoint:
     runtime: Runtime
     pipelines: Mapping[str, Pipeline]
 
-    async def run(self, call: Call, request: betterproto2.Message) -> Reply:
-        """One run of the pipeline in the call's transaction.
+    async def run(self, call: Call, request: Message) -> Reply:
+        """One run of the pipeline in the call's transaction, from a request that it does not change.
 
         Raises:
             StigmerError: the call is refused.
             StoreError: the store failed.
         """
-        ctx = self._context(call, request, required(call.transaction))
+        if call.transaction is None:
+            raise TypeError("a unary call runs in a transaction")
+        ctx = self._context(call, request, call.transaction)
         await self.pipeline.run(ctx)
         if ctx.reply is None:
             raise TypeError(f"{self.pipeline.name} ended without a reply")
         return ctx.reply
 
-    async def open(self, call: Call, request: betterproto2.Message) -> AsyncGenerator[Reply, None]:
+    async def open(self, call: Call, request: Message) -> AsyncGenerator[Reply, None]:
         """The replies of a streaming pipeline, to be closed by who reads them; it reads outside of any transaction.
 
         Raises:
@@ -264,6 +268,10 @@ class Endpoint:
         """
         return await self.pipeline.open(self._context(call, request, Transaction(self.runtime.store)))
 
-    def _context(self, call: Call, request: betterproto2.Message, transaction: Transaction) -> AnyContext:
-        wire = codec.wire_of(request)
+    @cached_property
+    def _request_class(self) -> type[betterproto2.Message]:
+        return object_class(self.method.request)
+
+    def _context(self, call: Call, wire: Message, transaction: Transaction) -> AnyContext:
+        request = codec.lazily(self._request_class, wire)
         return Context(call, self.runtime, self.kind, request, wire, transaction, self.pipelines)

@@ -21,11 +21,14 @@ class RowQueues:
 
     A queue only spares useless runs; what is written is decided by the store alone. Hence nobody waits for longer than
     WAIT_S: a call may hold a row while it waits for another call that wants it.
+
+    Attributes:
+        interested: how many hold each contended row or wait for it.
     """
 
     def __init__(self) -> None:
         self._locks: defaultdict[tuple[str, ...], asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._interested: defaultdict[tuple[str, ...], int] = defaultdict(int)
+        self.interested: defaultdict[tuple[str, ...], int] = defaultdict(int)
 
     def __repr__(self) -> str:
         return f"<RowQueues for {len(self._locks)} rows>"
@@ -53,13 +56,12 @@ class RowQueues:
         Raises:
             ConflictError: they do.
         """
-        if self._interested:
-            for key in keys:
-                if self._interested.get(key, 0) > 1:
-                    raise ConflictError(key)
+        for key in keys:
+            if self.interested.get(key, 0) > 1:
+                raise ConflictError(key)
 
     async def _acquire(self, key: tuple[str, ...]) -> bool:
-        self._interested[key] += 1
+        self.interested[key] += 1
         try:
             async with asyncio.timeout(WAIT_S):
                 await self._locks[key].acquire()
@@ -77,6 +79,6 @@ class RowQueues:
         held.clear()
 
     def _forget(self, key: tuple[str, ...]) -> None:
-        self._interested[key] -= 1
-        if not self._interested[key]:
-            del self._interested[key], self._locks[key]
+        self.interested[key] -= 1
+        if not self.interested[key]:
+            del self.interested[key], self._locks[key]

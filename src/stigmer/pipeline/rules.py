@@ -28,12 +28,16 @@ if TYPE_CHECKING:
     from protovalidate import Violation as BrokenRule
 
 _VALIDATOR = Validator()
+broken = _VALIDATOR.collect_violations
+"""All rules that a small message breaks, in the engine's words."""
 _List: TypeAlias = "tuple[str, FieldDescriptor, Message]"  # the path of what holds it, its field, and that holder
 
 MAX_PARTS = 500
 """Of messages with more submessages, list elements and map entries, one broken field is told: each costs 20 us."""
 MAX_VIOLATIONS = 1_000
 """When so many fields of a transcript are broken, the rest is not looked at."""
+SMALL_BYTES = 2 * MAX_PARTS
+"""Messages up to this size cannot have more parts than that."""
 PIECE_BYTES = 16_384
 """How much of a transcript is checked at once; messages up to this size are checked whole."""
 PIECE_ENTRIES = 500
@@ -141,7 +145,7 @@ def _told(wire: Message) -> list[Violation]:
 
 def _found(wire: Message) -> list[BrokenRule]:
     """The broken rules; only the first one of a message with so many parts that to collect all would take long."""
-    if wire.ByteSize() <= 2 * MAX_PARTS:
+    if wire.ByteSize() <= SMALL_BYTES:
         return _VALIDATOR.collect_violations(wire)
     first = _VALIDATOR.collect_violations(wire, fail_fast=True)
     if not first or has_more_parts(wire.DESCRIPTOR.full_name, wire.SerializeToString(), MAX_PARTS):

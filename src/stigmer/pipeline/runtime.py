@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stigmer.wire.slices import Slices
@@ -30,7 +31,7 @@ class Sizes:
     max_row_bytes: int = 10 * 2**20
     max_resource_bytes: int = 3 * 2**20
 
-    @property
+    @cached_property
     def max_written_bytes(self) -> int:
         """How long a resource may be that create, update or apply answer: 4 MiB by default, as clients take."""
         return self.max_resource_bytes + 2**20
@@ -45,7 +46,7 @@ class Runtime:
         unit_of_work: runs pipelines in transactions of that store.
         kinds: every kind by name.
         ids: gives ids.
-        downstream: clients for other kinds.
+        downstream: clients for other kinds, by name. Where there is none, steps use the store directly.
         sizes: how much a caller may ask for.
         slices: runs what takes long on the event loop.
     """
@@ -54,7 +55,7 @@ class Runtime:
     unit_of_work: UnitOfWork
     kinds: Mapping[str, Kind[Any]]
     ids: IdSource
-    downstream: Downstream
+    downstream: Mapping[str, Client]
     sizes: Sizes = Sizes()
     slices: Slices = field(default_factory=Slices)
 
@@ -78,14 +79,3 @@ class Client(Protocol):
     async def delete(self, id_: str) -> None:
         """Delete a resource; it may be gone already."""
         ...
-
-
-@dataclass
-class Downstream:
-    """Clients for other kinds, by name. Where there is none, steps use the store directly."""
-
-    clients: dict[str, Client] = field(default_factory=dict)
-
-    def of(self, kind: str) -> Client | None:
-        """The client for a kind."""
-        return self.clients.get(kind)

@@ -123,9 +123,9 @@ class UnitOfWork:
         call.transaction = transaction = Transaction(self._store)
         try:
             result = await _on_one_commit(transaction, once)
-            written = transaction.end().written()
-            if written and call.attempt == 1:
-                self._row_queues.yield_to_queues(written)
+            transaction.end()
+            if call.attempt == 1 and self._row_queues.interested:
+                self._row_queues.yield_to_queues(transaction.written)
             await self._commit(call, transaction)
         except BaseException:
             transaction.end()

@@ -81,7 +81,7 @@ def _session(ctx: Context[object, AgentExecution], agent: Agent, name: str) -> S
 
 def _way(ctx: AnyContext) -> str:
     """How the session is made, in the words of the log."""
-    client = ctx.runtime.downstream.of("Session")
+    client = ctx.runtime.downstream.get("Session")
     if client is None:
         return DIRECT
     return IN_PROCESS if client.in_process else NETWORK

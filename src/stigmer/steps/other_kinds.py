@@ -35,7 +35,7 @@ async def find(ctx: AnyContext, kind: str, id_: str) -> Any:  # noqa: ANN401 - t
     known = ctx.found.get((kind, id_))
     if known is not None:
         return known
-    client = ctx.runtime.downstream.of(kind)
+    client = ctx.runtime.downstream.get(kind)
     if client is not None:
         resource = await client.get(id_)
     else:
@@ -61,7 +61,7 @@ async def create(ctx: AnyContext, kind: str, resource: Any) -> Any:  # noqa: ANN
     wanted, refused = resource.metadata.slug, 0
     for number in itertools.count(1):
         resource.metadata.slug = f"{wanted}-{number}" if number > 1 else wanted
-        looked_for = number > 1 or ctx.runtime.downstream.of(kind) is None
+        looked_for = number > 1 or ctx.runtime.downstream.get(kind) is None
         if looked_for and await ctx.tx.by_slug(kind, resource.metadata.slug, namespace) is not None:
             continue
         try:
@@ -74,7 +74,7 @@ async def create(ctx: AnyContext, kind: str, resource: Any) -> Any:  # noqa: ANN
 
 
 async def _make(ctx: AnyContext, kind: str, resource: Any) -> Any:  # noqa: ANN401 - the kind decides the type
-    client = ctx.runtime.downstream.of(kind)
+    client = ctx.runtime.downstream.get(kind)
     if client is None:
         return await _store(ctx, kind, resource)
     if client.in_process:

@@ -1,22 +1,77 @@
-"""What a transaction has staged, seen over what those have staged that it joined."""
+"""What a transaction has read, and what it has staged, seen over what those have staged that it joined."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from stigmer.store.changes import Changes, Put, Remove
+from stigmer.store.errors import ConflictError
 from stigmer.store.rows import ABSENT
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
     from collections.abc import Set as AbstractSet
 
     from stigmer.store.changes import Append, Cascade, Require
     from stigmer.store.rows import Key, Row
 
+Name: TypeAlias = tuple[str, ...]
+"""How a row is read: (kind, id), or (kind, slug, namespace)."""
 UNCOMMITTED = 1 << 62
 """Creation sequences from here on are provisional: staged rows are newer than every committed one."""
+
+
+class ReadSet:
+    """The revision that each name had when the transaction read it; ABSENT where there was no row.
+
+    A transaction shares it with those that join it.
+
+    Attributes:
+        torn: the name of which two reads differed: a commit came between, and the outermost call has to run again.
+    """
+
+    __slots__ = ("_revisions", "torn")
+
+    def __init__(self) -> None:
+        self._revisions: dict[Name, int] = {}
+        self.torn: Name | None = None
+
+    def __repr__(self) -> str:
+        return f"<ReadSet of {len(self._revisions)} names{', torn' if self.torn else ''}>"
+
+    def check(self) -> None:
+        """Raise ConflictError where two reads differed."""
+        if self.torn is not None:
+            raise ConflictError(self.torn)
+
+    def note(self, name: Name, revision: int) -> None:
+        """A name was read; raises ConflictError where it had another revision before."""
+        if self._revisions.setdefault(name, revision) != revision:
+            self.torn = name
+            raise ConflictError(name)
+
+    def note_row(self, row: Row) -> None:
+        """A row was read; raises ConflictError where one of its names had another revision, or no row."""
+        self.note((row.kind, row.id), row.revision)
+        if row.slug is not None:
+            self.note((row.kind, row.slug, row.namespace), row.revision)
+
+    def note_found(self, name: Name, row: Row | None) -> Row | None:
+        """What a name gave, which is returned; raises ConflictError where it gave something else before."""
+        if row is None:
+            self.note(name, ABSENT)
+        else:
+            self.note_row(row)
+        return row
+
+    def check_rows(self, rows: Iterable[Row]) -> None:
+        """Rows of a page: too many to be noted, but they must not differ from what is; raises as `note`."""
+        for row in rows if self._revisions else ():
+            slug: Name = (row.kind, row.slug, row.namespace) if row.slug is not None else ()
+            for name in ((row.kind, row.id), slug):
+                if name in self._revisions:
+                    self.note(name, row.revision)
 
 
 @dataclass(slots=True)

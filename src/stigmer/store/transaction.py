@@ -11,9 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from stigmer.store.changes import Append, Cascade, Put, Require
-from stigmer.store.read_set import ReadSet
 from stigmer.store.rows import ABSENT, Page, Query, Record, Selection, Window
-from stigmer.store.staging import Staging
+from stigmer.store.staging import ReadSet, Staging
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from stigmer.store.changes import Change, Dependent
     from stigmer.store.contract import Store
-    from stigmer.store.rows import Row
+    from stigmer.store.rows import Key, Row
 
 PIECE = Window(1000, budget_bytes=3 * 2**20)
 """How much of the committed rows is looked at in one go."""
@@ -40,18 +39,17 @@ class Transaction:
             that join the same one, one is open at a time.
 
     Attributes:
-        staged: what it has staged.
         reads: what was read, shared with the transactions that join.
         ended: whether it has ended, so that nothing joins it any more.
         joining: held by the one that has joined it, to the end of that.
     """
 
-    __slots__ = ("_parent", "_store", "ended", "joining", "reads", "staged")
+    __slots__ = ("_parent", "_staged", "_store", "ended", "joining", "reads")
 
     def __init__(self, store: Store, parent: Transaction | None = None) -> None:
         self._store = store
         self._parent = parent
-        self.staged: Staging = Staging(parent.staged if parent is not None else None)
+        self._staged: Staging | None = None
         self.reads: ReadSet = parent.reads if parent is not None else ReadSet()
         self.ended = False
         self.joining = asyncio.Lock()
@@ -60,10 +58,25 @@ class Transaction:
         nested = "nested, " if self._parent is not None else ""
         return f"<Transaction {nested}{'ended' if self.ended else 'open'}, {len(self.staged.puts)} rows staged>"
 
+    @property
+    def staged(self) -> Staging:
+        """What it has staged, above what its parents have; made when it is first asked for."""
+        if self._staged is None:
+            self._staged = Staging(self._parent.staged if self._parent is not None else None)
+        return self._staged
+
+    @property
+    def written(self) -> AbstractSet[Key]:
+        """The rows and records that it writes."""
+        return self._staged.written() if self._staged is not None else frozenset()
+
     async def get(self, kind: str, id_: str) -> Row | None:
         """The row with that id."""
-        known, row = self.staged.row((kind, id_))
-        return row if known else self.reads.note_found((kind, id_), await self._store.get(kind, id_))
+        if self._parent is not None or self._staged is not None:
+            known, row = self.staged.row((kind, id_))
+            if known:
+                return row
+        return self.reads.note_found((kind, id_), await self._store.get(kind, id_))
 
     async def by_slug(self, kind: str, slug: str, namespace: str) -> Row | None:
         """The row that holds the slug in the namespace."""
@@ -191,21 +204,24 @@ class Transaction:
         parent = self._parent
         if parent is None or parent.ended:
             return False
-        parent.staged.take(self.end())
+        self.end()
+        if self._staged is not None:
+            parent.staged.take(self._staged)
         return True
 
-    def end(self) -> Staging:
-        """End the transaction: later calls no longer join it. Gives what it has staged."""
+    def end(self) -> None:
+        """End the transaction: later calls no longer join it."""
         self.ended = True
-        return self.staged
 
     def clear(self) -> None:
         """Drop what was staged."""
-        self.staged = Staging(self.staged.parent)
+        self._staged = None
 
     def take_undo(self) -> Sequence[Callable[[], Awaitable[None]]]:
         """What takes back what was made elsewhere, in the order of the making; whoever asks has to see to it."""
-        made, self.staged.undo = self.staged.undo, []
+        if self._staged is None:
+            return ()
+        made, self._staged.undo = self._staged.undo, []
         return made
 
     async def commit(self, *, dry_run: bool = False) -> Sequence[Change]:
@@ -216,7 +232,10 @@ class Transaction:
         Raises:
             ConflictError: nothing was written.
         """
-        staged = self.end()
+        self.end()
+        staged = self._staged
+        if staged is None:
+            return ()
         committed = await self._store.commit(staged.changes(), dry_run=dry_run) if staged else ()
         for action in () if dry_run else staged.after_commit:
             action()

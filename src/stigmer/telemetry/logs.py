@@ -80,11 +80,6 @@ class Logger(structlog.stdlib.BoundLogger):
     The level is asked at each call, so a logger made at import follows a later `configure` or a host's `setLevel`.
     """
 
-    @property
-    def tells_debug(self) -> bool:
-        """Whether debug lines go anywhere, for who would have to work to make one."""
-        return self.isEnabledFor(logging.DEBUG)
-
     def exception(self, event: str | None = None, *args: Any, **kw: Any) -> None:  # noqa: ANN401  # as the base
         """A failure, with the traceback of the exception that is being handled."""
         self._proxy_to_logger("error", event, *args, **{"exc_info": True, **kw})

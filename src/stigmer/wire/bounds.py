@@ -108,6 +108,12 @@ def breaches(wire: Message) -> Iterator[Violation | None]:
 
 
 @cache
+def is_unbounded(kind: Descriptor) -> bool:
+    """Whether nothing in messages of that type has a bound."""
+    return not _checks(kind, "")
+
+
+@cache
 def holds_transcript(full_name: str) -> bool:
     """Whether there can be a transcript in messages of that type."""
     kind = descriptor(full_name)

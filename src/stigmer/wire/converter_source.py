@@ -41,8 +41,12 @@ class Source:
         yield " return o"
 
     def filler(self) -> Iterator[str]:
-        """`fill_X(g)` gives the attributes of an object; `later_X(g)` an object that is filled so when touched."""
+        """`fill_X(g)` gives the attributes of an object; `later_X(g)` an object that is filled so when touched.
+
+        What they get may be bytes as well.
+        """
         yield f"def fill_{self.name}(g):"
+        yield f" if g.__class__ is bytes: g = parse_{self.name}(g)"
         yield from self._attributes("d", "later")
         yield " return d"
         yield f"def later_{self.name}(g):"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from stigmer.wire import descriptors, scalars, shapes
 from stigmer.wire.converter_source import Source, enum_name, members_name
-from stigmer.wire.lazy import SOURCE, lazy_class, untouched
+from stigmer.wire.lazy import SOURCE, lazy_class, merge
 from stigmer.wire.message_types import enum_class, is_recursive, object_class, python_names
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     import betterproto2
     from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
-
-    from stigmer.wire import lazy
 
 MAX_RECURSION = 60
 """How deep messages of types that contain themselves (Struct) may nest.
@@ -68,7 +66,7 @@ class Converters:
         self._lock = threading.RLock()
         # What the compiled functions see: each other, classes, and the helpers of scalars.
         self._names: dict[str, Any] = {name: getattr(scalars, name) for name in scalars.__all__}
-        self._names |= {"new": object.__new__, "MAX_RECURSION": MAX_RECURSION, "SOURCE": SOURCE, "merge": _merge}
+        self._names |= {"new": object.__new__, "MAX_RECURSION": MAX_RECURSION, "SOURCE": SOURCE, "merge": merge}
         self._names["TOO_DEEP"] = TOO_DEEP
         self._identifiers: dict[str, str] = {}
 
@@ -109,25 +107,10 @@ class Converters:
         read, write = self._names[f"read_{name}"], self._names[f"write_{name}"]
         wire_class = descriptors.message_class(kind.full_name)
         if not is_recursive(kind):
-            lazy = self._names[f"lazy_{name}"] = lazy_class(cls, _filling(wire_class, self._names[f"fill_{name}"]))
+            self._names[f"parse_{name}"] = wire_class.FromString
+            lazy = self._names[f"lazy_{name}"] = lazy_class(cls, self._names[f"fill_{name}"])
         return Converter(kind.full_name, wire_class, cls, lazy, read, write)
 
     def _identifier(self, kind: Descriptor) -> str:
         """A Python name for a type, unique and readable in a traceback."""
         return self._identifiers.setdefault(kind.full_name, f"{kind.name}_{len(self._identifiers)}")
-
-
-def _filling(
-    wire_class: type[Message], fill: Callable[[Message], dict[str, Any]]
-) -> Callable[[lazy.Source], dict[str, Any]]:
-    """The function that fills in objects of a lazy class, whether they come from a wire message or from bytes."""
-    return lambda source: fill(wire_class.FromString(source) if isinstance(source, bytes) else source)
-
-
-def _merge(wire: Message, message: object) -> None:
-    """Write an object that nobody has touched."""
-    source = untouched(message)
-    if isinstance(source, bytes):
-        wire.MergeFromString(source)
-    elif source is not None:
-        wire.MergeFrom(source)

@@ -119,6 +119,7 @@ class Method:
     skip_authorization: bool
 
 
+@cache
 def descriptor(full_name: str) -> Descriptor:
     """The descriptor of a message; raises KeyError where there is none of that name."""
     return POOL.FindMessageTypeByName(full_name)
@@ -142,6 +143,7 @@ def message_names() -> tuple[str, ...]:
     return tuple(message.full_name for top in tops for message in _with_nested(top))
 
 
+@cache
 def kind_by_name(name: str) -> KindMeta:
     """The kind that resources spell so, such as "AgentExecution"; raises KeyError where there is none."""
     return _kinds_by_name()[name]

@@ -88,6 +88,15 @@ def untouched(message: object) -> Source | None:
     return object.__getattribute__(message, "__dict__")[SOURCE] if isinstance(message, Lazy) else None
 
 
+def merge(wire: Message, message: object) -> None:
+    """Write an object that nobody has touched into a wire message."""
+    source = untouched(message)
+    if isinstance(source, bytes):
+        wire.MergeFromString(source)
+    elif source is not None:
+        wire.MergeFrom(source)
+
+
 def class_of(message: betterproto2.Message) -> type[betterproto2.Message]:
     """The generated class of a message, lazy or not; quicker than `__class__`, which asks a lazy object."""
     cls = type(message)

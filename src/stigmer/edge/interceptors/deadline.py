@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from stigmer.edge.interceptors.base import within_span
+from stigmer.edge.interceptors.tracing import within_span
 from stigmer.errors import DeadlineExceeded
 
 if TYPE_CHECKING:

@@ -14,37 +14,16 @@ from stigmer.store.errors import DamagedError, StoreUnavailableError, TooManySub
 from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from stigmer.pipeline.call import Call
 
 log = get_logger("stigmer.edge.interceptors.error_mapping")
 
 
-class ErrorMapping:
-    """Turn the store's errors into statuses, and everything unforeseen into INTERNAL with an id that the log bears."""
-
-    def watch(self, call: Call) -> AbstractContextManager[object]:
-        """Map what the handler raises."""
-        return _Mapping(call)
-
-
-class _Mapping:
-    """Whatever fails within fails as a StigmerError, or is cancelled."""
-
-    __slots__ = ("_call",)
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if error is None or isinstance(error, StigmerError):
-            return
-        if isinstance(error, Exception) or (isinstance(error, asyncio.CancelledError) and not _is_cancelled()):
-            raise mapped(error, self._call) from error  # nothing unforeseen may reach a caller
+def told_as(error: BaseException, call: Call) -> BaseException:
+    """What the caller sees in place of an exception that is no StigmerError; itself, where the call is cancelled."""
+    if isinstance(error, Exception) or (isinstance(error, asyncio.CancelledError) and not _is_cancelled()):
+        return mapped(error, call)  # nothing unforeseen may reach a caller
+    return error
 
 
 def _is_cancelled() -> bool:

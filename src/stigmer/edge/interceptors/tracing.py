@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from opentelemetry import context, propagate, trace
 from opentelemetry.trace import SpanKind
 
-from stigmer.edge.interceptors.base import NOTHING, code_of
 from stigmer.telemetry import traces
 
 if TYPE_CHECKING:
@@ -23,43 +23,36 @@ if TYPE_CHECKING:
 
 tracer = trace.get_tracer("stigmer")
 
+NOTHING = nullcontext()
+"""Around what needs nothing around it."""
 
-class Tracing:
-    """A server span for each call; one made over the loopback lies within its caller's, and is INTERNAL.
 
-    Without an SDK there are no spans, but the trace that the caller sent still goes to the calls made downstream.
+def started(call: Call) -> Span | None:
+    """A server span for the call, which is not current yet; None where there is none.
+
+    That of a call made over the loopback lies within its caller's, and is INTERNAL.
     """
-
-    def watch(self, call: Call) -> AbstractContextManager[object]:
-        """Trace the call: in `call.span`, which is not current yet."""
-        span = _started(call)
-        if span is trace.INVALID_SPAN:
-            return NOTHING
-        call.span = span
-        return _Ending(span, call)
-
-
-class _Ending:
-    """The span of a call ends with the block."""
-
-    __slots__ = ("_call", "_span")
-
-    def __init__(self, span: Span, call: Call) -> None:
-        self._span, self._call = span, call
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if traces.is_recording(self._span):
-            _describe(self._span, self._call, code_of(self._call, error))
-        traces.end(self._span)
-
-
-def _started(call: Call) -> Span:
     name = call.method.path[1:]
     known = {"rpc.system.name": "grpc", "rpc.method": name}
-    return traces.started(tracer, name, _remote(call), _span_kind(call), known)
+    kind = SpanKind.SERVER if call.parent is None else SpanKind.INTERNAL
+    span = traces.started(tracer, name, _remote(call), kind, known)
+    return None if span is trace.INVALID_SPAN else span
+
+
+def end(span: Span, call: Call, code: Code) -> None:
+    """End the span of a call that ended so."""
+    if traces.is_recording(span):
+        attributes = {"rpc.status_code": code.name, "stigmer.request_id": call.request_id}
+        if code not in traces.FAULTS:
+            traces.describe(span, attributes)
+        else:
+            traces.describe(span, {**attributes, "error.type": code.name}, code.name)
+    traces.end(span)
+
+
+def within_span(call: Call) -> AbstractContextManager[object]:
+    """The call's span is the current one, where it has one. Not to be held across a yield of a generator."""
+    return NOTHING if call.span is None else traces.current(call.span)
 
 
 def _remote(call: Call) -> Context | None:
@@ -76,19 +69,3 @@ def _remote(call: Call) -> Context | None:
 def _headers(propagator: TextMapPropagator) -> frozenset[str]:
     """What the host's propagator reads: `traceparent`, or `b3`, as OTEL_PROPAGATORS says; asked at every call."""
     return frozenset(name.lower() for name in propagator.fields)
-
-
-def _span_kind(call: Call) -> SpanKind:
-    return SpanKind.SERVER if call.parent is None else SpanKind.INTERNAL
-
-
-def _describe(span: Span, call: Call, code: Code) -> None:
-    attributes = {
-        "rpc.response.status_code": code.name,  # OpenTelemetry's name for it
-        "rpc.status_code": code.name,  # the short one of our own contract
-        "stigmer.request_id": call.request_id,
-    }
-    if code not in traces.FAULTS:
-        traces.describe(span, attributes)
-    else:
-        traces.describe(span, {**attributes, "error.type": code.name}, code.name)

@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from abc import ABC, abstractmethod
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from stigmer.store.errors import StoreUnavailableError
 from stigmer.store.sqlite.failures import failure
-from stigmer.store.sqlite.fair_queue import FairQueue
 from stigmer.telemetry.current import CURRENT
 from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from stigmer.store.sqlite.connection import Connection
     from stigmer.telemetry.current import Room
@@ -60,6 +60,42 @@ class Entry(Generic[Item, Result]):
             self.result.set_exception(outcome)
         else:
             self.result.set_result(outcome)
+
+
+class FairQueue(Generic[T]):
+    """Items by caller, served round robin: who sends a flood waits for itself, the others for one item of it."""
+
+    def __init__(self) -> None:
+        self._callers: OrderedDict[str, deque[T]] = OrderedDict()  # the next to be served first
+
+    def __len__(self) -> int:
+        return sum(map(len, self._callers.values()))
+
+    def __bool__(self) -> bool:
+        return bool(self._callers)
+
+    def __repr__(self) -> str:
+        return f"<FairQueue {len(self)} items of {len(self._callers)} callers>"
+
+    def put(self, caller: str, item: T) -> None:
+        """Add a caller's last item."""
+        self._callers.setdefault(caller, deque()).append(item)
+
+    def put_back(self, items: Iterable[tuple[str, T]]) -> None:
+        """Return items, in the order in which they were taken: they are the next to be taken again."""
+        for caller, item in reversed(list(items)):
+            self._callers.setdefault(caller, deque()).appendleft(item)
+            self._callers.move_to_end(caller, last=False)
+
+    def take(self) -> T | None:
+        """The next item; None where the queue is empty."""
+        if not self._callers:
+            return None
+        caller, queue = self._callers.popitem(last=False)
+        item = queue.popleft()
+        if queue:
+            self._callers[caller] = queue
+        return item
 
 
 class Worker(ABC, Generic[Item, Result]):
