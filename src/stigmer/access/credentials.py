@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from stigmer.access.principal import LOCAL, Principal
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from multidict import MultiDict
-
-    from stigmer.access.principal import Principal
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Peer:
 
 
 class Credentials(NamedTuple):
-    """What a call brings: its headers, as metadata, and who sent them."""
+    """What a call brings: its headers, as metadata, and who sent them. An authenticator sees the headers it names."""
 
     metadata: MultiDict[str | bytes]
     peer: Peer
@@ -49,19 +49,35 @@ class Identity:
     still: Callable[[], Principal]
 
 
+LOCAL_CALLER = Identity(LOCAL, lambda: LOCAL)
+"""Who calls from this machine where nobody says who it is, or by a Unix socket as the server's own user."""
+NOBODY = Identity(nobody := Principal("", "reader", frozenset()), lambda: nobody)
+"""Who calls what needs no credentials: the health service."""
+
+
 class Authenticator(Protocol):
-    """Knows callers by one sort of credentials. A host may add its own."""
+    """Knows callers by one sort of credentials. A host may add its own; `gate` asks each in turn."""
 
     @property
     def takes(self) -> str:
         """The sort, as a refused caller reads it: `bearer token`."""
         ...
 
+    @property
+    def headers(self) -> Collection[str]:
+        """The headers that it reads, in lower case, and may depend on: it sees no others.
+
+        An answer holds for every call that brings the same ones by the same peer, as long as its identity does.
+        """
+        ...
+
     async def authenticate(self, credentials: Credentials) -> Identity | None:
         """Who calls; None where the credentials are not of this sort, so that the next authenticator is asked.
 
+        It may wait for others, not hold up the loop. No credential may be part of what it raises or logs.
+
         Raises:
-            Unauthenticated: they are, and are not good.
+            Unauthenticated: they are, and are not good; no other authenticator is asked.
             Unavailable: whoever could tell does not answer.
         """
         ...

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from stigmer.errors import Stopping
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
+    from stigmer.errors import StigmerError
     from stigmer.pipeline.call import Call
 
 
@@ -29,7 +30,7 @@ class RunningCalls:
         return f"<RunningCalls {'draining' if self._draining else 'open'}, {len(self._running)} running>"
 
     def run(self, call: Call) -> running:
-        """Around the whole of a call; raises Stopping where the server ended it."""
+        """Around the whole of a call; raises why the server ended it, where it did."""
         return running(self, call)
 
     def may_finish(self, call: Call) -> None:
@@ -48,11 +49,11 @@ class RunningCalls:
     def drain(self) -> Collection[asyncio.Task[Any]]:
         """Refuse new calls, and end those that may last or whose request is not there; the tasks of those."""
         self._draining = True
-        return self._end([call for call in self._running if call not in self._finishing])
+        return self.end([call for call in self._running if call not in self._finishing], Stopping)
 
     def cut(self) -> None:
         """End those that still run, each once: a second time would break into their cleaning up."""
-        self._end([call for call in self._running if not call.drained])
+        self.end([call for call in self._running if call.ended_by is None], Stopping)
 
     async def settled(self) -> None:
         """Wait until none runs."""
@@ -72,9 +73,10 @@ class RunningCalls:
         if self._idle is not None and not self._running:
             self._idle.set()
 
-    def _end(self, calls: Collection[Call]) -> Collection[asyncio.Task[Any]]:
+    def end(self, calls: Collection[Call], why: Callable[[], StigmerError]) -> Collection[asyncio.Task[Any]]:
+        """End some of those that run, each with an error of its own; their tasks."""
         for call in calls:
-            call.drained = True
+            call.ended_by = why()
         tasks = {self._running[call] for call in calls}
         for task in tasks:
             task.cancel()
@@ -98,6 +100,6 @@ class running:  # noqa: N801 - a context manager, used like a function
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._calls.over(self._call)
-        if self._call.drained and isinstance(error, asyncio.CancelledError):
+        if self._call.ended_by is not None and isinstance(error, asyncio.CancelledError):
             self._task.uncancel()
-            raise Stopping from None
+            raise self._call.ended_by from None

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Span
 
-    from stigmer.access.principal import Principal
+    from stigmer.access.credentials import Identity
+    from stigmer.access.principal import Owner, Principal
+    from stigmer.errors import StigmerError
     from stigmer.store.contract import Store
     from stigmer.store.transaction import Transaction
     from stigmer.telemetry.current import Room
@@ -53,11 +55,13 @@ class Call:
         parent: the call that made this one, over the loopback; None for outermost calls.
         request_id: names the call in logs, and the calls that it makes downstream.
         principal: who calls.
+        identity: how that is known, of a call with credentials; None for others.
         transaction: the transaction of the current run, or of the last one; None for streams, and before there is one.
         attempt: the number of the current run, from 1.
-        drained: whether the server ended it because it stops.
+        ended_by: why the server ended it before its time; None where it did not.
         request_bytes: how long the request was as it came; 0 where nobody has said so.
         resource_id: the id of the resource concerned, once it is known; for the log.
+        owner: whose resource a stream follows, once it is known.
         span: its span in the trace; None where nobody traces.
         sent: how many replies a stream has given.
     """
@@ -71,11 +75,13 @@ class Call:
     parent: Call | None = None
     request_id: str = ""
     principal: Principal = LOCAL
+    identity: Identity | None = None
     transaction: Transaction | None = None
     attempt: int = 1
-    drained: bool = False
+    ended_by: StigmerError | None = None
     request_bytes: int = 0
     resource_id: str = ""
+    owner: Owner | None = None
     span: Span | None = None
     sent: int = 0
 

@@ -122,8 +122,8 @@ def code_of(call: Call, error: BaseException) -> Code:
         return error.code
     outer: Call | None = call
     while outer is not None:
-        if outer.drained:
-            return Code.UNAVAILABLE
+        if outer.ended_by is not None:
+            return outer.ended_by.code
         outer = outer.parent
     late = call.deadline_s is not None and time.monotonic() >= call.deadline_s - EARLY_S
     return Code.DEADLINE_EXCEEDED if late else Code.CANCELLED

@@ -1,0 +1,185 @@
+"""The gate: who makes a call, asked of the authenticators once for each credential.
+
+`server.dispatch` asks when a call's headers are there, and `edge.door` for calls of a host's own grpclib server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from hashlib import sha256
+from typing import TYPE_CHECKING, TypeAlias
+
+from multidict import MultiDict
+
+from stigmer.access.credentials import LOCAL_CALLER, Credentials, Identity
+from stigmer.access.failures import Failures
+from stigmer.access.peers import is_local
+from stigmer.access.principal import RESERVED
+from stigmer.errors import StigmerError, Unauthenticated, Unavailable
+from stigmer.telemetry.logs import Seldom, get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stigmer.access.credentials import Authenticator, Peer
+
+log = get_logger("stigmer.access.gate")
+
+MOST_KNOWN = 10_000
+"""So many identities are kept, each for a credential and a peer."""
+ANSWER_S = 5.0
+"""How long the authenticators may take for one call."""
+COMPLAINT_S = 10.0
+"""How long a fault of theirs goes unmentioned after one that was told of."""
+
+_NONE = "no credentials"
+_BAD = "the credentials are not good"
+_AWAY = "whoever could tell who calls does not answer: try again"
+_LOCAL_ALONE = "callers of this machine alone are served: give the server --tokens-file, or another way to know callers"
+
+_Key: TypeAlias = "tuple[bytes, Peer]"
+
+
+class Gate:
+    """Knows who calls.
+
+    Args:
+        authenticators: in the order in which they are asked. Without any, callers on this machine are `local`.
+        anonymous: without any, all others are `local` as well.
+
+    Attributes:
+        failures: how long refusals are held back.
+    """
+
+    def __init__(self, authenticators: Sequence[Authenticator] = (), *, anonymous: bool = False) -> None:
+        self._authenticators = tuple(authenticators)
+        self._anonymous = anonymous
+        self._headers = sorted({name for one in authenticators for name in one.headers})
+        self._uid = os.geteuid()
+        self._known: dict[_Key, Identity] = {}
+        self._complaints = Seldom(COMPLAINT_S)
+        self.failures = Failures()
+
+    def __repr__(self) -> str:
+        return f"<Gate of {', '.join(self.takes) or 'this machine'}, {len(self._known)} known>"
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The sorts of credentials that are taken."""
+        return tuple(dict.fromkeys(one.takes for one in self._authenticators))
+
+    def known(self, credentials: Credentials) -> Identity | None:
+        """Who calls, where that is known without asking anybody; waits for nothing."""
+        peer = credentials.peer
+        if not self._authenticators:
+            return LOCAL_CALLER if self._anonymous or is_local(peer.address) else None
+        if peer.uid is not None and peer.uid == self._uid:
+            return LOCAL_CALLER
+        key = self._key(credentials)
+        identity = self._known.get(key)
+        if identity is not None and not _holds(identity):
+            del self._known[key]
+            return None
+        return identity
+
+    async def authenticate(self, credentials: Credentials) -> Identity:
+        """Ask the authenticators who calls.
+
+        Raises:
+            Unauthenticated: nobody knows; it tells what would be taken, and nothing of what came.
+            Unavailable: an authenticator fails, or says nothing for too long.
+        """
+        answer = await self._answer(credentials)
+        if isinstance(answer, StigmerError):
+            raise answer  # not within an `except`: what an authenticator raised may hold a credential
+        if len(self._known) >= MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+        self._known[self._key(credentials)] = answer
+        return answer
+
+    def _key(self, credentials: Credentials) -> _Key:
+        """What an answer holds for, without the credential itself."""
+        shown = [credentials.metadata.getall(name, ()) for name in self._headers]
+        return sha256(repr(shown).encode()).digest(), credentials.peer
+
+    async def _answer(self, credentials: Credentials) -> Identity | StigmerError:
+        shown = self._shown(credentials)
+        for authenticator in self._authenticators:
+            answer = await self._asked(authenticator, shown)
+            if answer is not None:
+                return answer
+        return self._refusal(_NONE)
+
+    def _shown(self, credentials: Credentials) -> Credentials:
+        found = [(name, value) for name in self._headers for value in credentials.metadata.getall(name, ())]
+        return Credentials(MultiDict(found), credentials.peer)
+
+    async def _asked(self, authenticator: Authenticator, shown: Credentials) -> Identity | StigmerError | None:
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                identity = await authenticator.authenticate(shown)
+            return None if identity is None else self._checked(authenticator, identity)
+        except Unauthenticated as error:
+            return self._refusal(_BAD if _tells(error.message, shown) else error.message)
+        except Unavailable as error:
+            return Unavailable(_AWAY if _tells(error.message, shown) else error.message)
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            return self._failed(authenticator, error)
+        except Exception as error:  # noqa: BLE001  # a host's own: whatever it raises is no yes
+            return self._failed(authenticator, error)
+
+    def _checked(self, authenticator: Authenticator, identity: Identity) -> Identity | StigmerError:
+        """The identity, unless its name is the server's own."""
+        principal = identity.principal
+        if principal.name and principal.name not in RESERVED and principal.on_behalf_of is None:
+            return identity
+        log.error("An authenticator gives a name that nobody may have", name=principal.name, takes=authenticator.takes)
+        return self._refusal(_BAD)
+
+    def _failed(self, authenticator: Authenticator, error: BaseException) -> Unavailable:
+        """Tell of a fault: its class and place alone, because its text may hold the credential."""
+        if self._complaints.now():
+            log.error("An authenticator fails", takes=authenticator.takes, error=type(error).__name__, at=_place(error))
+        return Unavailable(_AWAY)
+
+    def _refusal(self, why: str) -> Unauthenticated:
+        if not self._authenticators:
+            return Unauthenticated(_LOCAL_ALONE)
+        ways = dict.fromkeys(map(_way, self._authenticators))
+        return Unauthenticated(f"{why}; send one of: {', '.join(ways)}", takes=self.takes)
+
+
+def _holds(identity: Identity) -> bool:
+    """Whether the credential still says the same; else the authenticators are asked again."""
+    try:
+        return identity.still() == identity.principal
+    except Exception:  # noqa: BLE001  # Unauthenticated, or a fault of a host's own: asked again, it is told of
+        return False
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def _tells(message: str, shown: Credentials) -> bool:
+    """Whether a text holds a part of the credentials."""
+    words = [word for value in shown.metadata.values() if isinstance(value, str) for word in value.split()]
+    return any(word in message for word in words if len(word) > len("Bearer"))
+
+
+def _place(error: BaseException) -> str:
+    """Where it was raised: `file:line`."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+
+
+def _way(authenticator: Authenticator) -> str:
+    """A sort of credentials, and where it goes."""
+    names = " or ".join(f"'{name}'" for name in authenticator.headers)
+    return f"{authenticator.takes} (header {names})" if names else authenticator.takes

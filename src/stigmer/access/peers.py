@@ -1,0 +1,59 @@
+"""Who is at the other end of a connection, as its transport tells: `server` asks, and `edge` on a host's own server."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+from functools import lru_cache
+from typing import TYPE_CHECKING, cast
+
+from stigmer.access.credentials import Peer
+
+if TYPE_CHECKING:
+    import asyncio
+
+UNIX = "unix"
+"""In place of an address: a Unix socket."""
+
+_CREDENTIALS = struct.Struct("3i")  # Linux's ucred: process, user, group
+
+
+def peer_of(transport: asyncio.BaseTransport) -> Peer:
+    """Who is at the other end; a certificate that it showed was verified, else there would be no connection."""
+    tls = transport.get_extra_info("ssl_object")
+    certificate = None if tls is None else tls.getpeercert(binary_form=True)
+    name: object = transport.get_extra_info("peername")
+    if isinstance(name, tuple):
+        host: object = cast("tuple[object, ...]", name)[0]
+        return Peer(str(host), certificate=certificate)
+    return Peer(UNIX, _user_of(transport.get_extra_info("socket")), certificate)
+
+
+@lru_cache(maxsize=1024)
+def is_local(address: str) -> bool:
+    """Whether the address is this machine's own: a loopback one, or a Unix socket."""
+    return address == UNIX or _plain(address).is_loopback
+
+
+@lru_cache(maxsize=1024)
+def network_of(address: str) -> str:
+    """What one caller may have as many addresses as he likes of: a /64 in IPv6, one address in IPv4."""
+    plain = _plain(address)
+    if plain.version == 4:
+        return str(plain)
+    return str(ipaddress.IPv6Network((int(plain), 64), strict=False))
+
+
+def _plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The address; the IPv4 one that an IPv6 one stands for."""
+    found = ipaddress.ip_address(address)
+    return (found.ipv4_mapped or found) if isinstance(found, ipaddress.IPv6Address) else found
+
+
+def _user_of(connection: socket.socket) -> int | None:
+    """The user of the process at the other end of a Unix socket; None where the system does not say so."""
+    if connection.family != socket.AF_UNIX or not hasattr(socket, "SO_PEERCRED"):
+        return None
+    user: int = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))[1]
+    return user

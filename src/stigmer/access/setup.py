@@ -1,0 +1,36 @@
+"""The authenticators that the settings ask for: `app` hands them to the gate, before a host's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from stigmer.access.credentials import Authenticator
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from stigmer.settings import Settings
+
+
+class Opened(Authenticator, Protocol):
+    """An authenticator with files or keys: an async context manager, entered while its plane is open.
+
+    Making one reads nothing. Until it is entered it knows nobody.
+    """
+
+    async def __aenter__(self) -> Self:
+        """Read what it needs; raises StartupError where that cannot be read."""
+        ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End what it does in the background."""
+        ...
+
+
+def authenticators(settings: Settings) -> list[Opened]:  # noqa: ARG001  # none of them is there yet
+    """Those that the settings ask for, in the order in which they are asked."""
+    found: list[Opened] = []
+    return found
