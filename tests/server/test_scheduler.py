@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from stigmer.server.scheduler import FEW, FOR_FEW, PART, STALE, TURN_S, Account, Scheduler
+from stigmer.server.scheduler import FEW, FOR_FEW, MOST_S, PART, QUIET_S, STALE, TURN_S, Account, Scheduler
 
 
 class Pieces:
@@ -51,6 +51,59 @@ async def test_who_asks_for_little_is_served_at_once_beside_a_flood() -> None:
         await all_done(little)
         assert done[before:].count("flood") <= 2
     assert any(flood.left for flood in floods)
+
+
+async def test_many_that_ask_in_one_turn_of_the_loop_have_no_more_of_it_than_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(time, "perf_counter", lambda: 1.0)
+    scheduler, done = Scheduler(), list[str]()
+    floods = [Pieces(scheduler, str(number), 10, TURN_S / 2, done) for number in range(100)]
+    for flood in floods:
+        flood.ready()
+    assert len(done) <= max(4, 2 * FOR_FEW)
+    for _ in range(20):
+        before = len(done)
+        await asyncio.sleep(0)
+        assert 1 <= len(done) - before <= 3
+    await all_done(*floods)
+    assert all(done.count(str(number)) == 10 for number in range(100))
+
+
+async def test_one_that_fell_behind_catches_up_while_a_flood_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "perf_counter", lambda: 1.0)
+    scheduler, done = Scheduler(), list[str]()
+    floods = [Pieces(scheduler, "flood", 10_000, TURN_S, done) for _ in range(50)]
+    behind = Pieces(scheduler, "behind", 20, TURN_S / 5, done)
+    for one in (*floods, behind):
+        one.account.cost_s = MOST_S
+    for flood in floods:
+        flood.ready()
+    before = len(done)
+    behind.ready()
+    await all_done(behind)
+    assert done[before:].count("flood") <= 20
+    assert all(flood.left for flood in floods)
+
+
+async def test_a_turn_is_longer_while_nobody_else_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    scheduler, done = Scheduler(), list[str]()
+    flood = Pieces(scheduler, "flood", 1_000, TURN_S, done)
+    flood.account.cost_s = MOST_S
+
+    async def pieces_of_a_turn() -> int:
+        before = len(done)
+        await asyncio.sleep(0)
+        return len(done) - before
+
+    flood.ready()
+    assert await pieces_of_a_turn() == FOR_FEW
+    Pieces(scheduler, "little", 1, TURN_S / 10, done).ready()
+    assert await pieces_of_a_turn() == 1
+    now += 2 * QUIET_S
+    assert await pieces_of_a_turn() == FOR_FEW
 
 
 async def test_what_has_waited_longest_goes_on_however_much_it_has_cost() -> None:

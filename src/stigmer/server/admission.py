@@ -10,14 +10,16 @@ from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING
 
+from stigmer.server.pacing import Paced
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
+    from typing import Any
 
     from stigmer.server.scheduler import Account, Scheduler
     from stigmer.server.stream import Stream
 
-START_S = 0.00015  # what a call costs the loop once it has started, roughly
-BYTE_S = 3e-9  # and each byte of a large request
+START_S = 0.00015  # what a call costs the loop when it starts, until that is known
 IN_PROGRESS = 64  # unary calls of one connection that are worked on at once, 25 KB each; those that wait cost less
 LOOKS = 8  # at requests that do not come further, within the time that they have
 
@@ -80,9 +82,13 @@ class AdmissionQueue:
         if stream.unary:
             self.in_progress += 1
             stream.on_leave = self._left
-        self._scheduler.charge(self._account, START_S + BYTE_S * stream.inbound.announced)
+        self._scheduler.charge(self._account, START_S)
         self._start(stream)
         return self._may_start()
+
+    def paced(self, begin: Callable[[], Coroutine[Any, Any, None]]) -> Coroutine[Any, Any, None]:
+        """The coroutine of a call that starts, charged to the connection and held back where that costs much."""
+        return Paced(self._scheduler, self._account, START_S, begin).run()
 
     def start_all(self) -> None:
         """Start all, and those to come: the server stops, and tells them so."""

@@ -136,7 +136,7 @@ class Dispatcher:
     def start(self, stream: Stream) -> None:
         """Run a call's handler."""
         method = self._service.methods[stream.path]
-        stream.task = self._loop.create_task(_run(stream, method))
+        stream.task = self._loop.create_task(self.queue.paced(partial(_run, stream, method)))
         stream.task.add_done_callback(partial(self._over, stream))
 
     def _over(self, stream: Stream, _task: asyncio.Task[None] | None = None) -> None:

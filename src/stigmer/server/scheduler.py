@@ -1,9 +1,10 @@
 """For which connection the event loop works next: a little for each, and first for those that have cost least.
 
-Two things are work: acting on the bytes that a client sent, and starting its calls. The connection that has cost least
-goes first (least attained service), or that has least to be done, so that one which fell behind catches up; of each few
-turns one is for the connection that has waited longest. What a connection has cost is forgotten while nothing of it
-waits. So a flood waits for itself, and hardly anybody for a flood.
+Three things are work: acting on the bytes that a client sent, starting its calls, and letting these go on (`pacing`).
+Whoever has cost little lately has it done at once, while this turn of the loop has time. All others wait for later
+turns: the connection that has cost least goes first (least attained service), or that has least to be done, so that one
+which fell behind catches up; one turn of a few is for the connection that has waited longest. What a connection has
+cost is forgotten while nothing of it waits. So a flood waits for itself, and hardly anybody for a flood.
 """
 
 from __future__ import annotations
@@ -15,16 +16,21 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Protocol
 
-TURN_S = 0.001
-"""How long all of this may take of one turn of the loop; what started calls will cost counts as well."""
-FEW, FOR_FEW = 8, 3
-"""While no more connections wait, a turn may take so many times as long: larger batches cost less each."""
+TURN_S = 0.0005
+"""How long those that cost much may take together of one turn of the loop, and all others after them."""
+FEW, FOR_FEW = 8, 6
+"""While no more connections wait, and no others have asked for anything, a turn is so many times as long: larger
+batches cost less each."""
+QUIET_S = 0.1
+"""How long others are remembered to have asked for something."""
 PIECE_S = 0.0005
 """How long a connection may take at one go."""
 LITTLE_S = 0.005
-"""A connection that has cost less has some time in each turn of the loop, whoever else waits."""
+"""A connection that has cost less is one that costs little."""
 PART = 0.1
 """Of the loop's time: what a connection may use without being one that costs much."""
+MOST_S = 1.0
+"""No connection is remembered to have cost more, so that none is one that costs much for long."""
 OLDEST = 4
 """One turn of so many is for the connection that has waited longest."""
 
@@ -60,7 +66,7 @@ class Account:
         self.works: dict[Work, None] = {}
         self.cost_s = 0.0
         self.served = False
-        self._idle_since = 0.0
+        self._idle_since = time.perf_counter()
 
     def __repr__(self) -> str:
         return f"<Account {self.cost_s:.4f} s, {len(self.works)} works>"
@@ -70,10 +76,17 @@ class Account:
         """Who goes first: who has cost least, or has least to be done."""
         return min(self.cost_s, sum(work.left_s for work in self.works))
 
+    def forget(self) -> None:
+        """Take off what it may use anyway, where nothing of it waits."""
+        if not self.served:
+            now = time.perf_counter()
+            self.cost_s = max(0.0, self.cost_s - PART * (now - self._idle_since))
+            self._idle_since = now
+
     def begin(self) -> None:
         """Something waits."""
+        self.forget()
         self.served = True
-        self.cost_s = max(0.0, self.cost_s - PART * (time.perf_counter() - self._idle_since))
 
     def end(self) -> None:
         """Nothing waits any more."""
@@ -89,38 +102,50 @@ class Scheduler:
         self._cheapest: list[tuple[float, int]] = []  # a heap of costs and numbers; some of the latter wait no more
         self._numbers = count(1)
         self._spent_s = 0.0  # in this turn of the loop
+        self._last: Account | None = None  # which asked
+        self._others_at = 0.0  # when another one asked that costs little
         self._handle: asyncio.Handle | None = None
 
     def __repr__(self) -> str:
         return f"<Scheduler of {len(self._waiting)} connections>"
 
     def charge(self, account: Account, cost_s: float) -> None:
-        """A connection has cost so much, or is about to."""
-        account.cost_s += cost_s
+        """A connection has cost so much more, or less, or is about to."""
+        account.cost_s = min(MOST_S, max(0.0, account.cost_s + cost_s))
         self._spent_s += cost_s
+        self._soon()
+
+    def has_time(self, account: Account) -> bool:
+        """Whether something may be done for a connection now, in this turn of the loop."""
+        account.forget()
+        turn_s = self._turn_s()
+        costs_little = account.cost_s < LITTLE_S
+        if account is not self._last:
+            self._last = account
+            if costs_little:
+                self._others_at = time.perf_counter()
+        return self._spent_s < (2 * turn_s if costs_little else turn_s)
 
     def ready(self, account: Account, work: Work) -> None:
-        """There is something to do: a piece of it is done at once, more where this turn of the loop has time for it."""
+        """There is something to do: it is done at once as far as this turn of the loop has time for it."""
         account.works[work] = None
         if not account.served:
             account.begin()
             try:
-                self._serve(account)
-                while account.works and self._has_time(account):
+                while account.works and self.has_time(account):
                     self._serve(account)
             finally:
                 self._leave(account)
 
-    def _has_time(self, account: Account) -> bool:
-        return self._spent_s < (self._turn_s() if account.cost_s >= LITTLE_S else 2 * self._turn_s())
-
     def _turn_s(self) -> float:
-        return TURN_S if len(self._waiting) > FEW else FOR_FEW * TURN_S
+        if len(self._waiting) > FEW or time.perf_counter() - self._others_at < QUIET_S:
+            return TURN_S
+        return FOR_FEW * TURN_S
 
     def _serve(self, account: Account) -> None:
         """Do pieces of its work."""
-        limit_s = account.cost_s + PIECE_S
-        while account.works and account.cost_s < limit_s:
+        limit_s = self._spent_s + PIECE_S
+        while account.works and self._spent_s < limit_s:
             work = next(iter(account.works))
             del account.works[work]
             began = time.perf_counter()

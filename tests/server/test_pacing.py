@@ -1,0 +1,197 @@
+"""The steps of handlers: each is charged, and those of a flood that could all go on at once are spread over turns."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from stigmer.server import pacing
+from stigmer.server.pacing import Paced
+from stigmer.server.scheduler import LITTLE_S, TURN_S, Account, Scheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+STEP_S = TURN_S / 4
+
+
+class Clock:
+    """Time that passes where a test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = time.perf_counter()
+        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
+
+    def work(self) -> None:
+        self.now += STEP_S
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def costly() -> Account:
+    account = Account()
+    account.begin()  # nothing of it is forgotten
+    account.cost_s = 10 * LITTLE_S
+    account.end()
+    return account
+
+
+async def handler(clock: Clock, steps: list[str], name: str, wait: Callable[[], Awaitable[object]]) -> None:
+    await wait()
+    clock.work()
+    steps.append(name)
+
+
+def begun(scheduler: Scheduler, account: Account, begin: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+    return asyncio.create_task(Paced(scheduler, account, 0.0, begin).run())
+
+
+async def test_a_flood_that_waits_for_one_thing_goes_on_a_few_steps_a_turn_and_others_go_on_between(
+    clock: Clock,
+) -> None:
+    scheduler, steps, read = Scheduler(), list[str](), asyncio.Event()
+    flood = [costly() for _ in range(5)]
+    tasks = [
+        begun(scheduler, flood[number % 5], partial(handler, clock, steps, "flood", read.wait)) for number in range(100)
+    ]
+    await asyncio.sleep(0)
+    assert scheduler.has_time(Account())  # somebody else asks
+    read.set()
+    most, others = 0, list[int]()
+    while not all(task.done() for task in tasks):
+        if len(steps) > 10 and len(others) < 3:
+            before = len(steps)
+            await begun(scheduler, Account(), partial(handler, clock, steps, "other", partial(asyncio.sleep, 0)))
+            others.append(steps[before:].count("flood"))
+        before = len(steps)
+        await asyncio.sleep(0)
+        most = max(most, len(steps) - before)
+    assert most <= 2 * TURN_S / pacing.STEP_S
+    assert len(others) == 3
+    assert max(others) <= 3 * 2 * TURN_S / pacing.STEP_S  # it needs three turns of the loop
+
+
+async def test_each_step_is_charged_to_its_connection(clock: Clock) -> None:
+    async def three() -> None:
+        for _ in range(3):
+            clock.work()
+            await asyncio.sleep(0)
+
+    account = Account()
+    await Paced(Scheduler(), account, 0.0, three).run()
+    assert account.cost_s == pytest.approx(3 * STEP_S, rel=0.2)  # a little is forgotten between steps
+
+
+async def test_what_was_said_of_the_first_step_is_set_right(clock: Clock) -> None:
+    async def one() -> None:
+        clock.work()
+
+    scheduler, account = Scheduler(), Account()
+    scheduler.charge(account, 10 * STEP_S)
+    await Paced(scheduler, account, 10 * STEP_S, one).run()
+    assert account.cost_s == pytest.approx(STEP_S)
+
+
+async def test_a_call_that_is_cancelled_while_it_waits_for_its_turn_ends_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scheduler, account, ended = Scheduler(), costly(), list[str]()
+    monkeypatch.setattr(scheduler, "has_time", lambda _account: False)
+
+    async def told() -> None:
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    task = begun(scheduler, account, told)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert account.works
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended == ["cancelled"]
+    await asyncio.sleep(0)
+    assert not account.works
+
+
+async def test_an_error_of_what_it_waits_for_and_its_own_pass(clock: Clock) -> None:
+    failed = asyncio.get_running_loop().create_future()
+    failed.set_exception(OSError("the disk"))
+
+    async def fails() -> None:
+        with pytest.raises(OSError, match="the disk"):
+            await failed
+        clock.work()
+        raise ValueError("its own")
+
+    with pytest.raises(ValueError, match="its own"):
+        await Paced(Scheduler(), Account(), 0.0, fails).run()
+
+
+async def test_a_call_that_is_cancelled_before_its_first_step_leaves_nothing_behind(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    async def never() -> None:
+        raise AssertionError
+
+    task = begun(Scheduler(), Account(), never)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    del task
+    gc.collect()
+    assert not list(recwarn)
+
+
+async def test_one_that_is_forgotten_closes_what_it_runs() -> None:
+    closed = list[str]()
+
+    async def waits() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            closed.append("closed")
+
+    coroutine = Paced(Scheduler(), Account(), 0.0, waits).run()
+    coroutine.send(None)
+    coroutine.close()
+    assert closed == ["closed"]
+
+
+async def test_a_failure_leaves_no_cycle_for_the_collector() -> None:
+    class Reply:
+        pass
+
+    kept = list[Reply]()
+
+    async def fails() -> None:
+        kept.append(Reply())
+        try:
+            await asyncio.wait_for(asyncio.get_running_loop().create_future(), 0)
+        except TimeoutError:
+            await asyncio.sleep(0)
+            raise ValueError from None
+
+    gc.collect()
+    gc.disable()
+    try:
+        task = begun(Scheduler(), Account(), fails)
+        await asyncio.wait((task,))
+        assert isinstance(task.exception(), ValueError)
+        del task
+        kept.clear()
+        found = [one for one in gc.get_objects() if isinstance(one, Paced)]
+        assert not found
+    finally:
+        gc.enable()
