@@ -10,6 +10,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from stigmer.access.rules import decision_of
 from stigmer.edge.interceptors.deadline import within
 from stigmer.edge.interceptors.tracing import within_span
 from stigmer.errors import InvalidArgument
@@ -66,12 +67,14 @@ class Route:
 
     Attributes:
         method: as the protos describe it.
+        decision: who may call it.
         request: the class of its requests.
         reply: the class of its replies.
     """
 
     def __init__(self, endpoint: Endpoint, built_in: BuiltIn, own: Sequence[Interceptor]) -> None:
         self.method = method = endpoint.method
+        self.decision = decision_of(method)
         self.request, self.reply = object_class(method.request), object_class(method.reply)
         self._slices, self._unit_of_work = endpoint.runtime.slices, endpoint.runtime.unit_of_work
         most = endpoint.runtime.sizes.max_message_parts
@@ -86,6 +89,7 @@ class Route:
     async def unary(self, call: Call, exchange: Exchange) -> Reply:
         """The reply of a unary RPC, handed over within all built-in interceptors."""
         with self._built_in.around(call):
+            self.decision.check(call.principal)
             if call.deadline_s is None and call.span is None:
                 return await self._exchanged(call, exchange)
             return await within(call, partial(self._exchanged, call, exchange))
@@ -111,6 +115,7 @@ class Route:
         waits is small.
         """
         with self._built_in.around(call):
+            self.decision.check(call.principal)
             replies = await within(call, partial(self._opened, call, source))
             try:
                 following = partial(anext, replies, None)

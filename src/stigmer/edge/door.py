@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from grpclib import const
 from grpclib.exceptions import GRPCError
 
+from stigmer.access.rules import decision_of
 from stigmer.edge.chain import Exchange, Route, of_ring, unary_chain
 from stigmer.edge.incoming import incoming
 from stigmer.edge.interceptors.built_in import BuiltIn
@@ -57,7 +58,11 @@ class Edge:
         interceptors: the host's own, within the built-in ones; those around a run within the transaction as well.
         observe: told of each call that ended; see `BuiltIn`.
 
+    Raises:
+        TypeError: the protos do not say of a method who may call it.
+
     Attributes:
+        decisions: who may call each method, by its path.
         running: the calls of the network; for the server's drain.
     """
 
@@ -73,6 +78,7 @@ class Edge:
         by_path = {endpoint.method.path: endpoint for endpoint in endpoints}
         self._store = next(iter(by_path.values())).runtime.store
         self._routes = {path: Route(endpoint, ours, interceptors) for path, endpoint in by_path.items()}
+        self.decisions = {path: route.decision for path, route in self._routes.items()}
         self.running = RunningCalls()
 
     def __repr__(self) -> str:
@@ -121,6 +127,7 @@ class Edge:
         _, service, name = path.split("/")
         streaming = bool(shape.cardinality.server_streaming)
         method = Method(path, service, name, "", "", streaming, None, None, is_public=False, skip_authorization=True)
+        self.decisions[path] = decision = decision_of(method)
 
         async def func(stream: Stream[Any, Any]) -> None:
             call = self._call(incoming(stream), method)
@@ -132,6 +139,7 @@ class Edge:
 
             chain = unary_chain(self._own, end)
             with _as_status(call), self.running.run(call), self._built_in.around(call):
+                decision.check(call.principal)
                 await within(call, partial(chain, call, None))
 
         return const.Handler(*shape._replace(func=func))
