@@ -268,7 +268,7 @@ async def serving(
 def _store(settings: Settings, grace: Grace, metrics: Metrics) -> MemoryStore | SqliteStore:
     most = settings.max_subscriptions
     if settings.data_dir.name == MEMORY:
-        return MemoryStore(max_subscriptions=most)
+        return MemoryStore(max_subscriptions=most, observe=metrics.commit)
     return SqliteStore(settings.data_dir, max_subscriptions=most, grace=grace, observe=metrics.commit)
 
 

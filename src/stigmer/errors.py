@@ -208,10 +208,16 @@ class DataLoss(StigmerError):
 
 
 class Relayed(StigmerError):
-    """A failure that another service, or an interceptor of the host's, put in gRPC's terms; passed on as it is."""
+    """A failure that another service, or an interceptor of the host's, put in gRPC's terms; passed on as it is.
 
-    def __init__(self, code: Code, message: str, details: Sequence[Message] = ()) -> None:
+    `callers_fault` where the code alone would have the server to blame, and its log say so.
+    """
+
+    def __init__(
+        self, code: Code, message: str, details: Sequence[Message] = (), *, callers_fault: bool = False
+    ) -> None:
         super().__init__(message)
+        self.callers_fault = callers_fault
         self.code = code  # type: ignore[misc]  # the one class whose code is each error's own
         self.details = tuple(details)
 

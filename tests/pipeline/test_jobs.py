@@ -32,7 +32,7 @@ class Work:
     at_work: set[str] = field(default_factory=set)
     cancelled: list[str] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
-    fails: bool = False
+    error: BaseException | None = None
 
     def job(self, who: str, every_s: float = 3600.0, name: str = "sweep", first_s: float = 0.0) -> Job:
         async def work() -> None:
@@ -40,8 +40,8 @@ class Work:
             self.at_work.add(who)
             try:
                 await self.gate.wait()
-                if self.fails:
-                    raise LookupError(who)
+                if self.error is not None:
+                    raise self.error
                 self.done.append(who)
             except asyncio.CancelledError:
                 self.cancelled.append(who)
@@ -129,15 +129,16 @@ async def test_who_loses_the_lease_stops_working(store: Store, caplog: pytest.Lo
     assert [record.levelname for record in caplog.records if "lease" in str(record.msg)] == ["WARNING"]
 
 
+@pytest.mark.parametrize("error", [LookupError(), asyncio.CancelledError()], ids=repr)
 async def test_a_job_that_fails_is_logged_and_done_again_when_it_is_due_and_the_others_go_on(
-    store: Store, caplog: pytest.LogCaptureFixture
+    store: Store, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
-    bad, good = Work(fails=True), Work()
+    bad, good = Work(error=error), Work()
     bad.gate.set()
     good.gate.set()
     async with running(store, bad.job("bad", 0.01, name="bad"), good.job("good", 0.01, name="good")):
         await until(lambda: len(good.done) > 3)
-        bad.fails = False
+        bad.error = None
         await until(lambda: len(bad.done) > 1)
     failed = [record for record in caplog.records if "A job failed" in str(record.msg)]
     assert failed

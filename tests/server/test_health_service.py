@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import TYPE_CHECKING
 
+from edge_rig import said
 from server_wire import connect
 
 from stigmer.server import health
@@ -11,6 +13,7 @@ from stigmer.server import health
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    import pytest
     from server_rig import Serve, Start
 
 
@@ -35,7 +38,8 @@ async def monitored(probe: Probe) -> AsyncIterator[health.Monitor]:
         yield monitor
 
 
-async def test_check_and_watch_tell_every_change(serve: Serve, peer: Start) -> None:
+async def test_check_and_watch_tell_every_change(serve: Serve, peer: Start, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "stigmer")
     probe = Probe()
     async with monitored(probe) as monitor, serve(monitor) as server:
         client = await peer("health", server, "t.T")
@@ -49,6 +53,7 @@ async def test_check_and_watch_tell_every_change(serve: Serve, peer: Start) -> N
         client.tell()
         probe.hanging = True
         assert await client.line() == "NOT_SERVING"
+    assert [len(said(caplog, event)) for event in ("Not serving", "Serving again")] == [2, 1]
 
 
 async def test_watching_an_unknown_service_says_so(serve: Serve, peer: Start) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stigmer.store.errors import StoreUnavailableError
-from stigmer.store.sqlite.connection import Connection, connect
+from stigmer.store.sqlite.connection import SqliteConnection, connect
 from stigmer.store.sqlite.worker import BATCH, BatchWorker
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ async def ended(worker: BatchWorker[int, int]) -> None:
 def fresh(tmp_path: Path, batches: Batches) -> Callable[[], BatchWorker[int, int]]:
     """Makes a worker that is not open; call it inside the loop."""
     return lambda: BatchWorker(
-        Connection(connect(tmp_path / "worker.db", timeout_s=1, kind=sqlite3.Connection)), batches
+        SqliteConnection(connect(tmp_path / "worker.db", timeout_s=1, kind=sqlite3.Connection)), batches
     )
 
 
@@ -157,7 +157,7 @@ async def test_a_whole_queue_may_be_cancelled(worker: Opener, batches: Batches) 
 
 async def test_an_item_that_is_cancelled_while_it_runs_is_run_to_its_end(tmp_path: Path, batches: Batches) -> None:
     landed: list[list[object]] = []
-    connection = Connection(connect(tmp_path / "worker.db", timeout_s=1, kind=sqlite3.Connection))
+    connection = SqliteConnection(connect(tmp_path / "worker.db", timeout_s=1, kind=sqlite3.Connection))
     async with running(BatchWorker(connection, batches, lambda _, results: landed.append(list(results)))) as opened:
         first = await blocked(opened, batches)
         first.cancel()

@@ -16,11 +16,14 @@ from edge_rig import Stubs, agents, executions, id_of, sessions, turns
 from edge_sockets import dial
 from grpclib.client import UnaryUnaryMethod
 from grpclib.exceptions import GRPCError
+from h2.errors import ErrorCodes
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from served_process import served
+from server_wire import connect, message
 
 import stigmer
+from stigmer.server.protocol import PIECE_FRAMES
 from stigmer.telemetry import exposition
 from stigmer.telemetry.exposition import exposed
 
@@ -107,6 +110,23 @@ async def test_a_scrape_tells_what_was_called(tmp_path: Path, loop: str) -> None
         while seen[named("stigmer_connections")] > 1 or seen[named("stigmer_subscriptions")] or ended not in seen:
             seen = await scraped(address)
         assert seen[ended] == 1
+
+
+async def test_every_call_that_is_given_up_is_counted_once_whether_its_handler_began_or_not(tmp_path: Path) -> None:
+    async with measured(tmp_path) as (server, _, address), connect(server) as wire:
+        given_up = 5 * PIECE_FRAMES // 2
+        for _ in range(5):
+            for _ in range(PIECE_FRAMES // 2):
+                number = wire.request(message(b"\x0a\x01x"), path=f"/{AGENTS}QueryController/get", flush=False)
+                wire.h2.reset_stream(number, ErrorCodes.CANCEL)
+            wire.flush()
+            assert await wire.status(wire.request(message(b"\x0a\x01y"), path=f"/{AGENTS}QueryController/get"))
+        while sum(code == "CANCELLED" for _, code in server.calls()) < given_up:
+            await server.logged("call")
+        seen = await scraped(address)
+        before = seen[named("stigmer_refused_calls_total", code="CANCELLED")]
+        assert before > 0
+        assert before + seen.get(calls(f"{AGENTS}QueryController/get", "CANCELLED"), 0) == given_up
 
 
 async def test_an_unfinished_request_is_memory_in_use(tmp_path: Path) -> None:
@@ -215,6 +235,7 @@ async def test_on_the_event_loop_s_thread_a_scrape_has_the_store_s_numbers_of_th
     async with stigmer.embedded(":memory:") as plane:
         await Stubs(plane.channel).sessions.create(samples.session())
         session = {"kind": "Session"}
+        assert plane.metrics.get_sample_value("stigmer_commit_transactions_count") == 1
         assert plane.metrics.get_sample_value("stigmer_resources", session) is None
         await turns()
         assert plane.metrics.get_sample_value("stigmer_resources", session) == 1

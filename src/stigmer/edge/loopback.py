@@ -29,7 +29,7 @@ else:
     Channel = object  # importing grpclib's would bring HTTP/2 along
 
 
-class Door(Protocol):
+class Callee(Protocol):
     """What carries out the calls: `edge.door.Edge`."""
 
     async def unary(self, path: str, request: betterproto2.Message, terms: Terms) -> betterproto2.Message:
@@ -47,15 +47,15 @@ class LoopbackChannel(Channel):
     """What a generated stub takes: to type checkers a `grpclib.client.Channel`, closed when its plane is.
 
     Args:
-        door: carries out its calls.
+        callee: carries out its calls.
         principal: who makes them; see `Edge.channel`.
     """
 
-    def __init__(self, door: Door, principal: Principal | None = None) -> None:
-        self._door, self._principal = door, principal
+    def __init__(self, callee: Callee, principal: Principal | None = None) -> None:
+        self._callee, self._principal = callee, principal
 
     def __repr__(self) -> str:
-        return f"<LoopbackChannel to {self._door!r}>"
+        return f"<LoopbackChannel to {self._callee!r}>"
 
     def request(  # noqa: PLR0913 - grpclib's signature
         self,
@@ -79,7 +79,7 @@ class LoopbackChannel(Channel):
         deadline_s = time.monotonic() + min(limits) if limits else None
         sent = decode_metadata(encode_metadata(metadata)) if metadata else MultiDict[str | bytes]()
         terms = Terms(sent, deadline_s, self._principal)
-        return LoopbackStream(self._door, name, terms, streaming=bool(cardinality.value.server_streaming))
+        return LoopbackStream(self._callee, name, terms, streaming=bool(cardinality.value.server_streaming))
 
     def close(self) -> None:
         """Nothing: no connection is open. It can be used on, as grpclib's can, which connects again."""
@@ -94,8 +94,8 @@ class LoopbackChannel(Channel):
 class LoopbackStream:
     """One call, as generated stubs drive it: send the request, receive the reply or iterate over the replies."""
 
-    def __init__(self, door: Door, path: str, terms: Terms, *, streaming: bool) -> None:
-        self._door, self._path, self._terms, self._streaming = door, path, terms, streaming
+    def __init__(self, callee: Callee, path: str, terms: Terms, *, streaming: bool) -> None:
+        self._callee, self._path, self._terms, self._streaming = callee, path, terms, streaming
         self._called = False
         self._request: betterproto2.Message | None = None
         self._replies: AsyncGenerator[betterproto2.Message, None] | None = None
@@ -129,9 +129,9 @@ class LoopbackStream:
             if self._called:
                 return None
             self._called = True
-            return await self._door.unary(self._path, self._request, self._terms)
+            return await self._callee.unary(self._path, self._request, self._terms)
         if self._replies is None:
-            self._replies = self._door.stream(self._path, self._request, self._terms)
+            self._replies = self._callee.stream(self._path, self._request, self._terms)
         return await anext(self._replies, None)
 
     def __aiter__(self) -> Self:

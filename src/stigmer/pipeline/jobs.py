@@ -109,6 +109,8 @@ class Jobs:
             work.cancel()
             await asyncio.wait((work,))
         await self._hold(job, held, now_ms + round(job.every_s * 1000))
+        if work.cancelled():  # by itself: as an exception, so that it does not end this task without a word
+            raise RuntimeError("the work has raised CancelledError")
         work.result()
         return job.every_s
 

@@ -47,7 +47,11 @@ def checked(encoding: str) -> str:
         Relayed: INTERNAL, as gRPC says, where there is none.
     """
     if encoding in ("", "identity"):
-        raise errors.Relayed(errors.Code.INTERNAL, "a message is flagged as compressed, but grpc-encoding names no way")
+        raise errors.Relayed(
+            errors.Code.INTERNAL,
+            "a message is flagged as compressed, but grpc-encoding names no way",
+            callers_fault=True,
+        )
     if encoding not in _WBITS:
         raise errors.Unimplemented(f"messages compressed as {clip(encoding)!r} are not taken: use {ACCEPTED}")
     return encoding

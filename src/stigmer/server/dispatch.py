@@ -15,7 +15,7 @@ from h2.settings import SettingCodes
 
 from stigmer.errors import Cancelled
 from stigmer.server.headers import CALLER_GONE, Refusal, admitted, note, reply_fields, status_fields, stopping
-from stigmer.server.stream import Method, Stream
+from stigmer.server.stream import Served, Stream
 from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ class Service(NamedTuple):
     Attributes:
         methods: by path.
         codec: how their messages become bytes.
-        refused: told the code of each call that is turned away here.
+        refused: told the code of each call that ends here, before any service saw it.
     """
 
-    methods: Mapping[str, Method]
+    methods: Mapping[str, Served]
     codec: CodecBase
     refused: Callable[[str], None]
 
@@ -142,6 +142,7 @@ class Dispatcher:
     def _over(self, stream: Stream, _task: asyncio.Task[None] | None = None) -> None:
         if not stream.began:  # its caller went away before its handler had a turn, which would have logged it
             note(stream.path, CALLER_GONE, stream.peer)
+            self._service.refused(CALLER_GONE.status.name)
         del self.streams[stream.number]
         stream.task = None  # its exception has frames that have the stream: nothing waits for the collector
         stream.close()
@@ -205,7 +206,7 @@ class Dispatcher:
             self._loop.call_soon(self._end_some, left)
 
 
-async def _run(stream: Stream, method: Method) -> None:
+async def _run(stream: Stream, method: Served) -> None:
     """Run the handler of a call, and send its status."""
     stream.began = True
     with suppress(Cancelled):

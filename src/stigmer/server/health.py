@@ -64,7 +64,7 @@ class Monitor:
         self._services = frozenset((OVERALL, NAME, *services))
         self._interval_s, self._timeout_s = interval_s, timeout_s
         self._serving = False
-        self._draining = False
+        self._draining = self._failed = False
         self._changed = asyncio.Event()
         self._polling: asyncio.Task[None] | None = None
 
@@ -149,10 +149,14 @@ class Monitor:
             with anyio.fail_after(self._timeout_s):
                 await self._probe()
         except Exception as error:  # noqa: BLE001  # whatever a probe raises means that the server does not serve
-            if self._serving:
+            if not self._failed:
                 log.warning("Not serving", error=repr(error))
             self._set(serving=False)
+            self._failed = True
         else:
+            if self._failed:
+                log.info("Serving again")
+            self._failed = False
             self._set(serving=not self._draining)
 
 

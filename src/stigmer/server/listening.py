@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = get_logger("stigmer.server")
 
 
-class Door(Protocol):
+class Services(Protocol):
     """Where the services come from: `edge.door.Edge`."""
 
     @property
@@ -47,9 +47,9 @@ class Door(Protocol):
 
 @asynccontextmanager
 async def listening(
-    door: Door, settings: Settings, probe: Callable[[], Awaitable[None]], *, refused: Callable[[str], None]
+    source: Services, settings: Settings, probe: Callable[[], Awaitable[None]], *, refused: Callable[[str], None]
 ) -> AsyncGenerator[Server]:
-    """A server that listens as the settings say: the door's services, health by the probe, reflection.
+    """A server that listens as the settings say: the source's services, health by the probe, reflection.
 
     Raises:
         StartupError: a TLS file cannot be read, or the address not bound.
@@ -61,12 +61,12 @@ async def listening(
     async with health.Monitor(probe, names) as monitor:
         standard: list[IServable] = [monitor, *reflection.services([*names, health.NAME])]
         server = Server(
-            [*door.handlers(), *map(door.intercepted, standard)],
+            [*source.handlers(), *map(source.intercepted, standard)],
             host=settings.host,
             port=settings.port,
             ssl=security,
             limits=Limits(**settings.model_dump(include={field.name for field in fields(Limits)})),
-            calls=door.running,
+            calls=source.running,
             draining=monitor.drain,
             refused=refused,
         )

@@ -17,7 +17,7 @@ from stigmer.server.dispatch import Service
 from stigmer.server.limits import Limits
 from stigmer.server.memory import MemoryBudget
 from stigmer.server.protocol import Http2Protocol, Shared
-from stigmer.server.stream import Method
+from stigmer.server.stream import Served
 from stigmer.telemetry.logs import address_text
 
 if TYPE_CHECKING:
@@ -90,13 +90,13 @@ class Server:
             limits: see `Limits`.
             draining: called first when it drains: health becomes NOT_SERVING, and who watches it hears so before the
                 watch is ended.
-            refused: told the code of each call that is turned away here.
+            refused: told the code of each call that ends here, before any service saw it.
         """
         self._host, self._port, self._ssl = host, port, ssl
         self._calls, self._draining = calls, draining
         self.is_drained = False
         limits = limits or Limits()
-        methods = {path: Method(*one) for handler in handlers for path, one in handler.__mapping__().items()}
+        methods = {path: Served(*one) for handler in handlers for path, one in handler.__mapping__().items()}
         self.shared = Shared(Service(methods, codec or Codec(), refused), limits, MemoryBudget(limits))
         self._acceptor = Acceptor(lambda accepted: Http2Protocol(self.shared, accepted), limits)
 

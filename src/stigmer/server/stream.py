@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from stigmer.server.headers import Admitted
 
 
-class Method(NamedTuple):
+class Served(NamedTuple):
     """What serves an RPC: grpclib's `Handler`, with types."""
 
     func: Callable[[Any], Awaitable[None]]
@@ -70,7 +70,7 @@ class Stream:
     )
 
     def __init__(
-        self, connection: Connection, number: int, admitted: Admitted, method: Method, codec: CodecBase
+        self, connection: Connection, number: int, admitted: Admitted, method: Served, codec: CodecBase
     ) -> None:
         self._connection, self.number, self._method, self._codec = connection, number, method, codec
         self.path, self.metadata, self.deadline_s = admitted.path, admitted.metadata, admitted.deadline_s

@@ -65,7 +65,7 @@ class Metrics(CollectorRegistry):
         self._calls: dict[tuple[str, str], Histogram] = {}
         self._refused = Counter(
             "stigmer_refused_calls",
-            "Calls that the port turned away before any service saw them.",
+            "Calls turned away, or given up by their callers, before any service saw them.",
             ("code",),
             registry=self,
         )
@@ -92,7 +92,7 @@ class Metrics(CollectorRegistry):
         bound.observe(duration_s)
 
     def refused(self, code: str) -> None:
-        """The port turned a call away."""
+        """A call has ended before any service saw it."""
         self._refused.labels(code).inc()
 
     def commit(self, transactions: int, duration_s: float) -> None:

@@ -17,7 +17,7 @@ from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 
 from stigmer.edge.interceptors import tracing
 from stigmer.edge.interceptors.error_mapping import told_as
-from stigmer.errors import Code, StigmerError, clip
+from stigmer.errors import Code, Relayed, StigmerError, clip
 from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -90,18 +90,19 @@ class _Around:
         try:
             if error is not None and not isinstance(error, StigmerError):
                 told = told_as(error, self._call)
-            self._end(Code.OK if told is None else code_of(self._call, told))
+            self._end(told)
             if told is not None and told is not error:
                 raise told from error
         finally:
             del told  # its traceback has this frame: a cycle
 
-    def _end(self, code: Code) -> None:
+    def _end(self, error: BaseException | None) -> None:
         call, duration_s = self._call, time.perf_counter() - self._started_s
+        code = Code.OK if error is None else code_of(call, error)
         try:
             if call.parent is None:
                 self._built_in.observe(call.method.path[1:], code.name, duration_s)
-            if log.isEnabledFor(level := _level(call, code)):
+            if log.isEnabledFor(level := _level(call, code, error)):
                 _line(call, code, level, duration_s)
         finally:
             if call.span is not None:
@@ -129,9 +130,9 @@ def code_of(call: Call, error: BaseException) -> Code:
     return Code.DEADLINE_EXCEEDED if late else Code.CANCELLED
 
 
-def _level(call: Call, code: Code) -> int:
+def _level(call: Call, code: Code, error: BaseException | None) -> int:
     """How loud: what a health check finds well every ten seconds is for who looks into a fault."""
-    if code in _SERVER_FAULTS:
+    if code in _SERVER_FAULTS and not (isinstance(error, Relayed) and error.callers_fault):
         return ERROR
     return DEBUG if call.method.kind is None and code is Code.OK else INFO
 

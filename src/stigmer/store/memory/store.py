@@ -65,10 +65,18 @@ class MemoryStore:
     Args:
         tables: what it keeps; new ones where None.
         max_subscriptions: for the change feed.
+        observe: told how many transactions went in each commit, here one, and how many seconds it took.
     """
 
-    def __init__(self, tables: Tables | None = None, *, max_subscriptions: int = 10_000) -> None:
+    def __init__(
+        self,
+        tables: Tables | None = None,
+        *,
+        max_subscriptions: int = 10_000,
+        observe: Callable[[int, float], None] = lambda _transactions, _duration_s: None,
+    ) -> None:
         self._tables = Tables() if tables is None else tables
+        self._observe = observe
         self._feed = LocalFeed(max_subscriptions)
         self._open = False
 
@@ -128,12 +136,14 @@ class MemoryStore:
         return self._read.logs.get(name, [])[after : after + limit]
 
     async def commit(self, changes: Changes, *, dry_run: bool = False) -> Sequence[Change]:
-        application = _Application(self._read)
+        started, application = time.perf_counter(), _Application(self._read)
         try:
             application.apply(changes)
         except BaseException:
             application.take_back()
             raise
+        finally:
+            self._observe(1, time.perf_counter() - started)
         if dry_run:
             application.take_back()
         else:

@@ -32,7 +32,7 @@ def connect(path: Path, *, timeout_s: float, kind: type[Raw]) -> Raw:
     )
 
 
-class Connection(aiosqlite.Connection):
+class SqliteConnection(aiosqlite.Connection):
     """aiosqlite's connection over an open one, with a way to run a function on its thread.
 
     Its thread runs from here on to `end`. Nothing of that needs the event loop, so that a store can be closed whatever
@@ -87,7 +87,7 @@ class Connection(aiosqlite.Connection):
         self._tx.put_nowait((None, call))  # pyright: ignore[reportUnknownMemberType]  # its futures have no type
 
 
-def end_all(connections: Sequence[Connection], then: Callable[[], None]) -> None:
+def end_all(connections: Sequence[SqliteConnection], then: Callable[[], None]) -> None:
     """Close them one after another, each on its own thread; `then` is called on the last one's."""
     if not connections:
         then()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from stigmer.store.rows import Page, Row
 from stigmer.store.sqlite import statements as sql
-from stigmer.store.sqlite.connection import Connection
+from stigmer.store.sqlite.connection import SqliteConnection
 from stigmer.store.sqlite.failures import failure
 from stigmer.store.sqlite.worker import Entry, Worker
 
@@ -124,7 +124,7 @@ class ReadWorker(Worker[Read, Any]):
 
     def __init__(
         self,
-        connection: Connection,
+        connection: SqliteConnection,
         is_ahead: Callable[[int], bool],
         is_writing: Callable[[], bool],
         slower: ReadWorker | None = None,
@@ -211,7 +211,7 @@ class Readers:
     def __init__(self, readers: Sequence[Reader], published: int, is_writing: Callable[[], bool]) -> None:
         self._published = published
         self._is_writing = is_writing
-        points, short, lists, probes, slow = map(Connection, readers)
+        points, short, lists, probes, slow = map(SqliteConnection, readers)
         self._slow = ReadWorker(slow, self._is_ahead, is_writing)
         self._points = ReadWorker(points, self._is_ahead, is_writing, self._slow)
         self._short = ReadWorker(short, self._is_ahead, is_writing, self._slow)

@@ -21,7 +21,7 @@ from stigmer.store.lifetime import LEAST_S, PATIENCE_S, Grace, on_thread, outlas
 from stigmer.store.sqlite import queries
 from stigmer.store.sqlite import statements as sql
 from stigmer.store.sqlite.cache import RowCache
-from stigmer.store.sqlite.connection import Connection, end_all
+from stigmer.store.sqlite.connection import SqliteConnection, end_all
 from stigmer.store.sqlite.failures import failure
 from stigmer.store.sqlite.files import FILE_NAME, size_bytes
 from stigmer.store.sqlite.opening import Database, open_database
@@ -118,7 +118,7 @@ class SqliteStore:
         self._cache.keep(database.newest)
         self._writer = Writer(database.revision, database.check_files)
         self._writes = BatchWorker["Commit", "list[Change]"](
-            Connection(database.writes), self._timed, self._publish, lambda commit: commit.changes.size_bytes
+            SqliteConnection(database.writes), self._timed, self._publish, lambda commit: commit.changes.size_bytes
         )
         self._reads = Readers(database.readers, database.revision, lambda: self._writes.is_busy)
         self._workers = (self._writes, *self._reads.workers)

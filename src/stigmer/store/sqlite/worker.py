@@ -21,7 +21,7 @@ from stigmer.telemetry.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from stigmer.store.sqlite.connection import Connection
+    from stigmer.store.sqlite.connection import SqliteConnection
     from stigmer.telemetry.current import Room
 
 Item = TypeVar("Item")
@@ -108,7 +108,7 @@ class Worker(ABC, Generic[Item, Result]):
         connection: runs the items.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: SqliteConnection) -> None:
         self.connection = connection
         self._waiting = FairQueue[Entry[Item, Result]]()
         self._worker: asyncio.Task[None] | None = None
@@ -217,7 +217,7 @@ class BatchWorker(Worker[Item, Result]):
 
     def __init__(
         self,
-        connection: Connection,
+        connection: SqliteConnection,
         run_batch: Callable[[sqlite3.Connection, Sequence[Item]], Sequence[Result | Exception]],
         landed: Callable[[Sequence[Item], Sequence[Result | Exception]], None] | None = None,
         size_of: Callable[[Item], int] | None = None,
