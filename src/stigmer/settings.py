@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pydantic import ValidationInfo
 
-SECTIONS = {"tls_cert": "TLS", "max_message_bytes": "Limits", "memory_wait_s": "Time limits"}
+SECTIONS = {"tls_cert": "TLS", "tokens_file": "Callers", "max_message_bytes": "Limits", "memory_wait_s": "Time limits"}
 """The heading of the settings from this one on, in the help and in the example file."""
 
 OF_THE_CLIENT = frozenset({"SERVER", "TOKEN", "TOKEN_FILE", "PROFILE", "ORG", "CA", "CLIENT_CERT", "CLIENT_KEY"})
@@ -111,6 +111,7 @@ class Settings(BaseModel):
     tls_cert: _Pem | None = _set(None, "PEM file of the server's certificate chain; turns TLS on.")
     tls_key: _Pem | None = _set(None, "PEM file of the certificate's private key.")
     tls_client_ca: _Pem | None = _set(None, "PEM file of the authorities whose client certificates are required.")
+    tokens_file: _Path | None = _set(None, "File of the tokens that callers are known by; `stigmer tokens` makes it.")
     max_message_bytes: _Count = _set(10 * 2**20, "Largest request message taken, in bytes.")
     max_message_parts: _Count = _set(
         100_000, "Largest number of submessages, list and map entries in a request or a row."

@@ -34,6 +34,15 @@ class Credentials(NamedTuple):
     metadata: MultiDict[str | bytes]
     peer: Peer
 
+    @property
+    def bearer(self) -> str | None:
+        """What `authorization: Bearer …` holds; None without such a header, and where there are two of them."""
+        headers = self.metadata.getall("authorization", ())
+        if len(headers) != 1 or not isinstance(header := headers[0], str):
+            return None
+        scheme, _, bearer = header.strip().partition(" ")
+        return bearer.strip() or None if scheme.lower() == "bearer" else None
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias, get_args
 
 Role: TypeAlias = Literal["reader", "runner", "editor", "admin"]
+ROLES: Final[tuple[Role, ...]] = get_args(Role)
+"""From the one that may do the least to the one that may do all."""
 
 ALL: Final = "*"
 """In place of an organization: all of them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from stigmer.access.credentials import Authenticator
+from stigmer.access.tokens import Tokens
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -24,13 +25,15 @@ class Opened(Authenticator, Protocol):
         ...
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
         """End what it does in the background."""
         ...
 
 
-def authenticators(settings: Settings) -> list[Opened]:  # noqa: ARG001  # none of them is there yet
+def authenticators(settings: Settings) -> list[Opened]:
     """Those that the settings ask for, in the order in which they are asked."""
     found: list[Opened] = []
+    if settings.tokens_file is not None:
+        found.append(Tokens(settings.tokens_file))
     return found

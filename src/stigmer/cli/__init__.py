@@ -1,7 +1,8 @@
 """The command line: `stigmer COMMAND`, one module a command.
 
 A command's module is imported when the command is run or asked for its own help, never for `stigmer --help`, which so
-needs neither pydantic nor grpclib. A new command is a module with a function of its name, and a line in `COMMANDS`.
+needs neither pydantic nor grpclib. A new command is a module with a function of its name, or a table of the functions
+of its subcommands, and a line in `COMMANDS`.
 This module imports next to nothing, so that an interrupt finds `main` at work, not an import.
 
 Exit status: 0 done, 1 failed (one line on stderr for each reason), 2 wrong usage, 130 interrupted.
@@ -17,6 +18,7 @@ from contextlib import suppress
 COMMANDS = {
     "serve": "Run the server until SIGTERM or Ctrl-C.",
     "health": "Ask a running server whether it serves.",
+    "tokens": "Make, list and revoke the tokens that callers are known by.",
     "version": "Print the version.",
 }
 """Each command with its line in `stigmer --help`, in the order shown."""

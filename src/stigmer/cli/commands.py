@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -45,10 +45,15 @@ class Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             near = difflib.get_close_matches(cmd_name, COMMANDS, n=1)
             return ctx.fail(f"No such command '{cmd_name}'. Did you mean '{near[0]}'?") if near else None
-        module = importlib.import_module(f"stigmer.cli.{cmd_name}")
-        single = _typer()
-        single.command(cmd_name, cls=Sectioned)(getattr(module, cmd_name))
-        return get_command(single)
+        found: Any = getattr(importlib.import_module(f"stigmer.cli.{cmd_name}"), cmd_name)
+        app = _typer()
+        if callable(found):
+            app.command(cmd_name, cls=Sectioned)(found)
+        else:
+            app.callback(help=COMMANDS[cmd_name], no_args_is_help=True)(lambda: None)
+            for name, function in found.items():
+                app.command(name, cls=Sectioned)(function)
+        return get_command(app)
 
     def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:  # noqa: ARG002  # as the base
         """Print the list from `COMMANDS`, importing none of them."""

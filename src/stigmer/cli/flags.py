@@ -1,7 +1,8 @@
-"""The flags of a command that takes every setting: one for each field of `Settings`, none of them written out."""
+"""The server's settings on the command line: loaded, and a flag for each field, none of them written out."""
 
 from __future__ import annotations
 
+import warnings
 from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -19,6 +20,15 @@ Command = TypeVar("Command", bound="Callable[..., None]")
 _METAVARS = {"listen": "HOST:PORT", "metrics": "HOST:PORT", "data_dir": "DIR"}
 _UNITS = {"bytes": "BYTES", "s": "SECONDS"}
 _SHOWN_DEFAULTS = {"data_dir": "~/.stigmer"}
+
+
+def loaded(**flags: object) -> Settings:
+    """The server's settings, for a command that is none; what they warn of goes to stderr. Raises StartupError."""
+    with warnings.catch_warnings(record=True, action="always") as doubts:
+        settings = Settings.load(**flags)
+    for doubt in doubts:
+        typer.echo(f"stigmer: {doubt.message}", err=True)
+    return settings
 
 
 def of_settings(command: Command) -> Command:

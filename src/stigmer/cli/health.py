@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-import warnings
 from pathlib import Path  # noqa: TC003  # typer reads the annotations
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
@@ -15,8 +14,12 @@ from grpclib.client import Channel, UnaryUnaryMethod
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from stigmer.cli import INTERRUPTED, interrupts_raise
+from stigmer.cli.flags import loaded
 from stigmer.errors import StartupError
-from stigmer.settings import Settings, split_address
+from stigmer.settings import split_address
+
+if TYPE_CHECKING:
+    from stigmer.settings import Settings
 
 _STATUS = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
 _SERVING = 1
@@ -40,7 +43,7 @@ def health(  # noqa: PLR0913  # one flag each
     Prints SERVING and exits with 0, or says why not and exits with 1. Without --address it asks the server that this
     environment's settings describe, over TLS if they say so, trusting the very certificate that they name.
     """
-    settings = _settings(config) if address is None else None
+    settings = loaded(config=config) if address is None else None
     target = settings.reachable_at() if settings else str(address)
     context = _tls(settings, tls_ca, tls_cert, tls_key)
     interrupts_raise()
@@ -51,15 +54,6 @@ def health(  # noqa: PLR0913  # one flag each
     if status != _SERVING:
         raise StartupError(f"{target}: {_STATUS.get(status, status)}")
     typer.echo(_STATUS[status])
-
-
-def _settings(config: str | None) -> Settings:
-    """Those of the server; what they warn of goes to stderr. Raises StartupError."""
-    with warnings.catch_warnings(record=True, action="always") as doubts:
-        settings = Settings.load(config=config)
-    for doubt in doubts:
-        typer.echo(f"stigmer: {doubt.message}", err=True)
-    return settings
 
 
 def _tls(settings: Settings | None, ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
