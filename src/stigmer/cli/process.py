@@ -39,7 +39,7 @@ GC_THRESHOLDS = (2_000, 10, 500)
 Calls and connections leave no cycles behind, so that their memory does not wait for it.
 """
 SWITCH_S = 0.0001
-"""How long a thread of the store waits until a busy loop gives Python's lock up, which it needs some 20 times a list."""
+"""How long a thread of the store waits until a busy loop gives Python's lock up, which it needs 20 times a list."""
 
 _M_MMAP_THRESHOLD = -3  # of mallopt: see malloc.h
 _LARGE_BYTES = 256 * 1024
