@@ -88,7 +88,7 @@ async def _in_process(directory: Path, id_: str, interceptors: Sequence[Intercep
 
 
 async def serve(port: int, directory: Path, interceptors: Sequence[Interceptor]) -> None:
-    settings = await asyncio.to_thread(Settings, listen=f"127.0.0.1:{port}", data_dir=directory)
+    settings = await asyncio.to_thread(Settings, listen=(f"127.0.0.1:{port}",), data_dir=directory)
     await app.serve(settings, interceptors)
 
 

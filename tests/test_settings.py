@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from stigmer.address import TcpAddress, UnixAddress
 from stigmer.errors import StartupError
-from stigmer.settings import OF_THE_CLIENT, SECTIONS, Settings, split_address
+from stigmer.settings import SECTIONS, Settings
+from stigmer.settings.sources import OF_THE_CLIENT
 
 UNREADABLE = Path("/proc/self/mem")  # for root, too
 EXAMPLE = Path(__file__).parents[1] / "stigmer.example.toml"
@@ -41,7 +44,8 @@ def refusal(**flags: object) -> list[str]:
 
 def test_without_anything_the_defaults_hold(home: Path) -> None:
     settings = Settings.load()
-    assert (settings.listen, settings.host, settings.port) == ("127.0.0.1:7234", "127.0.0.1", 7234)
+    assert settings.listen == ("127.0.0.1:7234",)
+    assert settings.addresses == (TcpAddress("127.0.0.1", 7234),)
     assert settings.data_dir == home / ".stigmer"
     assert (settings.max_message_bytes, settings.max_streams, settings.max_subscriptions) == (10 * 2**20, 1000, 10_000)
     assert (settings.keepalive_s, settings.keepalive_timeout_s, settings.grace_s) == (30, 10, 10)
@@ -56,7 +60,7 @@ def test_plain_settings_take_nothing_from_the_environment_or_a_file(
     monkeypatch.setenv("STIGMER_LISTEN", "nowhere")
     monkeypatch.setenv("STIGMER_LISTNE", "unknown")
     settings = Settings(grace_s=9)
-    assert (settings.listen, settings.max_streams, settings.grace_s) == ("127.0.0.1:7234", 1000, 9)
+    assert (settings.listen, settings.max_streams, settings.grace_s) == (("127.0.0.1:7234",), 1000, 9)
 
 
 def test_plain_settings_and_loaded_ones_are_equal() -> None:
@@ -134,7 +138,7 @@ def test_a_flag_wins_over_the_variable_and_the_variable_over_the_file(
     monkeypatch.setenv("STIGMER_LISTEN", "127.0.0.1:2")
     monkeypatch.setenv("STIGMER_MAX_STREAMS", "2")
     settings = Settings.load(config=file, listen="127.0.0.1:3")
-    assert (settings.port, settings.max_streams, settings.grace_s) == (3, 2, 1)
+    assert (settings.listen, settings.max_streams, settings.grace_s) == (("127.0.0.1:3",), 2, 1)
 
 
 def test_a_flag_of_none_was_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,57 +310,56 @@ def test_numbers_out_of_range_are_refused(flags: dict[str, float]) -> None:
     assert len(refusal(**flags)) == 1
 
 
+def test_several_addresses_are_an_array_or_text_with_commas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    several = ("127.0.0.1:1", "[::1]:2", "unix:/run/s.sock")
+    text = ",".join(several)
+    assert Settings.load(config=toml(tmp_path / "array.toml", f"listen = {list(several)}")).listen == several
+    assert Settings.load(config=toml(tmp_path / "text.toml", f'listen = "{text}"')).listen == several
+    assert Settings.load(listen=list(several)).listen == several
+    monkeypatch.setenv("STIGMER_LISTEN", text.replace(",", ", "))
+    assert Settings.load().listen == several
+    assert Settings.load().addresses[2] == UnixAddress("/run/s.sock")
+
+
 @pytest.mark.parametrize(
-    "address",
+    ("listen", "says"),
     [
-        "",
-        "host",
-        ":7234",
-        "host:",
-        "host:65536",
-        "host:-1",
-        "::1:7234",
-        "host:٣",
-        "[]:0",
-        "[host]:1",
-        "[[::1]]:1",
-        "[host:1",
-        "[::1:1",
-        "a b:1",
-        "a\nb:1",
-        "\x1b[31m:1",
-        "a\0:1",
-        "h:" + "0" * 5000,
+        ([], "give each one once"),
+        (["h:1", "h:1"], "give each one once"),
+        (["h:1", "nowhere"], "'nowhere': not HOST:PORT; write it like 127.0.0.1:7234 or [::1]:7234, or unix:PATH"),
+        ("h:1,", "'': not HOST:PORT"),
+        (7234, "7234: Input should be a valid tuple; Addresses to listen on"),
+        ([7234], "7234: Input should be a valid string; Addresses to listen on"),
     ],
 )
-def test_an_address_is_host_and_port(address: str) -> None:
-    with pytest.raises(ValueError, match="not HOST:PORT"):
-        split_address(address)
+def test_wrong_addresses_are_told_with_their_source(listen: object, says: str, tmp_path: Path) -> None:
+    (line,) = refusal(config=toml(tmp_path / "s.toml", f"listen = {json.dumps(listen)}"))
+    assert line.startswith(f"{tmp_path / 's.toml'}: listen: ")
+    assert says in line
 
 
-def test_brackets_hold_an_ipv6_host() -> None:
-    assert split_address("[::1]:7234") == ("::1", 7234)
+def test_a_socket_s_path_in_a_file_begins_at_the_file(tmp_path: Path, home: Path) -> None:
+    file = toml(tmp_path / "s.toml", 'listen = ["unix:s.sock", "unix:~/t.sock", "unix:///run/u.sock"]')
+    assert Settings.load(config=file).listen == (
+        f"unix:{tmp_path / 's.sock'}",
+        f"unix:{home / 't.sock'}",
+        "unix:/run/u.sock",
+    )
 
 
-@pytest.mark.parametrize(
-    ("listen", "dialled"),
-    [("0.0.0.0:0", "127.0.0.1:99"), ("[::]:0", "[::1]:99"), ("10.0.0.1:0", "10.0.0.1:99")],
-)
-def test_a_wildcard_is_reached_on_loopback(listen: str, dialled: str) -> None:
-    settings = Settings.load(listen=listen)
-    assert settings.reachable_at(99) == dialled
-    assert settings.how_to_call(99) == f"grpcurl -plaintext {dialled} list"
-
-
-def test_the_call_names_the_certificates_that_it_needs(tmp_path: Path) -> None:
+def test_the_call_goes_where_it_listens(tmp_path: Path) -> None:
+    call = Settings.load().how_to_call
+    assert call(TcpAddress("0.0.0.0", 99)) == "grpcurl -plaintext 127.0.0.1:99 list"
+    assert call(UnixAddress("/run/s.sock")) == "grpcurl -plaintext -unix /run/s.sock list"
     pem = toml(tmp_path / "x.pem", "")
-    settings = Settings.load(tls_cert=pem, tls_key=pem, tls_client_ca=pem)
-    assert settings.how_to_call() == f"grpcurl -cacert {pem} -cert CLIENT.pem -key CLIENT.key 127.0.0.1:7234 list"
+    call = Settings.load(tls_cert=pem, tls_key=pem, tls_client_ca=pem).how_to_call
+    assert call(TcpAddress("h", 1)) == f"grpcurl -cacert {pem} -cert CLIENT.pem -key CLIENT.key h:1 list"
+    assert call(UnixAddress("/run/s.sock")) == "grpcurl -plaintext -unix /run/s.sock list"
 
 
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        Settings.load().listen = "h:1"
+        Settings.load().listen = ("h:1",)
 
 
 def test_the_example_file_holds_every_setting_with_its_description_and_default(home: Path) -> None:
@@ -382,14 +385,6 @@ def test_the_example_file_as_it_stands_changes_nothing(home: Path) -> None:
     assert Settings.load(config=EXAMPLE).model_dump(exclude={"config"}) == Settings.load().model_dump(
         exclude={"config"}
     )
-
-
-@pytest.mark.parametrize(
-    ("listen", "local"),
-    [("127.0.0.1:1", True), ("localhost:1", True), ("[::1]:1", True), ("0.0.0.0:1", False), ("[::]:1", False)],
-)
-def test_only_loopback_addresses_are_local(listen: str, *, local: bool) -> None:
-    assert Settings.load(listen=listen).is_local is local
 
 
 def test_the_data_directory_is_told_as_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

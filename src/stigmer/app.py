@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from stigmer.access.principal import INTERNAL, checked
+from stigmer.address import address_of
 from stigmer.downstream import ResourceClient, SessionClient
 from stigmer.edge.door import Edge
 from stigmer.handlers import HANDLERS
@@ -18,7 +19,7 @@ from stigmer.pipeline.ids import IdSource
 from stigmer.pipeline.jobs import Job, Jobs
 from stigmer.pipeline.runtime import Client, Runtime, Sizes
 from stigmer.pipeline.unit_of_work import UnitOfWork
-from stigmer.settings import Settings, split_address
+from stigmer.settings import Settings
 from stigmer.store.lifetime import Grace, on_thread
 from stigmer.store.measuring import measure
 from stigmer.store.memory import MemoryStore
@@ -150,13 +151,16 @@ class Plane:
         On leaving it, open streams end at once, UNAVAILABLE, and running unary calls get the settings' `grace_s`.
 
         Args:
-            address: HOST:PORT or [IPV6]:PORT, a port of 0 takes a free one; the settings' own where None.
+            address: HOST:PORT, [IPV6]:PORT or unix:PATH, a port of 0 takes a free one; the settings' own where None.
 
         Raises:
             ValueError: the address is none.
             StartupError: a TLS file cannot be read, or the address not bound.
         """
-        async with self.port(address or self._settings.listen, Grace(self._settings.grace_s)) as server:
+        settings = self._settings
+        if address is not None:
+            settings = settings.model_copy(update={"listen": (str(address_of(address)),)})
+        async with self.port(settings, Grace(settings.grace_s)) as server:
             yield server
 
     def channel_as(self, principal: Principal) -> LoopbackChannel:
@@ -196,9 +200,8 @@ class Plane:
             self._state = "closed"
 
     @asynccontextmanager
-    async def port(self, address: str, grace: Grace) -> AsyncGenerator[Server]:
-        """As `listen`, with as much grace for its end as is left then, less what the store needs."""
-        settings = _listening_on(self._settings, address)
+    async def port(self, settings: Settings, grace: Grace) -> AsyncGenerator[Server]:
+        """As `listen` where the settings say, with as much grace for its end as is left, less what the store needs."""
         await on_thread(lambda _: import_module("stigmer.server.listening"), undo=lambda _: None)  # it takes 0.1 s
         from stigmer.server.listening import listening  # noqa: PLC0415 - HTTP/2, not wanted without a port
 
@@ -260,7 +263,7 @@ async def serving(
     async with (
         Plane(settings, interceptors, grace=grace) as plane,
         exposing(plane.metrics, settings.metrics),
-        plane.port(settings.listen, grace) as server,
+        plane.port(settings, grace) as server,
     ):
         yield server
 
@@ -278,11 +281,6 @@ async def _drained(server: Server, grace: Grace) -> None:
         grace_s = grace.left_s()
         left = await server.drain(grace_s - min(STORE_S, grace_s / 8))
         log.info("stigmer stops", cancelled_calls=left)
-
-
-def _listening_on(settings: Settings, address: str) -> Settings:
-    split_address(address)
-    return settings.model_copy(update={"listen": address})
 
 
 def _warm_up() -> None:

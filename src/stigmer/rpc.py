@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError, Message
 from grpclib.encoding.base import CodecBase
 
 from stigmer._gen.stubs import *  # noqa: F403 - generated; its __all__ says what there is
+from stigmer.address import UnixAddress, address_of
 from stigmer.errors import Code, InvalidArgument, StigmerError
 from stigmer.wire import codec, status_details
 
@@ -36,20 +37,21 @@ def channel(address: str = "127.0.0.1:7234", *, tls: ssl.SSLContext | bool = Fal
     Make it inside the running loop.
 
     Args:
-        address: of the server, as HOST:PORT or [IPV6]:PORT.
+        address: of the server, as HOST:PORT, [IPV6]:PORT or unix:PATH.
         tls: True trusts the authorities that this system trusts; `tls_context` makes one of PEM files.
 
     Raises:
-        ValueError: the address is none.
+        ValueError: the address is none, or TLS is asked for on a Unix socket.
     """
     from grpclib.client import Channel  # noqa: PLC0415 - HTTP/2, which stubs of a plane in this process do without
     from grpclib.encoding.proto import ProtoStatusDetailsCodec  # noqa: PLC0415 - as above
 
-    from stigmer.settings import split_address  # noqa: PLC0415 - pydantic, which stubs do without
-
-    host, port = split_address(address)
+    at = address_of(address)
     security = tls_context() if tls is True else tls or None
-    return Channel(host, port, ssl=security, codec=Codec(), status_details_codec=ProtoStatusDetailsCodec())
+    if security is not None and isinstance(at, UnixAddress):
+        raise ValueError(f"{at}: a Unix socket has no TLS; leave tls out")
+    where: Any = {"path": at.path} if isinstance(at, UnixAddress) else {"host": at.host, "port": at.port}
+    return Channel(**where, ssl=security, codec=Codec(), status_details_codec=ProtoStatusDetailsCodec())
 
 
 def error_of(error: GRPCError) -> StigmerError:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+SWITCHES = [name for name, field in Settings.model_fields.items() if isinstance(field.default, bool)]
+
+
 class App:
     """Stands in for `cli.process`, which would run until a signal."""
 
@@ -52,7 +55,7 @@ def test_flags_reach_the_server_and_win_over_variables(app: App, monkeypatch: py
     monkeypatch.setenv("STIGMER_LISTEN", "127.0.0.1:1")
     monkeypatch.setenv("STIGMER_MAX_STREAMS", "5")
     assert serve("--listen", "127.0.0.1:2", "--grace-s", "0.5", "--log-level", "debug") == 0
-    assert app.settings.listen == "127.0.0.1:2"
+    assert app.settings.listen == ("127.0.0.1:2",)
     assert (app.settings.max_streams, app.settings.grace_s, app.settings.log_level) == (5, 0.5, "debug")
 
 
@@ -62,7 +65,8 @@ def test_every_setting_has_a_flag(app: App, tmp_path: Path) -> None:
     values: dict[str, Any] = {
         "config": pem, "listen": "h:1", "data_dir": tmp_path, "log_level": "error", "log_format": "json",
         "metrics": "h:2",
-        "tls_cert": pem, "tls_key": pem, "tls_client_ca": pem, "max_message_bytes": 1, "max_message_parts": 9,
+        "tls_cert": pem, "tls_key": pem, "tls_client_ca": pem, "tokens_file": pem,
+        "max_message_bytes": 1, "max_message_parts": 9,
         "max_resource_bytes": 8,
         "max_streams": 2, "max_connections": 21, "max_idle_connections": 22, "max_connection_memory_bytes": 23,
         "max_memory_bytes": 46,
@@ -70,10 +74,10 @@ def test_every_setting_has_a_flag(app: App, tmp_path: Path) -> None:
         "idle_connection_s": 28.0, "max_subscriptions": 3, "keepalive_s": 4.0, "keepalive_timeout_s": 5.0,
         "grace_s": 6.0,
     }  # fmt: skip
-    assert set(values) | {"uvloop"} == set(Settings.model_fields)
+    assert set(values) | set(SWITCHES) == set(Settings.model_fields)
     flags = [part for name, value in values.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-    assert serve(*flags, "--no-uvloop") == 0
-    assert app.settings.model_dump() == {**values, "uvloop": False}
+    assert serve(*flags, *(f"--no-{name.replace('_', '-')}" for name in SWITCHES)) == 0
+    assert app.settings.model_dump() == {**values, "listen": ("h:1",), **dict.fromkeys(SWITCHES, False)}
 
 
 def test_uvloop_runs_the_server_where_it_is_wanted_and_installed(app: App) -> None:
@@ -103,12 +107,12 @@ def test_an_interrupt_is_quiet(app: App, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_the_first_line_says_what_it_starts_with(app: App, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "stigmer"):
-        serve("--listen", "0.0.0.0:7000", "--data-dir", "/somewhere")
+        serve("--listen", "127.0.0.1:7000", "--data-dir", "/somewhere")
     (record,) = caplog.records
     assert isinstance(record.msg, logs.Event)
     assert record.msg == {
         "event": "stigmer starts",
-        "listen": "0.0.0.0:7000",
+        "listen": "127.0.0.1:7000",
         "data_dir": "/somewhere",
         "config": "none",
     }

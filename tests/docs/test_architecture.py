@@ -19,6 +19,7 @@ NAMES = {
         "__main__",
         "_gen",
         "access",
+        "address",
         "app",
         "cli",
         "downstream",

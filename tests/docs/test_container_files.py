@@ -69,7 +69,7 @@ def test_the_server_is_the_first_process_and_gets_the_signals() -> None:
 
 
 def test_the_port_is_the_default_one_and_published_on_the_hosts_loopback_alone() -> None:
-    port = str(Settings.model_fields["listen"].default).rpartition(":")[2]
+    port = Settings.model_fields["listen"].default[0].rpartition(":")[2]
     assert values(RUN, "EXPOSE") == [port]
     assert environment()["STIGMER_LISTEN"] == f"0.0.0.0:{port}"
     assert SERVICE["ports"] == [f"127.0.0.1:{port}:{port}"]

@@ -127,7 +127,7 @@ def without_ids(text: str) -> str:
 
 @pytest.mark.parametrize("command", GRPCURL)
 def test_a_grpcurl_command_names_a_method_and_sends_what_it_takes(command: str) -> None:
-    address = Settings.model_fields["listen"].default
+    address = Settings.model_fields["listen"].default[0]
     match shlex.split(command):
         case ["grpcurl", "-plaintext", "-d", data, host, path] if host == address:
             request = descriptors.message_class(descriptors.methods()[f"/{path}"].request)()

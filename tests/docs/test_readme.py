@@ -28,7 +28,7 @@ def test_every_make_target_that_the_readme_names_exists() -> None:
 
 
 def test_what_is_shared_with_the_original_is_named_as_it_is() -> None:
-    directory, listen = "~/.stigmer", Settings.model_fields["listen"].default
+    directory, listen = "~/.stigmer", Settings.model_fields["listen"].default[0]
     assert f"`{directory}/{FILE_NAME}`" in README
     assert f"port {listen.rpartition(':')[2]}" in README
 

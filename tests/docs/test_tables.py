@@ -33,7 +33,9 @@ def row_of(name: str) -> dict[str, str]:
     flag = f"`--{name.replace('_', '-')}`"
     default: Any = "~/.stigmer" if name == "data_dir" else field.default
     if isinstance(default, bool):
-        flag, default = f"{flag}, `--no-{name}`", "on" if default else "off"
+        flag, default = f"{flag}, `--no-{flag[3:]}", "on" if default else "off"
+    if isinstance(default, tuple):
+        default = ",".join(default)
     if isinstance(default, float):
         default = f"{default:g}"
     return {

@@ -108,7 +108,7 @@ def test_a_store_that_is_stopped_again_when_its_stop_was_cancelled(
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_server(run: Callable[[Coroutine[Any, Any, None]], None], moment: str, tmp_path: Path) -> None:
     async def cycle() -> None:
-        async with composition.serving(Settings(listen="127.0.0.1:0", data_dir=tmp_path)):
+        async with composition.serving(Settings(listen=("127.0.0.1:0",), data_dir=tmp_path)):
             pass
 
     async def test() -> None:
@@ -131,7 +131,7 @@ def test_the_whole_of_serve(
     monkeypatch.setattr(process, "tune", lambda: None)
 
     async def cycle() -> None:
-        await process.serve_until_signal(Settings(listen="127.0.0.1:0", data_dir=tmp_path))
+        await process.serve_until_signal(Settings(listen=("127.0.0.1:0",), data_dir=tmp_path))
 
     async def test() -> None:
         assert await at_every_point(moment, cycle) > 2
@@ -143,7 +143,7 @@ def test_the_whole_of_serve(
 def test_the_stop_of_a_server_that_has_a_client(
     run: Callable[[Coroutine[Any, Any, None]], None], moment: str, tmp_path: Path
 ) -> None:
-    settings = Settings(listen="127.0.0.1:0", data_dir=tmp_path)
+    settings = Settings(listen=("127.0.0.1:0",), data_dir=tmp_path)
 
     async def stopped(point: int) -> bool:
         async with AsyncExitStack() as stack:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(listen="127.0.0.1:0", data_dir=tmp_path / "data", max_subscriptions=1)
+    return Settings(listen=("127.0.0.1:0",), data_dir=tmp_path / "data", max_subscriptions=1)
 
 
 class FailedError(Exception):
@@ -54,7 +54,7 @@ async def test_a_port_in_use_is_said_as_it_is(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         settings = await asyncio.to_thread(
-            Settings, listen=f"127.0.0.1:{taken.getsockname()[1]}", data_dir=tmp_path / "data"
+            Settings, listen=(f"127.0.0.1:{taken.getsockname()[1]}",), data_dir=tmp_path / "data"
         )
         with pytest.raises(StartupError, match="another process listens there"):
             async with serving(settings):

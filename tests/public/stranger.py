@@ -109,7 +109,7 @@ async def failure(channel: Channel, id_: str) -> stigmer.StigmerError:
 
 async def main(directory: Path) -> list[object]:
     """Use a plane in every way there is; what came of it."""
-    settings = await asyncio.to_thread(stigmer.Settings, data_dir=directory, listen="127.0.0.1:0", grace_s=5)
+    settings = await asyncio.to_thread(stigmer.Settings, data_dir=directory, listen=("127.0.0.1:0",), grace_s=5)
     counting = Counting(refused="delete")
     came: list[object] = [stigmer.__version__.count(".")]
     async with stigmer.embedded(settings, [counting]) as plane, plane.listen() as server:

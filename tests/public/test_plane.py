@@ -238,7 +238,7 @@ async def test_a_call_that_does_not_end_is_cut_within_the_grace() -> None:
 async def test_serve_leaves_the_process_as_it_is_and_drains_when_it_is_cancelled(tmp_path: Path) -> None:
     before, seen = process_state(), Seen()
     address = f"127.0.0.1:{free_port()}"
-    settings = await asyncio.to_thread(stigmer.Settings, listen=address, data_dir=tmp_path)
+    settings = await asyncio.to_thread(stigmer.Settings, listen=(address,), data_dir=tmp_path)
     serving = asyncio.create_task(stigmer.serve(settings, [seen]))
     async with rpc.channel(address) as channel:
         id_ = await once_it_listens(channel)

@@ -10,6 +10,7 @@ import pytest
 from child_process import child
 from server_rig import PEER, BytesCodec, Door, Serve, Service, Start
 
+from stigmer.address import TcpAddress
 from stigmer.edge.running import RunningCalls
 from stigmer.server.server import Server
 
@@ -44,7 +45,7 @@ def serve(service: Service) -> Serve:
     def make(*more: Any, limits: Limits | None = None, **settings: Any) -> Server:
         calls = RunningCalls()
         handlers = [Door(one, calls) for one in (service, *more)]
-        settings = {"host": "127.0.0.1", "port": 0, "codec": BytesCodec(), **settings}
+        settings = {"listen": [TcpAddress("127.0.0.1", 0)], "codec": BytesCodec(), **settings}
         return Server(handlers, limits=limits, calls=calls, **settings)
 
     return make

@@ -122,6 +122,7 @@ import asyncio, signal, sys
 sys.path[:0] = {path!r}
 from server_rig import BytesCodec, Door, Service
 from stigmer.cli.process import stop_signals
+from stigmer.address import TcpAddress
 from stigmer.edge.running import RunningCalls
 from stigmer.server.server import Server
 
@@ -131,7 +132,7 @@ async def main():
     service = Service()
     told = lambda: print("draining", flush=True)
     calls = RunningCalls()
-    where = dict(host="127.0.0.1", port=0)
+    where = dict(listen=[TcpAddress("127.0.0.1", 0)])
     async with Server([Door(service, calls)], **where, calls=calls, codec=BytesCodec(), draining=told) as server:
         async def tell():
             print(server.address[1], flush=True)

@@ -11,6 +11,7 @@ from h2.errors import ErrorCodes
 from served_process import served
 from server_wire import connect, message
 
+from stigmer.address import TcpAddress
 from stigmer.server.protocol import PIECE_FRAMES
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ async def test_a_call_refused_by_the_transport_leaves_one_line(
     serve: Serve, caplog: pytest.LogCaptureFixture, headers: dict[str, Any], code: str, named: str
 ) -> None:
     caplog.set_level(logging.INFO, "stigmer")
-    async with serve(host="::1") as server, connect(server) as wire:
+    async with serve(listen=[TcpAddress("::1", 0)]) as server, connect(server) as wire:
         host, port = wire.writer.get_extra_info("sockname")[:2]
         assert await wire.status(wire.request(message(b"hello"), headers=headers)) != "0"
         assert said(caplog, "call") == [

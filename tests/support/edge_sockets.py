@@ -15,6 +15,7 @@ from grpclib.encoding.proto import ProtoStatusDetailsCodec
 from server_rig import BytesCodec
 
 from stigmer import app as composition
+from stigmer.address import TcpAddress
 from stigmer.rpc import Codec
 from stigmer.server.server import Server
 from stigmer.settings import Settings
@@ -70,7 +71,7 @@ async def serving(directory: Path, *interceptors: Interceptor) -> AsyncGenerator
     """A control plane of its own: a channel to its port, and itself."""
     async with SqliteStore(directory) as store:
         app = composition.assemble(store, interceptors)
-        async with Server(app.edge.handlers(), host="127.0.0.1", port=0, calls=app.edge.running) as server:
+        async with Server(app.edge.handlers(), listen=[TcpAddress("127.0.0.1", 0)], calls=app.edge.running) as server:
             channel = dial(server)
             try:
                 yield channel, app
@@ -84,7 +85,7 @@ async def listening(
     directory: Path, *interceptors: Interceptor, **settings: Any
 ) -> AsyncGenerator[tuple[Server, Channel]]:
     """All that `stigmer serve` listens with, health and reflection too."""
-    loaded = await asyncio.to_thread(Settings, listen="127.0.0.1:0", data_dir=directory, **settings)
+    loaded = await asyncio.to_thread(Settings, listen=("127.0.0.1:0",), data_dir=directory, **settings)
     async with composition.serving(loaded, interceptors) as server:
         channel = dial(server)
         try:

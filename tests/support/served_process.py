@@ -111,7 +111,8 @@ async def served(  # each is named
     command = [sys.executable, *(("-c", code) if code else ("-m", "stigmer"))]
     if descriptors is not None:
         command = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
-    settings = ("--listen", "127.0.0.1:0", "--data-dir", str(directory), "--log-format", "json", *flags)
+    listen = () if "--listen" in flags else ("--listen", "127.0.0.1:0")
+    settings = (*listen, "--data-dir", str(directory), "--log-format", "json", *flags)
     process = await asyncio.create_subprocess_exec(
         *command,
         "serve",
@@ -121,7 +122,8 @@ async def served(  # each is named
     )
     server = Served(process)
     try:
-        host, _, port = (await server.logged(until))["listen"].rpartition(":")
+        first = (await server.logged(until))["listen"].split(",")[0]
+        host, _, port = first.rpartition(":")
         server.address = (host.strip("[]"), int(port))
         yield server
     finally:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from inspect import Parameter, Signature
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 
-from stigmer.settings import SECTIONS, Settings, is_path
+from stigmer.settings import SECTIONS, Settings
+from stigmer.settings.sources import is_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound="Callable[..., None]")
 
-_METAVARS = {"listen": "HOST:PORT", "metrics": "HOST:PORT", "data_dir": "DIR"}
+_METAVARS = {"listen": "ADDRESS", "metrics": "HOST:PORT", "data_dir": "DIR"}
 _UNITS = {"bytes": "BYTES", "s": "SECONDS"}
 _SHOWN_DEFAULTS = {"data_dir": "~/.stigmer"}
 
@@ -57,11 +58,13 @@ def _parameter(name: str, field: FieldInfo, section: str) -> Parameter:
 
 def _kind(field: FieldInfo) -> Any:  # noqa: ANN401  # a type, or a Literal, which is none
     """What typer reads; a path, or what has no default, is left as text for the settings to check."""
+    if isinstance(field.default, tuple):
+        return list[str]
     return str if is_path(field.annotation) or field.default is None else field.annotation
 
 
 def _metavar(name: str, kind: Any) -> str | None:  # noqa: ANN401  # as above
-    if kind is str:
+    if kind in (str, list[str]):
         return _METAVARS.get(name, "FILE")
     return _UNITS.get(name.rpartition("_")[2], "N") if kind in (int, float) else None
 
@@ -71,5 +74,7 @@ def _help(name: str, field: FieldInfo) -> str:
     default: Any = _SHOWN_DEFAULTS.get(name, field.default)
     if isinstance(default, bool):
         default = "on" if default else "off"
+    if isinstance(default, tuple):
+        default = ",".join(map(str, cast("tuple[object, ...]", default)))
     shown = f"{default:g}" if isinstance(default, float) else default
     return f"{field.description} [{shown}]" if shown else f"{field.description}"

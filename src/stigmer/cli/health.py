@@ -13,12 +13,13 @@ from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 from grpclib.client import Channel, UnaryUnaryMethod
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
+from stigmer.address import UnixAddress, address_of
 from stigmer.cli import INTERRUPTED, interrupts_raise
 from stigmer.cli.flags import loaded
 from stigmer.errors import StartupError
-from stigmer.settings import split_address
 
 if TYPE_CHECKING:
+    from stigmer.address import Address
     from stigmer.settings import Settings
 
 _STATUS = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
@@ -28,7 +29,7 @@ _SERVING = 1
 def health(  # noqa: PLR0913  # one flag each
     *,
     address: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Server to ask. [the one that the settings describe]")
+        str | None, typer.Option(metavar="ADDRESS", help="Server to ask. [the one that the settings describe]")
     ] = None,
     config: Annotated[str | None, typer.Option(metavar="FILE", help="TOML file with the server's settings.")] = None,
     tls_ca: Annotated[
@@ -41,11 +42,12 @@ def health(  # noqa: PLR0913  # one flag each
     """Ask a running server whether it serves.
 
     Prints SERVING and exits with 0, or says why not and exits with 1. Without --address it asks the server that this
-    environment's settings describe, over TLS if they say so, trusting the very certificate that they name.
+    environment's settings describe, at the first of its addresses, over TLS if they say so, trusting the very
+    certificate that they name.
     """
     settings = loaded(config=config) if address is None else None
-    target = settings.reachable_at() if settings else str(address)
-    context = _tls(settings, tls_ca, tls_cert, tls_key)
+    target = settings.addresses[0].dialled if settings else _target(str(address))
+    context = None if isinstance(target, UnixAddress) else _tls(settings, tls_ca, tls_cert, tls_key)
     interrupts_raise()
     try:
         status = asyncio.run(_check(target, context, timeout_s))
@@ -74,15 +76,20 @@ def _tls(settings: Settings | None, ca: Path | None, cert: Path | None, key: Pat
     return context
 
 
-async def _check(target: str, context: ssl.SSLContext | None, timeout_s: float) -> int:
+def _target(address: str) -> Address:
+    try:
+        return address_of(address)
+    except ValueError as error:
+        raise StartupError(f"--address: {address!r}: {error}") from None
+
+
+async def _check(target: Address, context: ssl.SSLContext | None, timeout_s: float) -> int:
     """The status number that the server answers. Raises StartupError where no answer comes."""
     try:
-        host, port = split_address(target)
-    except ValueError as error:
-        raise StartupError(f"--address: {target!r}: {error}") from None
-    try:
         async with asyncio.timeout(timeout_s):
-            return await _ask(Channel(host, port, ssl=context))
+            if isinstance(target, UnixAddress):
+                return await _ask(Channel(path=target.path))
+            return await _ask(Channel(target.host, target.port, ssl=context))
     except TimeoutError:
         raise StartupError(f"{target}: no answer within {timeout_s:g} s") from None
     except ssl.SSLError as error:

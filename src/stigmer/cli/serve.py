@@ -52,7 +52,7 @@ def _run(settings: Settings, doubts: list[str]) -> None:
     log = get_logger("stigmer.cli")
     log.info(
         "stigmer starts",
-        listen=settings.listen,
+        listen=",".join(settings.listen),
         data_dir=str(settings.data_dir),
         config=str(settings.config or "none"),
     )

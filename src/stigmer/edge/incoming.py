@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from multidict import MultiDict
 
+from stigmer.address import sockaddr_text
 from stigmer.errors import Cancelled, Unimplemented
-from stigmer.telemetry.logs import address_text
 
 if TYPE_CHECKING:
     from grpclib.server import Stream
@@ -86,7 +86,7 @@ class _Stock:
         self.metadata: MultiDict[str | bytes] = stream.metadata or MultiDict()
         deadline = stream.deadline  # grpclib ends the call by a clock of its own as well
         self.deadline_s = time.monotonic() + deadline.time_remaining() if deadline is not None else None
-        self.peer = address_text(stream.peer.addr())
+        self.peer = sockaddr_text(stream.peer.addr())
 
     async def receive(self) -> bytes | None:
         try:

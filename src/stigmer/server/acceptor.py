@@ -11,15 +11,18 @@ import errno
 import os
 import resource
 import socket
-from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
+from stigmer.server.sockets import Listening, listen
+from stigmer.server.unix_socket import uid_of_peer
 from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterable
 
+    from stigmer.address import Address
     from stigmer.server.limits import Limits
 
 log = get_logger("stigmer.server")
@@ -29,7 +32,6 @@ SPARE = 8  # descriptors kept for the rest of the process, for when clients have
 RETRY_S = 0.1  # how long new connections wait before it is tried again to accept one
 QUIET_S = 60.0  # between two lines about the same shortage
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_NO_SUCH_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT})
 
 
 class Accepted:
@@ -37,13 +39,16 @@ class Accepted:
 
     Attributes:
         since_s: when, on the loop's clock.
+        with_tls: whether it begins with a handshake.
+        uid: the user of the process at the other end of a Unix socket; None for others.
         task: opens it; done when it is open, or could not be.
     """
 
-    __slots__ = ("_acceptor", "_close", "_sent_away", "since_s", "task")
+    __slots__ = ("_acceptor", "_close", "_sent_away", "since_s", "task", "uid", "with_tls")
 
-    def __init__(self, acceptor: Acceptor, since_s: float) -> None:
+    def __init__(self, acceptor: Acceptor, since_s: float, *, with_tls: bool, uid: int | None) -> None:
         self._acceptor, self.since_s = acceptor, since_s
+        self.with_tls, self.uid = with_tls, uid
         self._close: Callable[[], None] | None = None
         self._sent_away = False
         self.task: asyncio.Task[None] | None = None
@@ -72,7 +77,7 @@ class Accepted:
         self._sent_away = True
         if self._close is not None:
             self._close()
-        elif self.task is not None and self._acceptor.with_tls:  # else it is open in a moment
+        elif self.task is not None and self.with_tls:  # else it is open in a moment
             self.task.cancel()
 
 
@@ -84,7 +89,7 @@ class Acceptor:
         limits: how many there may be.
 
     Attributes:
-        sockets: those that listen.
+        listening: the sockets.
         idle: the connections that made no call yet, the oldest first.
     """
 
@@ -92,7 +97,7 @@ class Acceptor:
         self._serve, self._limits = serve, limits
         self._loop = asyncio.get_running_loop()
         self._ssl: ssl.SSLContext | None = None
-        self.sockets: tuple[socket.socket, ...] = ()
+        self.listening: tuple[Listening, ...] = ()
         self.idle: dict[Accepted, None] = {}
         self._accepted: set[Accepted] = set()
         self._spare: list[int] = []
@@ -103,15 +108,16 @@ class Acceptor:
     def __repr__(self) -> str:
         return f"<Acceptor {len(self._accepted)} connections, {len(self.idle)} of them idle>"
 
-    async def listen(self, host: str, port: int, *, backlog: int, ssl: ssl.SSLContext | None) -> None:
-        """Listen on all addresses of a host.
+    async def listen(
+        self, addresses: Iterable[Address], *, ssl: ssl.SSLContext | None, only_here: str | None = None
+    ) -> None:
+        """Listen on the addresses; see `sockets.listen`. TLS is for those of TCP.
 
         Raises:
-            OSError: the host is not known, or one of its addresses cannot be bound.
+            StartupError: one cannot be bound, or other machines could reach it and must not.
         """
-        found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         self._ssl = ssl
-        self.sockets = _bound(((family, address) for family, _, _, _, address in dict.fromkeys(found)), backlog)
+        self.listening = await listen(addresses, only_here=only_here)
         self._keep_spare()
         self._watch()
 
@@ -120,9 +126,9 @@ class Acceptor:
         self._ignore()
         if self._retry is not None:
             self._retry.cancel()
-        for one in self.sockets:
+        for one in self.listening:
             one.close()
-        self.sockets = ()
+        self.listening = ()
         self._release_spare()
 
     def abort_handshakes(self) -> list[asyncio.Task[None]]:
@@ -131,11 +137,6 @@ class Acceptor:
         for accepted in opening:
             accepted.close()
         return [accepted.task for accepted in opening if accepted.task is not None]
-
-    @property
-    def with_tls(self) -> bool:
-        """Whether connections begin with a handshake."""
-        return self._ssl is not None
 
     def left(self, accepted: Accepted) -> None:
         """A connection is closed."""
@@ -147,17 +148,17 @@ class Acceptor:
     # Coming in.
 
     def _watch(self) -> None:
-        for one in self.sockets:
-            self._loop.add_reader(one, self._accept, one)
+        for one in self.listening:
+            self._loop.add_reader(one.socket, self._accept, one)
 
     def _ignore(self) -> None:
-        for one in self.sockets:
-            self._loop.remove_reader(one)
+        for one in self.listening:
+            self._loop.remove_reader(one.socket)
 
-    def _accept(self, listening: socket.socket) -> None:
+    def _accept(self, listening: Listening) -> None:
         for _ in range(ACCEPTS_AT_ONCE):
             try:
-                connection, _ = listening.accept()
+                connection, _ = listening.socket.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -165,9 +166,9 @@ class Acceptor:
                     raise
                 self._hold_out(error)
                 return
-            self._welcome(connection)
+            self._welcome(connection, listening)
 
-    def _welcome(self, connection: socket.socket) -> None:
+    def _welcome(self, connection: socket.socket, listening: Listening) -> None:
         connection.setblocking(False)  # the socket's signature
         limits = self._limits
         if len(self._accepted) >= limits.max_connections and not self._make_room():
@@ -176,7 +177,13 @@ class Acceptor:
             return
         if len(self.idle) >= limits.max_idle_connections:
             self._make_room()
-        accepted = Accepted(self, self._loop.time())
+        is_unix = listening.is_unix
+        accepted = Accepted(
+            self,
+            self._loop.time(),
+            with_tls=self._ssl is not None and not is_unix,
+            uid=uid_of_peer(connection) if is_unix else None,
+        )
         self._accepted.add(accepted)
         self.idle[accepted] = None
         accepted.task = self._loop.create_task(self._open(accepted, connection))
@@ -186,11 +193,12 @@ class Acceptor:
 
     async def _open(self, accepted: Accepted, connection: socket.socket) -> None:
         """Serve it, once its TLS handshake is done; one that fails, or takes too long, is the client's own affair."""
-        handshake_s = self._limits.handshake_timeout_s if self._ssl is not None else None
+        security, handshake_s = (self._ssl, self._limits.handshake_timeout_s) if accepted.with_tls else (None, None)
         with suppress(OSError):
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if connection.family != socket.AF_UNIX:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self._loop.connect_accepted_socket(
-                lambda: self._serve(accepted), connection, ssl=self._ssl, ssl_handshake_timeout=handshake_s
+                lambda: self._serve(accepted), connection, ssl=security, ssl_handshake_timeout=handshake_s
             )
 
     def _opened(self, accepted: Accepted, connection: socket.socket) -> None:
@@ -255,29 +263,3 @@ class Acceptor:
         if now - self._told_at.get(what, -QUIET_S) >= QUIET_S:
             self._told_at[what] = now
             log.warning(what, connections=len(self._accepted), **more)
-
-
-def _bound(addresses: Iterable[tuple[int, tuple[Any, ...]]], backlog: int) -> tuple[socket.socket, ...]:
-    """A listening socket for each address; none for families that this machine does not have, where it has others.
-
-    Raises:
-        OSError: one cannot be bound.
-    """
-    sockets: list[socket.socket] = []
-    refused: OSError | None = None
-    with ExitStack() as undo:
-        for family, address in addresses:
-            try:
-                one = socket.create_server(address, family=family, backlog=backlog)
-            except OSError as error:
-                if error.errno not in _NO_SUCH_FAMILY:
-                    raise
-                refused = error
-                continue
-            undo.callback(one.close)
-            one.setblocking(False)  # the socket's signature
-            sockets.append(one)
-        if refused is None or sockets:
-            undo.pop_all()
-            return tuple(sockets)
-    raise refused

@@ -13,9 +13,10 @@ from h2.errors import ErrorCodes
 from h2.exceptions import DenialOfServiceError
 from hyperframe.frame import GoAwayFrame
 
+from stigmer.address import sockaddr_text
 from stigmer.errors import Cancelled
 from stigmer.server.outbound import Outbound
-from stigmer.telemetry.logs import address_text, get_logger
+from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +63,7 @@ class Connection:
     @property
     def peer(self) -> str:
         """Who is at the other end."""
-        return address_text(self._socket.get_extra_info("peername"))
+        return sockaddr_text(self._socket.get_extra_info("peername"))
 
     @property
     def is_closing(self) -> bool:

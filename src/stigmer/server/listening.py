@@ -52,28 +52,56 @@ async def listening(
     """A server that listens as the settings say: the source's services, health by the probe, reflection.
 
     Raises:
-        StartupError: a TLS file cannot be read, or the address not bound.
+        StartupError: a TLS file cannot be read, an address not bound, or other machines could reach one and must not.
     """
     security = await on_thread(lambda _: _security(settings), undo=lambda _: None)
-    if not settings.is_local:
-        log.warning("Listening beyond this machine with no authentication: whoever reaches it may do anything")
+    _warn_of(settings)
     names = sorted({method.service for method in descriptors.methods().values()})
     async with health.Monitor(probe, names) as monitor:
         standard: list[IServable] = [monitor, *reflection.services([*names, health.NAME])]
         server = Server(
             [*source.handlers(), *map(source.intercepted, standard)],
-            host=settings.host,
-            port=settings.port,
+            listen=settings.addresses,
             ssl=security,
+            only_here=_only_here(settings, asks=False),
             limits=Limits(**settings.model_dump(include={field.name for field in fields(Limits)})),
             calls=source.running,
             draining=monitor.drain,
             refused=refused,
         )
         async with server:
-            call = settings.how_to_call(server.address[1])
-            log.info("stigmer serves", listen=server.listens_on, data_dir=str(settings.data_dir), call=call)
+            listen, call = ",".join(map(str, server.addresses)), settings.how_to_call(server.addresses[0])
+            log.info("stigmer serves", listen=listen, data_dir=str(settings.data_dir), call=call)
             yield server
+
+
+def _only_here(settings: Settings, *, asks: bool) -> str | None:
+    """Why other machines must not reach the server, and what to do about that; None where they may.
+
+    Args:
+        settings: those of the server.
+        asks: whether it asks callers for credentials.
+    """
+    if not asks and not settings.insecure_allow_anonymous:
+        return (
+            "nobody is asked who they are: give --tokens-file, --jwt-issuer or --certificates-file, "
+            "listen on 127.0.0.1 or unix:PATH, or accept it with --insecure-allow-anonymous"
+        )
+    if asks and settings.tls_cert is None and not settings.insecure_allow_plaintext:
+        return (
+            "credentials would cross the network in clear: give --tls-cert and --tls-key, "
+            "listen on 127.0.0.1 or unix:PATH, or accept it with --insecure-allow-plaintext"
+        )
+    return None
+
+
+def _warn_of(settings: Settings) -> None:
+    if settings.insecure_allow_plaintext:
+        log.warning("insecure_allow_plaintext is set: credentials may cross the network in clear")
+    if settings.insecure_allow_anonymous:
+        log.warning(
+            "insecure_allow_anonymous is set: where no credentials are asked for, whoever calls may do anything"
+        )
 
 
 def _security(settings: Settings) -> ssl.SSLContext | None:

@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import socket
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from stigmer.errors import StartupError
+from stigmer.address import TcpAddress
 from stigmer.rpc import Codec
 from stigmer.server.acceptor import Acceptor
 from stigmer.server.dispatch import Service
@@ -18,28 +16,21 @@ from stigmer.server.limits import Limits
 from stigmer.server.memory import MemoryBudget
 from stigmer.server.protocol import Http2Protocol, Shared
 from stigmer.server.stream import Served
-from stigmer.telemetry.logs import address_text
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from types import TracebackType
 
     from grpclib._typing import IServable
     from grpclib.encoding.base import CodecBase
 
-BACKLOG = 1024  # connections that may wait to be accepted
+    from stigmer.address import Address
+
 NOTICE_S = 0.05  # how long who watches the server's health has to hear of its end before the watch itself is ended
 ENDED_S = 2.0  # how long streams that were ended may take to clean up and to tell their callers, who may not read
 RESERVE_S = 1.0  # of the grace, or a seventh of it where that is less: for the four stops at its end
 STOP_S, MOMENT_S = 1.0, 0.05  # what one of them takes at most, and at least: enough for some turns of the loop
-
-_REMEDIES = {
-    errno.EADDRINUSE: "another process listens there: stop it, or listen on another port (0 takes a free one)",
-    errno.EACCES: "not permitted: ports below 1024 need privileges, so listen on a higher one",
-    errno.EPERM: "not permitted: listen on another port",
-    errno.EADDRNOTAVAIL: "this machine has no such address: use 127.0.0.1, or 0.0.0.0 for all of them",
-}
 
 
 class Calls(Protocol):
@@ -60,6 +51,7 @@ class Server:
     Leaving it drains without grace where `drain` has not done so before.
 
     Attributes:
+        addresses: those to listen on; once it listens, as they are bound.
         is_drained: whether it stops, or has stopped.
         shared: what its connections have in common.
     """
@@ -68,10 +60,10 @@ class Server:
         self,
         handlers: Collection[IServable],
         *,
-        host: str,
-        port: int,
+        listen: Sequence[Address],
         calls: Calls,
         ssl: ssl.SSLContext | None = None,
+        only_here: str | None = None,
         codec: CodecBase | None = None,
         limits: Limits | None = None,
         draining: Callable[[], None] | None = None,
@@ -81,18 +73,18 @@ class Server:
 
         Args:
             handlers: objects with grpclib's `__mapping__`, whose functions get a `Stream` of this server.
-            host: an address or name of this machine; a name with several addresses listens on all.
-            port: 0 takes a free one, see `address`.
+            listen: where; a name with several addresses listens on all, port 0 takes a free one: see `addresses`.
             calls: those that the handlers run; the open streams are ended when clients were told to go away, the
                 others when the grace is over.
-            ssl: see `tls.server_context`; None serves plain text.
+            ssl: see `tls.server_context`; None serves plain text, and Unix sockets are always served that.
+            only_here: why other machines must not reach it, and what to do about that; None where they may.
             codec: how the handlers' messages become bytes; `rpc.Codec` where None.
             limits: see `Limits`.
             draining: called first when it drains: health becomes NOT_SERVING, and who watches it hears so before the
                 watch is ended.
             refused: told the code of each call that ends here, before any service saw it.
         """
-        self._host, self._port, self._ssl = host, port, ssl
+        self.addresses, self._ssl, self._only_here = tuple(listen), ssl, only_here
         self._calls, self._draining = calls, draining
         self.is_drained = False
         limits = limits or Limits()
@@ -101,21 +93,17 @@ class Server:
         self._acceptor = Acceptor(lambda accepted: Http2Protocol(self.shared, accepted), limits)
 
     def __repr__(self) -> str:
-        state = "drained" if self.is_drained else "listening" if self._acceptor.sockets else "not started"
-        return f"<Server {self._host}:{self._port} {state}>"
+        state = "drained" if self.is_drained else "listening" if self._acceptor.listening else "not started"
+        return f"<Server {','.join(map(str, self.addresses))} {state}>"
 
     async def __aenter__(self) -> Self:
         """Listen.
 
         Raises:
-            StartupError: the address cannot be bound.
+            StartupError: an address cannot be bound, or other machines could reach it and must not.
         """
-        if not 0 <= self._port < 65536:
-            raise StartupError(f"cannot listen on port {self._port}: choose one between 0 and 65535")
-        try:
-            await self._acceptor.listen(self._host, self._port, ssl=self._ssl, backlog=BACKLOG)
-        except (OSError, UnicodeError) as error:
-            raise StartupError(f"cannot listen on {self._host}:{self._port}: {_remedy(error)}") from error
+        await self._acceptor.listen(self.addresses, ssl=self._ssl, only_here=self._only_here)
+        self.addresses = tuple(one.address for one in self._acceptor.listening)
         return self
 
     async def __aexit__(
@@ -126,15 +114,13 @@ class Server:
 
     @property
     def listens_on(self) -> str:
-        """The same as `address`, as people write it."""
-        return address_text(self.address)
+        """The first of its addresses, as people write it and `rpc.channel` takes it."""
+        return str(self.addresses[0])
 
     @property
-    def address(self) -> tuple[str, int]:
-        """Host and port that it listens on, the port as bound; the first of several."""
-        if self._acceptor.sockets:
-            self._host, self._port = self._acceptor.sockets[0].getsockname()[:2]
-        return self._host, self._port
+    def address(self) -> TcpAddress:
+        """Host and port of the first that has a port; raises LookupError where it listens on Unix sockets alone."""
+        return [address for address in self.addresses if isinstance(address, TcpAddress)][0]  # noqa: RUF015  # next would raise StopIteration
 
     @property
     def connections(self) -> int:
@@ -155,7 +141,6 @@ class Server:
         Returns:
             How many calls were cut because the grace was over.
         """
-        _ = self.address  # keep it readable when the sockets are gone
         self.is_drained = True
         end, reserve_s = _now() + grace_s, min(RESERVE_S, grace_s / 7)
         try:
@@ -237,9 +222,3 @@ def _stop(at: float) -> float:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _remedy(error: Exception) -> str:
-    if isinstance(error, (socket.gaierror, UnicodeError)):
-        return "the name cannot be resolved: give an address of this machine, such as 127.0.0.1"
-    return _REMEDIES.get(getattr(error, "errno", None) or 0, f"{error}: choose another address")

@@ -16,9 +16,9 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import ProcessCollector, make_wsgi_app  # pyright: ignore[reportUnknownVariableType]  # a Callable of anything
 
+from stigmer.address import TcpAddress, tcp_address_of
 from stigmer.errors import StartupError
-from stigmer.settings import split_address
-from stigmer.telemetry.logs import address_text, get_logger
+from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterable
@@ -64,8 +64,8 @@ async def exposing(registry: CollectorRegistry, address: str | None) -> AsyncGen
         yield
         return
     await asyncio.to_thread(ProcessCollector, registry=registry)
-    with exposed(registry, *split_address(address)) as (host, port):
-        log.info("stigmer serves metrics", listen=address_text((host, port)), path=PATHS[0])
+    with exposed(registry, *tcp_address_of(address)) as (host, port):
+        log.info("stigmer serves metrics", listen=str(TcpAddress(host, port)), path=PATHS[0])
         yield
 
 

@@ -222,11 +222,3 @@ def _shown(key: str, value: object) -> str:
 
 _TEXTS = frozenset({"timestamp", "level", "event", "logger", "logger_name"})
 _BLOCKS = frozenset({"exception", "stack"})  # of many lines
-
-
-def address_text(address: object) -> str:
-    """A socket's address as people write it: `host:port`, `[host]:port` for IPv6, the path of a UNIX socket."""
-    if not isinstance(address, tuple):
-        return str(address or "")
-    host, port = cast("tuple[str, int]", address[:2])
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,190 @@
+"""Typed settings: made of arguments alone, or read once by `Settings.load`.
+
+`load` takes flags, then `STIGMER_*` variables, then a TOML file, then defaults. `cli` calls it; `app` is handed the
+result. Every setting is a field here, and its description is the only text about it: `stigmer serve --help` shows it,
+README and `stigmer.example.toml` repeat it (tests compare them).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import NoDecode
+
+from stigmer.address import Address, UnixAddress, address_of, tcp_address_of
+from stigmer.errors import StartupError
+from stigmer.settings import sources
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic import ValidationInfo
+
+SECTIONS = {
+    "tls_cert": "TLS",
+    "tokens_file": "Callers",
+    "max_message_bytes": "Limits",
+    "memory_wait_s": "Time limits",
+}
+"""The heading of the settings from this one on, in the help and in the example file."""
+
+_TOGETHER = (("tls_key", "tls_cert"), ("tls_cert", "tls_key"), ("tls_client_ca", "tls_cert"))
+_NESTED = (  # of which settings how many times the one must fit into the other
+    ("max_message_bytes", "max_connection_memory_bytes", 1),
+    ("max_connection_memory_bytes", "max_memory_bytes", 2),
+)
+
+
+def _given(value: object) -> object:
+    """A path that can be one: Path would take an empty text for the current directory, and NUL until it is used."""
+    if value == "":
+        raise ValueError("empty; give a path, or leave it out")
+    if "\0" in str(value):
+        raise ValueError("holds a NUL character; give a path without")
+    return Path(value).expanduser() if isinstance(value, str | Path) else value
+
+
+def _pem(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError("no such file; give the path of a PEM file")
+    return path
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):  # pydantic would take true for 1
+        raise ValueError("not a number")  # noqa: TRY004  # pydantic's word for a wrong value
+    return value
+
+
+def _separated(value: object) -> object:
+    """A list as an array has it, or plain text with commas."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values or len(set(values)) < len(values):
+        raise ValueError("empty, or one of them is there twice; give each one once")
+    return values
+
+
+_Address = Annotated[str, AfterValidator(lambda value: str(tcp_address_of(value)))]
+_Listed = Annotated[str, AfterValidator(lambda value: str(address_of(value)))]
+_Addresses = Annotated[tuple[_Listed, ...], NoDecode, BeforeValidator(_separated), AfterValidator(_distinct)]
+_Count = Annotated[int, BeforeValidator(_number), Field(ge=1, le=2**31 - 1)]
+_Seconds = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
+_Positive = Annotated[_Seconds, Field(gt=0)]
+_Path = Annotated[Path, BeforeValidator(_given)]
+_Pem = Annotated[_Path, AfterValidator(_pem)]
+_Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
+
+
+def _set(default: Any, description: str) -> Any:  # noqa: ANN401  # as Field
+    return Field(default, description=description)
+
+
+class Settings(BaseModel):
+    """Everything that can be set, checked and frozen.
+
+    Making one takes its arguments and the defaults, and nothing from the environment or a file; a wrong or unknown
+    argument is pydantic's ValidationError. `load` reads the environment and the file as well.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    config: _Path | None = _set(None, "TOML file with settings; else ~/.stigmer/stigmer.toml, if there.")
+    listen: _Addresses = _set(
+        ("127.0.0.1:7234",), "Addresses to listen on: HOST:PORT, unix:PATH, or several; port 0 takes a free one."
+    )
+    data_dir: Annotated[_Path, AfterValidator(Path.absolute)] = Field(
+        default_factory=lambda: Path.home() / ".stigmer",
+        description="Directory of the database; made when missing, used by one server at a time.",
+    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], _Lower] = _set(
+        "info", "Least level that is logged."
+    )
+    log_format: Annotated[Literal["console", "json"], _Lower] = _set(
+        "console", "Form of the log on stderr: for people, or one JSON object a line."
+    )
+    metrics: _Address | None = _set(None, "Address to serve metrics on for Prometheus, at /metrics; none without.")
+    uvloop: bool = _set(True, "Run on uvloop where it is installed.")
+    tls_cert: _Pem | None = _set(None, "PEM file of the server's certificate chain; turns TLS on.")
+    tls_key: _Pem | None = _set(None, "PEM file of the certificate's private key.")
+    tls_client_ca: _Pem | None = _set(None, "PEM file of the authorities whose client certificates are required.")
+    tokens_file: _Path | None = _set(None, "File of the tokens that callers are known by; `stigmer tokens` makes it.")
+    insecure_allow_plaintext: bool = _set(
+        False, "Take credentials in clear from other machines; for where something else keeps the network private."
+    )
+    insecure_allow_anonymous: bool = _set(
+        False, "Let other machines call with no credentials; whoever reaches the server may do anything."
+    )
+    max_message_bytes: _Count = _set(10 * 2**20, "Largest request message taken, in bytes.")
+    max_message_parts: _Count = _set(
+        100_000, "Largest number of submessages, list and map entries in a request or a row."
+    )
+    max_resource_bytes: _Count = _set(3 * 2**20, "Largest metadata and spec of a resource together, in bytes.")
+    max_streams: _Count = _set(1000, "Calls open at once on one connection.")
+    max_connections: _Count = _set(10_000, "Connections open at once.")
+    max_idle_connections: _Count = _set(1000, "Connections without a first call; the oldest are closed for new ones.")
+    max_connection_memory_bytes: _Count = _set(32 * 2**20, "Bytes of requests and replies held for one connection.")
+    max_memory_bytes: _Count = _set(256 * 2**20, "Bytes of requests and replies held for all connections.")
+    max_subscriptions: _Count = _set(10_000, "Subscriptions open at once on the whole server.")
+    memory_wait_s: _Positive = _set(
+        30.0, "Seconds that a call waits for room in the memory limits before it is refused."
+    )
+    request_timeout_s: _Positive = _set(30.0, "Seconds without a byte of an unfinished request before it is ended.")
+    reply_timeout_s: _Positive = _set(60.0, "Seconds that a reply may stay unread before its call is ended.")
+    handshake_timeout_s: _Positive = _set(10.0, "Seconds that a TLS handshake may take.")
+    idle_connection_s: _Positive = _set(30.0, "Seconds that a connection may stay without a first call.")
+    keepalive_s: _Positive = _set(30.0, "Seconds of silence before a connection is pinged.")
+    keepalive_timeout_s: _Positive = _set(10.0, "Seconds without an answer before a pinged connection is closed.")
+    grace_s: _Seconds = _set(10.0, "Seconds that calls in flight get to finish when stopping.")
+
+    @model_validator(mode="after")
+    def _fit_together(self, info: ValidationInfo) -> Self:
+        if self.config is not None and info.context is None:
+            raise ValueError("config: a file is read by Settings.load alone; call Settings.load(config=…)")
+        for name, needs in _TOGETHER:
+            if getattr(self, name) and not getattr(self, needs):
+                raise ValueError(f"{name}: {name} needs {needs}; give both or neither")
+        for small, large, times in _NESTED:
+            least = times * getattr(self, small)
+            if least > getattr(self, large):
+                name = small if small in self.model_fields_set else large
+                what = f"{large} must be {least} or more for this {small}; raise it, or lower the other"
+                raise ValueError(f"{name}: {what}")
+        return self
+
+    @classmethod
+    def load(cls, **flags: object) -> Self:
+        """The settings of this process; a flag that is None was not given.
+
+        An empty variable counts as unset. One UserWarning tells of `STIGMER_*` variables that are no setting.
+
+        Raises:
+            StartupError: a line for each thing wrong, with its source (flag, variable, file and key) and the remedy.
+        """
+        given: Mapping[str, str] = {}
+        try:
+            values, given = sources.gathered(Settings, flags)
+            return cls.model_validate(values, context=given)
+        except ValidationError as error:
+            lines = [sources.complaint(one, given, Settings) for one in error.errors(include_url=False)]
+            raise StartupError("\n".join(lines)) from None
+        except RuntimeError as error:  # pathlib's answer where no home directory is known
+            raise StartupError(f"{error}; set HOME, or give paths without ~") from None
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where to listen, in parts."""
+        return tuple(map(address_of, self.listen))
+
+    def how_to_call(self, address: Address) -> str:
+        """A shell command that lists the services; for the line that the server logs when it starts."""
+        if isinstance(address, UnixAddress):
+            return f"grpcurl -plaintext -unix {address.path} list"
+        tls = f"-cacert {self.tls_cert}" if self.tls_cert else "-plaintext"
+        if self.tls_client_ca:
+            tls += " -cert CLIENT.pem -key CLIENT.key"
+        return f"grpcurl {tls} {address.dialled} list"
