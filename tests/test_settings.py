@@ -285,7 +285,7 @@ def test_a_file_cannot_name_another(tmp_path: Path) -> None:
     assert "cannot name another" in refusal(config=toml(tmp_path / "s.toml", 'config = "other"'))[0]
 
 
-@pytest.mark.parametrize("given", ["tls_cert", "tls_key", "tls_client_ca"])
+@pytest.mark.parametrize("given", ["tls_cert", "tls_key", "tls_client_ca", "certificates_file"])
 def test_tls_needs_certificate_and_key(tmp_path: Path, given: str) -> None:
     pem = toml(tmp_path / "x.pem", "")
     (line,) = refusal(**{given: pem})

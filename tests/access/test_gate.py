@@ -12,7 +12,7 @@ import pytest
 from multidict import MultiDict
 
 from stigmer.access import gate as module
-from stigmer.access.credentials import LOCAL_CALLER, Credentials, Identity, Peer
+from stigmer.access.credentials import LOCAL_CALLER, Certificate, Credentials, Identity, Peer
 from stigmer.access.failures import MOST_PEERS, Failures
 from stigmer.access.gate import Gate
 from stigmer.access.principal import RESERVED, Principal
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ANN = Principal("ann", "editor", frozenset({"acme"}))
 SECRET = "stg_very-secret-0123456789"
 HERE, THERE = Peer("127.0.0.1"), Peer("192.0.2.7")
+CERTIFIED = Peer(THERE.address, certificate=Certificate(b"der", (), 0))
 
 
 class Badges:
@@ -111,7 +112,8 @@ async def test_a_credential_is_asked_about_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [badge("another"), badge(peer=HERE), badge(peer=Peer(THERE.address, certificate=b"der"))]
+    "other",
+    [badge("another"), badge(peer=HERE), badge(peer=CERTIFIED)],
 )
 async def test_another_credential_peer_or_certificate_is_asked_about_again(other: Credentials) -> None:
     badges = Badges()

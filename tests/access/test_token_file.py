@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from bearing import token, tokens_file
 
-from stigmer.access import token_file
+from stigmer.access import token_file, watched_file
 from stigmer.errors import StartupError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def kept(file: Path) -> list[Token]:
-    return list(token_file.parsed(file, token_file.read(file).text).values())
+    return token_file.tokens(file)
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o660, 0o400])
@@ -42,7 +42,7 @@ def test_a_file_that_its_owner_and_group_alone_may_use_is_read(file: Path, mode:
 def test_a_file_that_others_may_use_is_refused(file: Path, mode: int) -> None:
     tokens_file(file, ANN).chmod(mode)
     with pytest.raises(StartupError, match=rf"tokens: others may use it \(mode {mode:o}\); make it chmod o="):
-        token_file.read(file)
+        token_file.tokens(file)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a file away")
@@ -51,7 +51,7 @@ def test_a_file_of_another_user_is_refused_and_one_of_root_s_is_not(
 ) -> None:
     os.chown(tokens_file(file, ANN), 12345, 0)
     with pytest.raises(StartupError, match=r"belongs to another user \(uid 12345\); make it chown root"):
-        token_file.read(file)
+        token_file.tokens(file)
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     assert kept(file) == [ANN]
     os.chown(file, 0, 0)
@@ -60,18 +60,18 @@ def test_a_file_of_another_user_is_refused_and_one_of_root_s_is_not(
 
 def test_what_is_no_file_is_refused_and_not_waited_for(file: Path) -> None:
     with pytest.raises(StartupError, match="tokens: no such file; `stigmer tokens new` makes it"):
-        token_file.read(file)
+        token_file.tokens(file)
     os.mkfifo(file, 0o600)
     with pytest.raises(StartupError, match="not a file"):
-        token_file.read(file)
+        token_file.tokens(file)
     with pytest.raises(StartupError, match=r"not a file|cannot be read"):
-        token_file.read(file.parent)
+        token_file.tokens(file.parent)
 
 
 def test_a_file_over_the_limit_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(token_file, "MAX_BYTES", 10)
-    with pytest.raises(StartupError, match="10 at most: remove the lines of tokens that have expired"):
-        token_file.read(tokens_file(file, ANN))
+    monkeypatch.setattr(watched_file, "MAX_BYTES", 10)
+    with pytest.raises(StartupError, match="10 at most: remove the lines of those who have expired"):
+        token_file.tokens(tokens_file(file, ANN))
 
 
 def test_a_line_is_added_to_what_is_there(file: Path) -> None:
@@ -147,7 +147,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path[:0] = {path!r}
 from bearing import token
-from stigmer.access import token_file
+from stigmer.access import token_file, watched_file
 
 def kill(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)

@@ -64,7 +64,7 @@ def test_of_many_wrong_lines_the_first_are_named() -> None:
 
 
 def test_one_token_on_two_lines_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^line 3: the token of line 1 again; remove one of them$"):
+    with pytest.raises(ValueError, match=r"^line 3: the same one as on line 1; remove one of them$"):
         tokens_of(f"ann:editor:acme::{DIGEST}\n\nbob:admin:*::{DIGEST.upper()}\n")
 
 

@@ -65,7 +65,7 @@ def test_every_setting_has_a_flag(app: App, tmp_path: Path) -> None:
     values: dict[str, Any] = {
         "config": pem, "listen": "h:1", "data_dir": tmp_path, "log_level": "error", "log_format": "json",
         "metrics": "h:2",
-        "tls_cert": pem, "tls_key": pem, "tls_client_ca": pem, "tokens_file": pem,
+        "tls_cert": pem, "tls_key": pem, "tls_client_ca": pem, "tokens_file": pem, "certificates_file": pem,
         "max_message_bytes": 1, "max_message_parts": 9,
         "max_resource_bytes": 8,
         "max_streams": 2, "max_connections": 21, "max_idle_connections": 22, "max_connection_memory_bytes": 23,

@@ -41,7 +41,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def kept(file: Path) -> list[Token]:
-    return list(token_file.parsed(file, token_file.read(file).text).values())
+    return token_file.tokens(file)
 
 
 def test_a_new_token_alone_goes_to_stdout_and_its_digest_alone_to_the_file(file: Path, run: Run) -> None:

@@ -13,6 +13,20 @@ if TYPE_CHECKING:
     from multidict import MultiDict
 
 
+class Certificate(NamedTuple):
+    """A client certificate that TLS has verified.
+
+    Attributes:
+        der: all of it.
+        subjects: its alternative names, as OpenSSL writes them: `URI:spiffe://acme/runner`, `DNS:runner.acme.example`.
+        ends_s: when it expires, in seconds since 1970.
+    """
+
+    der: bytes
+    subjects: tuple[str, ...]
+    ends_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """Who is at the other end of a connection.
@@ -20,12 +34,12 @@ class Peer:
     Attributes:
         address: the host alone, without a port; `unix` for a Unix socket.
         uid: the user of the process at the other end of a Unix socket; None elsewhere.
-        certificate: the client certificate that TLS has verified, in DER; None where there is none.
+        certificate: the client certificate that it showed; None where there is none.
     """
 
     address: str
     uid: int | None = None
-    certificate: bytes | None = None
+    certificate: Certificate | None = None
 
 
 class Credentials(NamedTuple):

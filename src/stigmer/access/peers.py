@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import ssl
 import struct
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
-from stigmer.access.credentials import Peer
+from stigmer.access.credentials import Certificate, Peer
 
 if TYPE_CHECKING:
     import asyncio
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
 UNIX = "unix"
 """In place of an address: a Unix socket."""
 
-_CREDENTIALS = struct.Struct("3i")  # Linux's ucred: process, user, group
+_CREDENTIALS = struct.Struct("iII")  # Linux's ucred: process, user, group
 
 
 def peer_of(transport: asyncio.BaseTransport) -> Peer:
     """Who is at the other end; a certificate that it showed was verified, else there would be no connection."""
     tls = transport.get_extra_info("ssl_object")
-    certificate = None if tls is None else tls.getpeercert(binary_form=True)
+    certificate = None if tls is None else _certificate_of(tls)
     name: object = transport.get_extra_info("peername")
     if isinstance(name, tuple):
         host: object = cast("tuple[object, ...]", name)[0]
@@ -49,6 +50,15 @@ def _plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     """The address; the IPv4 one that an IPv6 one stands for."""
     found = ipaddress.ip_address(address)
     return (found.ipv4_mapped or found) if isinstance(found, ipaddress.IPv6Address) else found
+
+
+def _certificate_of(tls: ssl.SSLObject) -> Certificate | None:
+    der, found = tls.getpeercert(binary_form=True), tls.getpeercert()
+    if not der or not found:  # none, or on a host's own server one that was not verified
+        return None
+    subjects = cast("tuple[tuple[str, str], ...]", found.get("subjectAltName", ()))
+    ends_s = ssl.cert_time_to_seconds(cast("str", found["notAfter"]))
+    return Certificate(der, tuple(f"{kind}:{name}" for kind, name in subjects), ends_s)
 
 
 def _user_of(connection: socket.socket) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from stigmer.access.certificates import Certificates
 from stigmer.access.credentials import Authenticator
 from stigmer.access.tokens import Tokens
 
@@ -36,4 +37,6 @@ def authenticators(settings: Settings) -> list[Opened]:
     found: list[Opened] = []
     if settings.tokens_file is not None:
         found.append(Tokens(settings.tokens_file))
+    if settings.certificates_file is not None:  # last: what a call brings goes before what its connection does
+        found.append(Certificates(settings.certificates_file))
     return found

@@ -1,6 +1,6 @@
-"""The tokens file: read where nobody else may look into it, edited so that neither a crash nor another editor harms it.
+"""The tokens file, edited so that neither a crash nor another editor harms it.
 
-`tokens` reads it for the server, `stigmer tokens` edits it. Everything here waits for the disk.
+`stigmer tokens` edits it, `tokens` reads it for the server. Everything here waits for the disk.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ import fcntl
 import os
 import stat
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING
 
-from stigmer.access.token_lines import is_comment, token_of, tokens_of
+from stigmer.access.token_lines import token_of, tokens_of
+from stigmer.access.watched_file import is_comment, read
 from stigmer.errors import StartupError
 
 if TYPE_CHECKING:
@@ -20,76 +21,17 @@ if TYPE_CHECKING:
 
     from stigmer.access.token_lines import Token
 
-MAX_BYTES = 16 * 2**20
-"""The largest tokens file: some 100,000 lines."""
+MADE_BY = "`stigmer tokens new` makes it, with a first token"
 
 _END = "\n"
 
-Mark: TypeAlias = tuple[int, ...]
-"""By what a file that has changed is known."""
+
+def tokens(path: Path) -> list[Token]:
+    """The tokens of the file. Raises StartupError, which names the lines that are wrong."""
+    return list(_parsed(path, read(path, MADE_BY).text).values())
 
 
-class Content(NamedTuple):
-    """A tokens file as it was at one moment, and when it was changed last, in ns since 1970."""
-
-    mark: Mark
-    changed_ns: int
-    text: str
-
-
-def mark_of(path: Path) -> Mark | None:
-    """The mark of the file that is there now; None where there is none, or none can be seen."""
-    try:
-        return _mark(path.stat())
-    except OSError:
-        return None
-
-
-def _mark(status: os.stat_result) -> Mark:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def read(path: Path) -> Content:
-    """The file's content.
-
-    Raises:
-        StartupError: it cannot be read; or others may read or write it; or it belongs to a user who is neither root nor
-            this process's own.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would be waited for
-        with open(descriptor, "rb") as file:  # noqa: PTH123  # of a descriptor
-            status = os.fstat(descriptor)
-            if what := _objection(status):
-                raise StartupError(f"{path}: {what}")
-            return Content(
-                _mark(status),
-                max(status.st_mtime_ns, status.st_ctime_ns),
-                file.read(MAX_BYTES + 1).decode(errors="surrogateescape"),
-            )
-    except FileNotFoundError:
-        raise StartupError(f"{path}: no such file; `stigmer tokens new` makes it, with a first token") from None
-    except OSError as error:
-        raise StartupError(
-            f"{path}: cannot be read ({error.strerror}); give it to the server's user, or to its group with mode 640"
-        ) from None
-
-
-def _objection(status: os.stat_result) -> str:
-    """Why the file is not to be trusted, empty where it is."""
-    if not stat.S_ISREG(status.st_mode):
-        return "not a file; give the path of a tokens file"
-    if status.st_mode & stat.S_IRWXO:
-        return f"others may use it (mode {stat.S_IMODE(status.st_mode):o}); make it chmod o= (600 or 640)"
-    if status.st_uid not in (0, os.geteuid()):
-        return f"belongs to another user (uid {status.st_uid}); make it chown root, or the server's user"
-    if status.st_size > MAX_BYTES:
-        return f"{status.st_size} bytes; {MAX_BYTES} at most: remove the lines of tokens that have expired"
-    return ""
-
-
-def parsed(path: Path, text: str) -> dict[bytes, Token]:
-    """The tokens of the file's content by their digests. Raises StartupError, which names the lines that are wrong."""
+def _parsed(path: Path, text: str) -> dict[bytes, Token]:
     try:
         return tokens_of(text)
     except ValueError as error:
@@ -125,8 +67,8 @@ def _edit(path: Path, change: Callable[[str], str], *, make: bool = False) -> No
     real = path.resolve()  # a symbolic link stays one
     try:
         with _locked(real.parent) as directory:
-            text = "" if make and not real.exists() else read(real).text
-            parsed(path, text)  # the server takes no broken file, whatever would be added
+            text = "" if make and not real.exists() else read(real, MADE_BY).text
+            _parsed(path, text)  # the server takes no broken file, whatever would be added
             if (changed := change(text)) != text:
                 _replace(real, changed, directory)
     except OSError as error:

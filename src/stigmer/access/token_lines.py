@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from stigmer.access.principal import ALL, RESERVED, ROLES, Principal, Role
+from stigmer.access.watched_file import entries_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,6 @@ NAME = re.compile(r"[A-Za-z0-9._@-]+")
 _DIGEST = re.compile(r"[0-9A-Fa-f]{64}")
 _FIELDS = ("name", "role", "organizations", "not_after", "sha256")
 _CHARACTERS = "takes letters, digits and ._@- alone"
-_TOLD = 3  # of the lines that are wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,7 @@ class Token:
     ends_s: float = field(init=False)
 
     def __post_init__(self) -> None:
-        ends_s = float("inf") if self.not_after is None else calendar.timegm(self.not_after.timetuple()) + 86_400
-        object.__setattr__(self, "ends_s", ends_s)
+        object.__setattr__(self, "ends_s", end_of(self.not_after))
 
     @property
     def fingerprint(self) -> str:
@@ -59,6 +58,11 @@ class Token:
         organizations = ",".join(sorted(self.principal.organizations))
         fields = (self.principal.name, self.principal.role, organizations, self.not_after or "", self.digest.hex())
         return ":".join(map(str, fields))
+
+
+def end_of(last_day: dt.date | None) -> float:
+    """When a day is over in UTC, in seconds since 1970; infinite for None."""
+    return float("inf") if last_day is None else calendar.timegm(last_day.timetuple()) + 86_400
 
 
 def digest_of(token: str) -> bytes:
@@ -106,28 +110,11 @@ def date_of(text: str) -> dt.date | None:
         raise ValueError("not_after: write the last day like 2027-03-31, or nothing") from None
 
 
-def is_comment(line: str) -> bool:
-    """Whether a line tells of no token."""
-    return not line.strip() or line.lstrip().startswith("#")
-
-
 def tokens_of(text: str) -> dict[bytes, Token]:
     """The tokens of a file by their digests; ValueError names the first lines that are wrong."""
-    found: dict[bytes, Token] = {}
-    at: dict[bytes, int] = {}
-    wrong: list[str] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if is_comment(line):
-            continue
-        try:
-            token = token_of(line.strip())
-        except ValueError as error:
-            wrong.append(f"line {number}: {error}")
-            continue
-        if token.digest in found:
-            wrong.append(f"line {number}: the token of line {at[token.digest]} again; remove one of them")
-        found[token.digest], at[token.digest] = token, number
-    if wrong:
-        more = f"; and {len(wrong) - _TOLD} more" if len(wrong) > _TOLD else ""
-        raise ValueError(f"{'; '.join(wrong[:_TOLD])}{more}")
-    return found
+
+    def entry_of(line: str) -> tuple[bytes, Token]:
+        token = token_of(line)
+        return token.digest, token
+
+    return entries_of(text, entry_of)

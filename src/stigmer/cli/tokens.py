@@ -65,8 +65,7 @@ def list_(*, tokens_file: _File = None, config: _Config = None) -> None:
     The fingerprint tells one from another, for `stigmer tokens revoke`; no token can be made of it.
     """
     path = _path(tokens_file, config)
-    tokens = token_file.parsed(path, token_file.read(path).text).values()
-    rows = [("NAME", "ROLE", "ORGANIZATIONS", "LAST DAY", "FINGERPRINT"), *map(_columns, tokens)]
+    rows = [("NAME", "ROLE", "ORGANIZATIONS", "LAST DAY", "FINGERPRINT"), *map(_columns, token_file.tokens(path))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         typer.echo("  ".join(map(str.ljust, row, widths)).rstrip())

@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def server_context(cert: Path, key: Path, client_ca: Path | None = None) -> ssl.SSLContext:
+def server_context(cert: Path, key: Path, client_ca: Path | None = None, *, required: bool = True) -> ssl.SSLContext:
     """Make the context of a server that speaks HTTP/2 over TLS 1.2 or later.
 
     Args:
         cert: the server's certificate, then those that signed it.
         key: the private key of the first certificate, without a passphrase.
-        client_ca: the authorities whose clients may connect (mutual TLS); None lets every client connect.
+        client_ca: the authorities whose client certificates are taken (mutual TLS); None asks for none.
+        required: whether clients without a certificate are turned away; one that is not good always is.
 
     Raises:
         StartupError: a file cannot be read, is not what it should be, or key and certificate are no pair.
@@ -28,7 +29,7 @@ def server_context(cert: Path, key: Path, client_ca: Path | None = None) -> ssl.
     _load_pair(context, cert, key)
     if client_ca is not None:
         _load_authorities(context, client_ca, "the clients' authorities")
-        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
     return context
 
 

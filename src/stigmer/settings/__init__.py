@@ -30,7 +30,12 @@ SECTIONS = {
 }
 """The heading of the settings from this one on, in the help and in the example file."""
 
-_TOGETHER = (("tls_key", "tls_cert"), ("tls_cert", "tls_key"), ("tls_client_ca", "tls_cert"))
+_TOGETHER = (
+    ("tls_key", "tls_cert"),
+    ("tls_cert", "tls_key"),
+    ("tls_client_ca", "tls_cert"),
+    ("certificates_file", "tls_client_ca"),
+)
 _NESTED = (  # of which settings how many times the one must fit into the other
     ("max_message_bytes", "max_connection_memory_bytes", 1),
     ("max_connection_memory_bytes", "max_memory_bytes", 2),
@@ -111,8 +116,13 @@ class Settings(BaseModel):
     uvloop: bool = _set(True, "Run on uvloop where it is installed.")
     tls_cert: _Pem | None = _set(None, "PEM file of the server's certificate chain; turns TLS on.")
     tls_key: _Pem | None = _set(None, "PEM file of the certificate's private key.")
-    tls_client_ca: _Pem | None = _set(None, "PEM file of the authorities whose client certificates are required.")
+    tls_client_ca: _Pem | None = _set(
+        None, "PEM file of the authorities whose client certificates are required, or asked for alone beside tokens."
+    )
     tokens_file: _Path | None = _set(None, "File of the tokens that callers are known by; `stigmer tokens` makes it.")
+    certificates_file: _Path | None = _set(
+        None, "File of the names in client certificates that callers are known by; needs tls_client_ca."
+    )
     insecure_allow_plaintext: bool = _set(
         False, "Take credentials in clear from other machines; for where something else keeps the network private."
     )

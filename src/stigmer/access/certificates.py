@@ -1,0 +1,116 @@
+"""Callers known by a client certificate that TLS has verified, one of whose names is in the certificates file.
+
+A line of the file is `name:role:organizations:not_after:SAN`; the name of the alternative subject is written as OpenSSL
+does, `URI:spiffe://acme/runner` or `DNS:runner.acme.example`. What is in the file holds a second later.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
+
+from stigmer.access.credentials import Identity
+from stigmer.access.token_lines import date_of, end_of, principal_of
+from stigmer.access.watched_file import WATCH_S, WatchedFile, entries_of
+from stigmer.errors import Unauthenticated
+from stigmer.telemetry.logs import Seldom, get_logger
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stigmer.access.credentials import Certificate, Credentials
+    from stigmer.access.principal import Principal
+
+PREFIX = "cert:"
+"""What the names of callers begin with that are known by a certificate."""
+KINDS = ("URI:", "DNS:")
+"""Of alternative subjects that a line may name."""
+_FIELDS = "name:role:organizations:not_after:SAN"
+_COMPLAINT_S = 10.0  # how long certificates that are mapped to nobody go unmentioned after one that was told of
+
+log = get_logger("stigmer.access.certificates")
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whose certificates bear a name, and until when they are taken, in seconds since 1970."""
+
+    principal: Principal
+    ends_s: float
+
+
+def holders_of(text: str) -> dict[str, Holder]:
+    """What a certificates file holds, by the certificates' names; ValueError names the first lines that are wrong."""
+    return entries_of(text, _holder_of)
+
+
+def _holder_of(line: str) -> tuple[str, Holder]:
+    fields = line.split(":", 4)
+    if len(fields) != _FIELDS.count(":") + 1:
+        raise ValueError(f"{len(fields)} fields; write {_FIELDS}")
+    name, role, organizations, not_after, subject = fields
+    if not subject.startswith(KINDS) or subject in KINDS:
+        raise ValueError("SAN: write the certificate's name like URI:spiffe://acme/runner or DNS:runner.acme.example")
+    principal = principal_of(name, role, organizations.split(",") if organizations else ())
+    return _plain(subject), Holder(replace(principal, name=PREFIX + name), end_of(date_of(not_after)))
+
+
+def _plain(subject: str) -> str:
+    """As two names of one host are alike: the case of a DNS name says nothing."""
+    return subject.lower() if subject.startswith("DNS:") else subject
+
+
+class Certificates:
+    """An authenticator for client certificates: an async context manager, which watches its file while it is entered.
+
+    A certificate that is mapped to nobody, or to two callers, is nobody's.
+
+    Args:
+        path: the certificates file.
+        watch_s: seconds from one look at it to the next.
+    """
+
+    takes, headers = "client certificate", ()
+
+    def __init__(self, path: Path, watch_s: float = WATCH_S) -> None:
+        self.file = WatchedFile(path, holders_of, f"write a line for each caller: {_FIELDS}", watch_s=watch_s)
+        self._complaints = Seldom(_COMPLAINT_S)
+
+    def __repr__(self) -> str:
+        return f"<Certificates of {self.file!r}>"
+
+    async def __aenter__(self) -> Self:
+        """Read the file. Raises StartupError, which says what is wrong with it."""
+        await self.file.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.file.__aexit__(*error)
+
+    async def authenticate(self, credentials: Credentials) -> Identity | None:
+        """Whose certificate it is; None where it is nobody's. Raises Unauthenticated for one that has expired."""
+        certificate = credentials.peer.certificate
+        if certificate is None:
+            return None
+        found = self._holders(certificate)
+        if len(found) == 1:
+            return Identity(self._holder(certificate), lambda: self._holder(certificate))
+        if self._complaints.now():
+            names = sorted(one.name for one in found)
+            log.warning("A client certificate is no one caller's", subjects=certificate.subjects, callers=names)
+        return None
+
+    def _holder(self, certificate: Certificate) -> Principal:
+        """Whose it is now. Raises Unauthenticated."""
+        if certificate.ends_s <= time.time():
+            raise Unauthenticated("the client certificate has expired: connect with another one")
+        found = self._holders(certificate)
+        if len(found) != 1:
+            raise Unauthenticated("the client certificate is not mapped to a caller any more: ask for another one")
+        return next(iter(found))
+
+    def _holders(self, certificate: Certificate) -> set[Principal]:
+        now_s, entries = time.time(), self.file.entries
+        holders = [entries.get(_plain(subject)) for subject in certificate.subjects]
+        return {one.principal for one in holders if one is not None and one.ends_s > now_s}

@@ -1,0 +1,207 @@
+"""A file that says who may call: read where nobody else may look into it, and read again when it changes.
+
+`tokens` and `certificates` know callers by one each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Generic, NamedTuple, Self, TypeAlias, TypeVar
+
+from anyio import to_thread
+
+from stigmer.errors import StartupError
+from stigmer.telemetry.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+MAX_BYTES = 16 * 2**20
+"""The largest file: some 100,000 lines."""
+WATCH_S = 1.0
+"""How often the file is looked at."""
+_SETTLED_NS = 2_000_000_000
+"""How old a change must be for another one to show by the file's time."""
+_TOLD = 3  # of the lines that are wrong
+
+Mark: TypeAlias = tuple[int, ...]
+"""By what a file that has changed is known."""
+
+log = get_logger("stigmer.access.watched_file")
+
+
+class Content(NamedTuple):
+    """A file as it was at one moment, and when it was changed last, in ns since 1970."""
+
+    mark: Mark
+    changed_ns: int
+    text: str
+
+
+def read(path: Path, made_by: str) -> Content:
+    """The file's content.
+
+    Args:
+        path: of the file.
+        made_by: what to do where there is none.
+
+    Raises:
+        StartupError: it cannot be read; or others may read or write it; or it belongs to a user who is neither root nor
+            this process's own.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would be waited for
+        with open(descriptor, "rb") as file:  # noqa: PTH123  # of a descriptor
+            status = os.fstat(descriptor)
+            if what := _objection(status):
+                raise StartupError(f"{path}: {what}")
+            return Content(
+                _mark(status),
+                max(status.st_mtime_ns, status.st_ctime_ns),
+                file.read(MAX_BYTES + 1).decode(errors="surrogateescape"),
+            )
+    except FileNotFoundError:
+        raise StartupError(f"{path}: no such file; {made_by}") from None
+    except OSError as error:
+        raise StartupError(
+            f"{path}: cannot be read ({error.strerror}); give it to the server's user, or to its group with mode 640"
+        ) from None
+
+
+def _mark(status: os.stat_result) -> Mark:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _objection(status: os.stat_result) -> str:
+    """Why the file is not to be trusted, empty where it is."""
+    if not stat.S_ISREG(status.st_mode):
+        return "not a file; give the path of one"
+    if status.st_mode & stat.S_IRWXO:
+        return f"others may use it (mode {stat.S_IMODE(status.st_mode):o}); make it chmod o= (600 or 640)"
+    if status.st_uid not in (0, os.geteuid()):
+        return f"belongs to another user (uid {status.st_uid}); make it chown root, or the server's user"
+    if status.st_size > MAX_BYTES:
+        return f"{status.st_size} bytes; {MAX_BYTES} at most: remove the lines of those who have expired"
+    return ""
+
+
+def is_comment(line: str) -> bool:
+    """Whether a line tells of nobody."""
+    return not line.strip() or line.lstrip().startswith("#")
+
+
+def entries_of(text: str, entry_of: Callable[[str], tuple[K, V]]) -> dict[K, V]:
+    """What the lines of a file hold, each with its key.
+
+    Args:
+        text: of the file.
+        entry_of: key and value of a line, without spaces around it; ValueError says what is wrong with it.
+
+    Raises:
+        ValueError: names the first lines that are wrong, or whose key another one has, and nothing of what they hold.
+    """
+    found: dict[K, V] = {}
+    at: dict[K, int] = {}
+    wrong: list[str] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if is_comment(line):
+            continue
+        try:
+            key, value = entry_of(line.strip())
+        except ValueError as error:
+            wrong.append(f"line {number}: {error}")
+            continue
+        if key in found:
+            wrong.append(f"line {number}: the same one as on line {at[key]}; remove one of them")
+        found[key], at[key] = value, number
+    if wrong:
+        more = f"; and {len(wrong) - _TOLD} more" if len(wrong) > _TOLD else ""
+        raise ValueError(f"{'; '.join(wrong[:_TOLD])}{more}")
+    return found
+
+
+class WatchedFile(Generic[K, V]):
+    """The entries of a file: an async context manager, which watches it while it is entered.
+
+    A file that has become broken, or is gone, changes nothing until it is put right; the log says so once.
+
+    Args:
+        path: of the file.
+        parsed: its entries, of its text; raises ValueError.
+        made_by: what to do where there is none.
+        watch_s: seconds from one look at it to the next.
+
+    Attributes:
+        entries: those that hold.
+    """
+
+    def __init__(
+        self, path: Path, parsed: Callable[[str], dict[K, V]], made_by: str, *, watch_s: float = WATCH_S
+    ) -> None:
+        self._path, self._parsed, self._made_by, self._watch_s = path, parsed, made_by, watch_s
+        self.entries: dict[K, V] = {}
+        self._text: str | None = None
+        self._mark: Mark | None = None
+        self._complaint = ""
+        self._watching: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<WatchedFile {self._path}, {len(self.entries)}>"
+
+    async def __aenter__(self) -> Self:
+        """Read the file. Raises StartupError, which says what is wrong with it."""
+        await to_thread.run_sync(self._read, abandon_on_cancel=True)
+        self._watching = asyncio.create_task(self._watch())
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watching
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._watch_s)
+            await self.look()
+
+    async def look(self) -> None:
+        """Take what has changed of the file, or keep what was and say why."""
+        try:
+            if await to_thread.run_sync(self._read, abandon_on_cancel=True):
+                log.info("Callers are known by a changed file", file=str(self._path), entries=len(self.entries))
+                self._complaint = ""
+        except StartupError as error:
+            if str(error) != self._complaint:
+                log.error("A file of callers is broken; what was good stays so", reason=str(error))  # noqa: TRY400  # it says it all
+            self._complaint = str(error)
+
+    def _read(self) -> bool:
+        """Take the file's entries; whether they, or the file, are others than at the last look. Raises StartupError."""
+        if self._mark is not None and self._mark == self._mark_now():
+            return False
+        content = read(self._path, self._made_by)
+        age_ns = time.time_ns() - content.changed_ns
+        self._mark = content.mark if age_ns > _SETTLED_NS else None  # else it is read again until it has settled
+        if content.text == self._text:
+            return bool(self._complaint)
+        try:
+            self.entries, self._text = self._parsed(content.text), content.text
+        except ValueError as error:
+            raise StartupError(f"{self._path}: {error}") from None
+        return True
+
+    def _mark_now(self) -> Mark | None:
+        """None where there is no file, or none can be seen."""
+        try:
+            return _mark(self._path.stat())
+        except OSError:
+            return None
