@@ -1,7 +1,7 @@
 """The log's way out: lines wait in a bounded queue, and a thread writes them, so that no caller waits for a reader.
 
 `logs` uses it, and `cli` its `printable` and `flush`. Where the queue is full, lines are counted, not kept, until the
-reader is back. What waits is written at exit, within FLUSH_S; `kill -9` loses what a millisecond has brought.
+reader is back. What waits is written at exit, within FLUSH_S; `kill -9` loses what PAUSE_S has brought.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import os
 import queue
 import select
+import time
 from logging.handlers import QueueHandler, QueueListener
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -22,6 +23,8 @@ CHARACTERS = 8 * 2**20
 """How long they may be together; one line may be longer."""
 FLUSH_S = 1.0
 """How long the end of the process may wait for a reader that does not read."""
+PAUSE_S = 0.005
+"""How long lines are gathered after a write: each time that the thread wakes it takes Python's lock from the loop."""
 
 _SHARE = 64 * 1024  # characters of lines joined into one write
 
@@ -132,6 +135,7 @@ class _Writer(QueueListener):
             self._write_joined()
             self.written += self._length
             self._joined, self._length = [], 0
+            time.sleep(PAUSE_S)
 
     def _write_joined(self) -> None:
         before = [self._line(_told(self._unwritten, "they could not be written"))] if self._unwritten else []
@@ -146,10 +150,10 @@ class _Writer(QueueListener):
             self._stream.write(text)
             self._stream.flush()
             return
-        data = text.encode(errors="backslashreplace")
+        data = memoryview(text.encode(errors="backslashreplace"))
         while data:
             select.select((), (self._fd,), ())  # another process may have made the pipe one that does not wait
-            data = data[os.write(self._fd, data[: select.PIPE_BUF]) :]
+            data = data[os.write(self._fd, data) :]
 
 
 def _descriptor(stream: TextIO) -> int | None:
