@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+from stigmer.store.errors import StoreUnavailableError
 from stigmer.store.rows import Page, Row
 from stigmer.store.sqlite import statements as sql
 from stigmer.store.sqlite.connection import SqliteConnection
@@ -37,6 +39,8 @@ BATCH_S = 0.002
 """Once the reads of a batch took so long, what they found is handed out, and the next batch begins."""
 BUDGET_S = 0.01
 """CPU time of a read on an ordinary worker; one that takes more starts again on the worker for slow reads."""
+MOVES = 3
+"""So often the write-ahead log is moved on, each time what was committed meanwhile: once all is, it begins anew."""
 
 
 class StoppedError(Exception):
@@ -217,6 +221,7 @@ class Readers:
         self._short = ReadWorker(short, self._is_ahead, is_writing, self._slow)
         self._lists = ReadWorker(lists, self._is_ahead, is_writing, self._slow)
         self._probes = ReadWorker(probes, self._is_ahead, is_writing)
+        self._moved: asyncio.Future[None] | None = None
         self.workers = (self._points, self._short, self._lists, self._probes, self._slow)
 
     def __repr__(self) -> str:
@@ -235,6 +240,21 @@ class Readers:
         """See that the database can be read, whatever is being read."""
         await self._probes.submit(lambda connection: connection.execute(sql.PROBE).fetchone())
 
+    def move_log(self, check: Callable[[], None]) -> None:
+        """Have what was committed moved from the write-ahead log into the database, where no commit waits for that.
+
+        Args:
+            check: called before, on the thread; raises StoreUnavailableError where nothing must be written any more.
+        """
+        if self._moved is None or self._moved.done():
+            self._moved = asyncio.get_running_loop().create_future()
+            self._lists.add(Entry(partial(_move_log, check), self._moved, ""), first=True)
+
+    async def log_moved(self) -> None:
+        """Wait until what is being moved has been."""
+        if self._moved is not None:
+            await asyncio.wait((self._moved,))
+
     def publish(self, revision: int) -> None:
         """The feed has told all up to a revision, the last one committed."""
         self._published = revision
@@ -243,6 +263,16 @@ class Readers:
 
     def _is_ahead(self, revision: int) -> bool:
         return revision > self._published and self._is_writing()
+
+
+def _move_log(check: Callable[[], None], connection: Reader) -> None:
+    """Nobody is told of a failure: the next commit meets what is wrong."""
+    with suppress(StoreUnavailableError, sqlite3.Error):
+        check()
+        for _ in range(MOVES):
+            _, pages, moved = connection.execute(sql.MOVE).fetchone()
+            if pages == moved:
+                break
 
 
 def size_of(found: object) -> int:

@@ -12,8 +12,10 @@ PRAGMAS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA temp_store = MEMORY",
+    "PRAGMA wal_autocheckpoint = 8000",  # pages: for the case that MOVE falls behind, see `readers`
 )
 CHECKPOINT = "PRAGMA wal_checkpoint(TRUNCATE)"
+MOVE = "PRAGMA wal_checkpoint(PASSIVE)"
 BUSY_TIMEOUT = "PRAGMA busy_timeout"
 NO_WAIT = f"{BUSY_TIMEOUT} = 0"
 READ_ONLY = "PRAGMA query_only = ON"

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from stigmer.store.rows import LogEntry, Page, Query, Record, Row, Window
 
 CACHE_BYTES = 64 * 1024 * 1024
+LOG_BYTES = 1 * 1024 * 1024
+"""Once so much was committed, the write-ahead log is moved into the database: as often as SQLite would by itself."""
+COMMIT_BYTES = 24 * 1024
+"""What a commit adds to the log beside its rows, roughly."""
 
 
 class SqliteStore:
@@ -114,7 +118,7 @@ class SqliteStore:
     def _run(self, database: Database) -> None:
         """Set threads to work on an open database."""
         self._lock, self._closed, self._root_key = database.lock, asyncio.Event(), database.root_key
-        self._maintain = database.maintain
+        self._maintain, self._check, self._logged_bytes = database.maintain, database.check_files, 0
         self._cache.keep(database.newest)
         self._writer = Writer(database.revision, database.check_files)
         self._writes = BatchWorker["Commit", "list[Change]"](
@@ -160,6 +164,14 @@ class SqliteStore:
                     self._feed.publish(outcome)
         finally:
             self._reads.publish(self._writer.revision)
+            self._move_log(COMMIT_BYTES + sum(commit.changes.size_bytes for commit in batch))
+
+    def _move_log(self, size: int) -> None:
+        """Note what was committed; while much was, no commit waits for the disk to take all of it."""
+        self._logged_bytes += size
+        if self._logged_bytes > LOG_BYTES:
+            self._logged_bytes = 0
+            self._reads.move_log(self._check)
 
     def secret(self, name: str) -> bytes:
         return hashlib.blake2b(name.encode(), key=self._root_key, digest_size=32).digest()
@@ -211,6 +223,7 @@ class SqliteStore:
 
     async def maintain(self) -> None:
         """Move the write-ahead log into the database and cut it off, unless reads are in the way just now."""
+        await self._reads.log_moved()  # one at a time can
         try:
             await self._writes.connection.run(self._maintain)
         except (sqlite3.Error, ValueError) as error:  # ValueError: it is closed
