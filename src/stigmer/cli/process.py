@@ -70,7 +70,9 @@ def tune() -> None:
     sys.setswitchinterval(SWITCH_S)
     with suppress(OSError, AttributeError):  # another C library
         # Large blocks go back to the system when they are freed; glibc would soon keep them for the next ones.
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        library.malloc_trim(0)  # what the start alone took goes back, a megabyte or two
 
 
 async def _started(starting: Coroutine[Any, Any, T], stop: asyncio.Future[int], grace: Grace) -> T | None:

@@ -69,6 +69,7 @@ class Context(Generic[Q_co, R_co]):
         slug: the slug that the request names or its name gives.
         row: the row that was loaded.
         unchanged: of a report, by the lists of its transcript: with how many first entries it repeats the row's.
+        stored: of a long report, the row as the C runtime has it, to be changed.
         found: what steps have read of other kinds, by kind and id; not to be changed.
         new_state: the resource as it will be.
         reply: what the caller gets.
@@ -86,6 +87,7 @@ class Context(Generic[Q_co, R_co]):
     slug: str = ""
     row: Row | None = None
     unchanged: Mapping[str, int] = field(default_factory=dict[str, int])
+    stored: Any = None
     found: dict[tuple[str, str], Any] = field(default_factory=dict[tuple[str, str], Any])
     new_state: R_co | None = None
     reply: Reply | None = None

@@ -50,8 +50,8 @@ LONG_BYTES = 1024 * 1024
 class BuildNewStateWithStatus:
     """Merge the reported status into the stored one; in the C runtime, since a transcript may be large.
 
-    Reads `wire`, `row` and `unchanged`; writes `new_state`. Refuses to leave a terminal phase, and a report that makes
-    the row larger than the limits allow.
+    Reads `wire`, `row`, `stored` and `unchanged`; writes `new_state`. Refuses to leave a terminal phase, and a report
+    that makes the row larger than the limits allow.
     """
 
     async def __call__(self, ctx: Context[AgentExecutionUpdateStatusInput, AgentExecution]) -> None:
@@ -63,7 +63,7 @@ class BuildNewStateWithStatus:
 def _merged(ctx: AnyContext) -> Iterator[bytes | None]:
     """The new state as bytes; None where the work could be left."""
     row = required(ctx.row)
-    state: Any = ctx.kind.wire_of(row)
+    state = ctx.stored if ctx.stored is not None else ctx.kind.wire_of(row)
     reported: Any = cast("Any", ctx.wire).status
     _check_phase(ctx.call.resource_id, state.status.phase, reported.phase)
     for field, value in reported.ListFields():

@@ -32,7 +32,7 @@ class ValidateProto:
     Attributes:
         keeps_fixed: a field that is fixed after create may be left empty, because an update then keeps its value.
         reports_on: the field of a report that names its resource. What the report repeats of the stored transcript is
-            not checked again then; writes `row` and `unchanged`.
+            not checked again then; writes `row`, `stored` and `unchanged`.
     """
 
     keeps_fixed: bool = False
@@ -80,8 +80,8 @@ async def _compare(ctx: AnyContext, id_: str) -> None:
     """Find out what a long report repeats of the transcript that its resource has; nothing where there is none."""
     ctx.row = await ctx.tx.get(ctx.kind.name, id_)
     if ctx.row is not None:
-        stored, reported = ctx.kind.wire_of(ctx.row).status, cast("Any", ctx.wire).status
-        ctx.unchanged = dict(await ctx.runtime.slices.run(_unchanged(stored, reported)))
+        ctx.stored, reported = ctx.kind.wire_of(ctx.row), cast("Any", ctx.wire).status
+        ctx.unchanged = dict(await ctx.runtime.slices.run(_unchanged(ctx.stored.status, reported)))
 
 
 def _unchanged(stored: Message, reported: Message) -> Iterator[tuple[str, int] | None]:

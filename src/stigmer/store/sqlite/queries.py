@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 Keys: TypeAlias = "tuple[tuple[str, str], ...]"
 """Keys that a row must have: the index is walked along the first, the others are looked up; none for a whole kind."""
 
-MAX_JOINED = 100
-"""So many keys are looked up in SQL, which takes no expression deeper than 1000; the others row by row."""
-
 _NO_COLUMNS = (None,) * len(sql.COLUMNS.split(", "))
 """Of a row that an index leads to, and that is not there."""
 FIRST_SAMPLE = 64
@@ -197,13 +194,12 @@ class _Search:
     def __init__(self, connection: Reader, query: Query, before: int) -> None:
         self._connection = connection
         self._query = query
-        keys = _rarest_first(connection, query.kind, query.keys) if query.through is None else query.keys
-        self._keys, self._rest = keys[:MAX_JOINED], frozenset(keys[MAX_JOINED:])
+        self._keys = _rarest_first(connection, query.kind, query.keys) if query.through is None else query.keys
         self._branches = _branches(connection, query, self._keys, before)
 
     def rows(self, before: int) -> Iterator[Row]:
         """The rows before a sequence."""
-        if self._query.through is None and not self._rest:
+        if self._query.through is None:
             return map(row_of, self._select((sql.ROWS_OF_KIND, sql.ROWS_OF_KEY), self._keys, before))
         found = (self._connection.execute(sql.BY_SEQUENCE, (sequence,)) for sequence in self.sequences(before))
         return (row_of(cursor.fetchone() or _NO_COLUMNS) for cursor in found)
@@ -212,17 +208,12 @@ class _Search:
         """The sequences of the rows before one, read from the index alone."""
         through = self._query.through
         if through is None:
-            found = self._walk(self._keys, before)
-        else:
-            heads = [((through.field, value), head) for value, (_, head) in self._branches.items() if head is not None]
-            found = heapq.merge(*(self._branch(key, head, before) for key, head in heads), reverse=True)
-        return filter(self._has_rest, found) if self._rest else found
+            return self._walk(self._keys, before)
+        heads = [((through.field, value), head) for value, (_, head) in self._branches.items() if head is not None]
+        return heapq.merge(*(self._branch(key, head, before) for key, head in heads), reverse=True)
 
     def total(self) -> int:
         """How many rows the query has in all."""
-        if self._rest:
-            whole = self if self._query.through is None else _Search(self._connection, self._query, NEWEST)
-            return sum(1 for _ in whole.sequences(NEWEST))
         if self._query.through is not None:
             return sum(count for count, _ in self._branches.values())
         kind, keys = self._query.kind, self._keys
@@ -248,9 +239,6 @@ class _Search:
         statement, parameters = _of_keys(of_key, self._query.kind, keys)
         return self._connection.execute(statement, (*parameters, before))
 
-    def _has_rest(self, sequence: int) -> bool:
-        return self._rest <= set(self._connection.execute(sql.KEYS, (sequence,)))
-
 
 def _branches(connection: Reader, query: Query, keys: Keys, before: int) -> dict[str, tuple[int, int | None]]:
     """The values that the join's field holds: how many rows have each, and the newest of them before a sequence.
@@ -262,7 +250,7 @@ def _branches(connection: Reader, query: Query, keys: Keys, before: int) -> dict
         return {}
     of_value = (query.kind, through.field, *(part for key in keys for part in key))
     parameters = (*of_value, *of_value, before, through.kind, *through.key, through.value)
-    found = connection.execute(sql.BRANCHES.format(also=sql.HAS_KEY * len(keys)), parameters)
+    found = connection.execute(sql.BRANCHES.format(also=_also(keys)), parameters)
     return {value: (count, head) for value, count, head in found if count}
 
 
@@ -293,5 +281,8 @@ def _counted(connection: Reader, kind: str, keys: Keys, limit: int) -> dict[tupl
 
 def _of_keys(statement: str, kind: str, keys: Keys) -> tuple[str, tuple[str, ...]]:
     """The statement for as many keys, and its parameters."""
-    also = sql.HAS_KEY * (len(keys) - 1)
-    return statement.format(also=also), (kind, *(part for key in keys for part in key))
+    return statement.format(also=_also(keys[1:])), (kind, *(part for key in keys for part in key))
+
+
+def _also(keys: Keys) -> str:
+    return sql.HAS_KEYS.format(wanted=", ".join(["(?, ?)"] * len(keys))) if keys else ""

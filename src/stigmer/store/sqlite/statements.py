@@ -102,7 +102,7 @@ OF_KIND = "SELECT {columns} FROM resources WHERE kind = ? AND sequence < ? ORDER
 SEQUENCES_OF_KIND = OF_KIND.format(columns="sequence")
 ROWS_OF_KIND = OF_KIND.format(columns=COLUMNS)
 
-# {also} is HAS_KEY for each further key. LEFT JOIN: in this order of the tables, so that nothing is to be sorted, and a
+# {also} is HAS_KEYS for further keys. LEFT JOIN: in this order of the tables, so that nothing is to be sorted, and a
 # key whose row is not there (damage) is not left out in silence.
 OF_KEY = "WHERE k.kind = ? AND k.field = ? AND k.value = ?{also}"
 NEWEST_FIRST = " ORDER BY k.sequence DESC"
@@ -115,9 +115,9 @@ JOINED_ROWS = (
 ROWS_OF_KEY = f"{JOINED_ROWS}{BEFORE}"
 NEWEST_OF_KEY = f"{JOINED_ROWS.format(also='')}{NEWEST_FIRST} LIMIT 1"
 COUNT_OF_KEY = f"SELECT count(*) FROM resource_keys AS k {OF_KEY}"  # noqa: S608 - of constants
-HAS_KEY = (
-    " AND EXISTS"
-    " (SELECT 1 FROM resource_keys WHERE kind = k.kind AND field = ? AND value = ? AND sequence = k.sequence)"
+HAS_KEYS = (  # of any number of keys, while SQLite takes no long chain of conditions; ends at one that is not there
+    " AND NOT EXISTS (SELECT 1 FROM (VALUES {wanted}) AS wanted WHERE NOT EXISTS (SELECT 1 FROM resource_keys"
+    " WHERE kind = k.kind AND field = wanted.column1 AND value = wanted.column2 AND sequence = k.sequence))"
 )
 SAMPLE_OF_KEY = "SELECT count(*) FROM (SELECT 1 FROM resource_keys WHERE kind = ? AND field = ? AND value = ? LIMIT ?)"
 # The values of a joined field: for each, how many rows have it, and the newest before one. A value may come twice.
