@@ -9,15 +9,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import stigmer
+from stigmer.access.authorizer import Policy
 from stigmer.access.principal import INTERNAL, checked
 from stigmer.address import address_of
 from stigmer.downstream import ResourceClient, SessionClient
 from stigmer.edge.door import Edge
-from stigmer.handlers import HANDLERS
+from stigmer.handlers import HANDLERS, SERVED
 from stigmer.pipeline import rules
 from stigmer.pipeline.ids import IdSource
 from stigmer.pipeline.jobs import Job, Jobs
-from stigmer.pipeline.runtime import Client, Runtime, Sizes
+from stigmer.pipeline.runtime import About, Client, Runtime, Sizes
 from stigmer.pipeline.unit_of_work import UnitOfWork
 from stigmer.settings import Settings
 from stigmer.store.lifetime import Grace, on_thread
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
     from grpclib._typing import IServable
 
+    from stigmer.access.authorizer import Authorizer
     from stigmer.access.principal import Principal
     from stigmer.edge.interceptors import Interceptor
     from stigmer.edge.loopback import LoopbackChannel
@@ -70,20 +73,34 @@ class App:
     unit_of_work: UnitOfWork
 
 
-def assemble(
+def assemble(  # noqa: PLR0913 - all that is wired
     store: Store,
     interceptors: Sequence[Interceptor] = (),
     sizes: Sizes | None = None,
     metrics: Metrics | None = None,
+    *,
+    authorizer: Authorizer | None = None,
+    features: Sequence[str] = (),
 ) -> App:
-    """Wire the services on a store; `interceptors` are the host's own, next to the handlers."""
+    """Wire the services on a store.
+
+    Args:
+        store: of the resources; open before the first call.
+        interceptors: the host's own, next to the handlers.
+        sizes: how much a caller may ask for.
+        metrics: where what is measured is kept.
+        authorizer: the host's own; it narrows what callers may do.
+        features: what callers are told that this server has, beside an authorizer.
+    """
     metrics = metrics or Metrics()
     ids, clients = IdSource(), dict[str, Client]()
     kinds = {handler.kind.name: handler.kind for handler in HANDLERS}
-    runtime = Runtime(store, UnitOfWork(store), kinds, ids, clients, sizes or Sizes())
-    edge = Edge(
-        (endpoint for handler in HANDLERS for endpoint in handler.bind(runtime)), ids, interceptors, metrics.call
+    about = About(stigmer.__version__, tuple(sorted((*features, *(["authorizer"] if authorizer else ())))))
+    runtime = Runtime(
+        store, UnitOfWork(store), kinds, ids, clients, sizes or Sizes(), policy=Policy(authorizer), about=about
     )
+    endpoints = [endpoint for one in SERVED for endpoint in one.bind(runtime)]
+    edge = Edge(endpoints, ids, interceptors, metrics.call)
     internal = edge.channel(INTERNAL)
     clients["Session"] = SessionClient(internal)
     for kind in ("Agent", "AgentInstance"):
@@ -114,7 +131,8 @@ class Plane:
         self.metrics = Metrics()
         self._store = _store(settings, self._grace, self.metrics)
         sizes = Sizes(settings.max_message_parts, settings.max_message_bytes, settings.max_resource_bytes)
-        self._app = assemble(self._store, interceptors, sizes, self.metrics)
+        features = ["tls"] if settings.tls_cert is not None else []
+        self._app = assemble(self._store, interceptors, sizes, self.metrics, features=features)
         maintenance = Job("maintenance", MAINTENANCE_S, self._store.maintain, first_s=MAINTENANCE_S)
         self._jobs = Jobs(self._store, [maintenance])
         self._resources = AsyncExitStack()

@@ -95,6 +95,12 @@ from stigmer._gen.ai.stigmer.commons.rpc import (
     GooglePageInfo,
     PageInfo,
 )
+from stigmer._gen.ai.stigmer.iam.caller.v1 import (
+    Caller,
+    CanIRequest,
+    CanIResponse,
+    WhoamiRequest,
+)
 from stigmer._gen.ai.stigmer.iam.iampolicy.v1.rpcauthorization import (
     ApiResourceIamPermission,
     RpcAuthorizationConfig,
@@ -143,6 +149,9 @@ __all__ = [
     "ApiResourceReference",
     "ApiResourceStateOperationType",
     "ApiResourceVersion",
+    "Caller",
+    "CanIRequest",
+    "CanIResponse",
     "ComponentMetadata",
     "DockerServer",
     "Environment",
@@ -191,5 +200,6 @@ __all__ = [
     "ToolCallStatus",
     "Value",
     "VolumeMount",
+    "WhoamiRequest",
     "WorkflowTaskKind",
 ]

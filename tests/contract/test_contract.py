@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE = Path(__file__).parent
-GROUPS = ["agent", "agentexecution", "agentinstance", "commons", "environment", "executioncontext", "session"]
+GROUPS = ["agent", "agentexecution", "agentinstance", "caller", "commons", "environment", "executioncontext", "session"]
 TYPES = {value.number: value.name[5:].lower() for value in FieldDescriptorProto.Type.DESCRIPTOR.values}
 
 
@@ -34,7 +34,7 @@ def compiled() -> Any:
 
 def group_of(package: str) -> str:
     parts = package.split(".")
-    return parts[3] if parts[2] == "agentic" else "commons"
+    return "commons" if parts[2] == "commons" or parts[3] == "iampolicy" else parts[3]
 
 
 def facts() -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from edge_rig import Rig, turns
@@ -29,8 +29,8 @@ async def wire(store: SqliteStore) -> AsyncGenerator[Callable[..., Rig]]:
     made: list[Rig] = []
     before = asyncio.all_tasks()
 
-    def make(*interceptors: Interceptor, **clients: object) -> Rig:
-        made.append(Rig(store, interceptors, **clients))
+    def make(*interceptors: Interceptor, **wired: Any) -> Rig:
+        made.append(Rig(store, interceptors, **wired))
         return made[-1]
 
     yield make

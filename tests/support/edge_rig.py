@@ -15,11 +15,13 @@ from stigmer._gen.ai.stigmer.agentic.agentinstance import v1 as instances
 from stigmer._gen.ai.stigmer.agentic.environment import v1 as environments
 from stigmer._gen.ai.stigmer.agentic.executioncontext import v1 as contexts
 from stigmer._gen.ai.stigmer.agentic.session import v1 as sessions
+from stigmer._gen.ai.stigmer.iam.caller.v1 import CallerQueryControllerStub
+from stigmer.access.authorizer import Policy
 from stigmer.access.principal import INTERNAL
 from stigmer.downstream import ResourceClient, SessionClient
 from stigmer.edge.door import Edge
 from stigmer.edge.interceptors import Interceptor
-from stigmer.handlers import HANDLERS
+from stigmer.handlers import HANDLERS, SERVICES
 from stigmer.pipeline.ids import IdSource
 from stigmer.pipeline.kind import Resource
 from stigmer.pipeline.pipeline import Steps
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from stigmer.access.authorizer import Authorizer
     from stigmer.edge.interceptors import StreamNext, UnaryNext
     from stigmer.handlers.base import Handler
     from stigmer.pipeline.call import Call
@@ -60,6 +63,7 @@ class Stubs:
         self.find_environments: Any = environments.EnvironmentQueryControllerStub(channel)
         self.contexts: Any = contexts.ExecutionContextCommandControllerStub(channel)
         self.find_contexts: Any = contexts.ExecutionContextQueryControllerStub(channel)
+        self.callers: Any = CallerQueryControllerStub(channel)
 
     async def report(self, execution_id: str, **fields: Any) -> Any:
         status = executions.AgentExecutionStatus(**fields)
@@ -84,7 +88,11 @@ class Rig(Stubs):
     """A control plane on a store; `inside` is the last step of Environment.create."""
 
     def __init__(
-        self, store: SqliteStore | MemoryStore, interceptors: Sequence[Interceptor] = (), **clients: Any
+        self,
+        store: SqliteStore | MemoryStore,
+        interceptors: Sequence[Interceptor] = (),
+        authorizer: Authorizer | None = None,
+        **clients: Any,
     ) -> None:
         self.store = store
         self.inside = Inside()
@@ -92,8 +100,9 @@ class Rig(Stubs):
         downstream, ids = dict[str, Client](), IdSource()
         handlers = [self._with_inside(handler) for handler in HANDLERS]
         kinds = {handler.kind.name: handler.kind for handler in handlers}
-        self.runtime = Runtime(store, self.unit_of_work, kinds, ids, downstream)
+        self.runtime = Runtime(store, self.unit_of_work, kinds, ids, downstream, policy=Policy(authorizer))
         endpoints = [endpoint for handler in handlers for endpoint in handler.bind(self.runtime)]
+        endpoints += [endpoint for service in SERVICES for endpoint in service.bind(self.runtime)]
         self.edge = Edge(endpoints, ids, interceptors)
         self.loopback, internal = self.edge.channel(), self.edge.channel(INTERNAL)
         downstream["Agent"] = ResourceClient[Any]("Agent", internal)

@@ -24,6 +24,9 @@ from stigmer._gen.ai.stigmer.agentic.session.v1 import (
     SessionCommandControllerStub,
     SessionQueryControllerStub,
 )
+from stigmer._gen.ai.stigmer.iam.caller.v1 import (
+    CallerQueryControllerStub,
+)
 
 __all__ = [
     "AgentCommandControllerStub",
@@ -32,6 +35,7 @@ __all__ = [
     "AgentInstanceCommandControllerStub",
     "AgentInstanceQueryControllerStub",
     "AgentQueryControllerStub",
+    "CallerQueryControllerStub",
     "EnvironmentCommandControllerStub",
     "EnvironmentQueryControllerStub",
     "ExecutionContextCommandControllerStub",

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 PLATFORM: Final = "platform"
 """The kind of the platform itself; there is but one."""
+PLATFORM_ID: Final = "stigmer"
 ORGANIZATION: Final = "organization"
+
+_ORG = "metadata.org"
+_ORGANIZATION_SCOPES = (0, 2)  # of ApiResourceOwnerScope: unset, and organization
 
 ADMINS: Final[frozenset[Role]] = frozenset({"admin"})
 RUNNERS: Final[frozenset[Role]] = frozenset({"runner", "admin"})
@@ -37,6 +41,7 @@ _PERMISSIONS: Mapping[str, frozenset[Role]] = {
     "operator": RUNNERS,
 }
 """The roles that have a permission, whatever the kind; all others are for admins."""
+_USES = ("can_view", "can_view_access", "can_execute", "can_create_execution_in", "can_create_instance")
 _OF_RUNNERS = {("create", "agent_execution"), ("can_edit", "agent_execution"), ("can_edit", "session")}
 """What runners may write: the executions that they run, and what these belong to."""
 
@@ -77,9 +82,14 @@ class Decision:
             )
             raise PermissionDenied(self.told or by_default, permission=self.permission, kind=self.kind)
 
-    def id_in(self, wire: Any) -> str | None:  # noqa: ANN401 - each method has a request of its own
-        """The id that a request, as the C runtime has it, asks the permission on; None where it names none."""
+    def id_in(self, wire: Any, principal: Principal) -> str | None:  # noqa: ANN401 - each method has its own request
+        """The id that a request, as the C runtime has it, asks the permission on; None where it names none.
+
+        What is to be made without an organization gets the principal's, where it is of one alone.
+        """
         named: str = attrgetter(self.field_path)(wire) if self.field_path else self.resource_id
+        if not named and self.field_path == _ORG and wire.metadata.owner_scope in _ORGANIZATION_SCOPES:
+            named = principal.only_organization
         return named or None
 
 
@@ -94,6 +104,16 @@ def roles_of(permission: str, kind: str) -> frozenset[Role]:
         return roles_of(guarded.permission, guarded.resource_kind)
     roles = _PERMISSIONS.get(permission, ADMINS)
     return roles | RUNNERS if (permission, kind) in _OF_RUNNERS else roles
+
+
+def is_of_organization(permission: str, kind: str) -> bool:
+    """Whether the id that the permission is asked on is the name of an organization: something is made in it."""
+    return permission == "create" or kind == ORGANIZATION
+
+
+def changes(permission: str) -> bool:
+    """Whether whoever has the permission changes the resource itself, so that to see it is not enough."""
+    return permission not in _USES
 
 
 def decision_of(method: Method) -> Decision:
@@ -113,7 +133,7 @@ def decision_of(method: Method) -> Decision:
     if method.is_public or method.skip_authorization:
         return ANY_ROLE
     if kind is not None and method.name in ("create", "apply"):
-        return Decision("create", kind.enum_name, roles_of("create", kind.enum_name), "metadata.org")
+        return Decision("create", kind.enum_name, roles_of("create", kind.enum_name), _ORG)
     if kind is not None and method.service.endswith("QueryController"):
         is_list = method.reply.rpartition(".")[2] != kind.name
         return Decision("can_view", kind.enum_name, roles_of("can_view", kind.enum_name), is_list=is_list)

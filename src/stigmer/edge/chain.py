@@ -76,6 +76,8 @@ class Route:
         self.method = method = endpoint.method
         self.decision = decision_of(method)
         self.request, self.reply = object_class(method.request), object_class(method.reply)
+        policy = endpoint.runtime.policy
+        self._policy = policy if policy.asks_for(self.decision) else None
         self._slices, self._unit_of_work = endpoint.runtime.slices, endpoint.runtime.unit_of_work
         most = endpoint.runtime.sizes.max_message_parts
         self._max_parts = most if bounds.holds_transcript(method.request) else min(most, bounds.MAX_PARTS)
@@ -133,7 +135,7 @@ class Route:
         return await self._open(call, await self._request(call, source))
 
     async def _request(self, call: Call, source: Source) -> Message:
-        """The request as handlers see it, without what only the server may set."""
+        """The request as handlers see it, without what only the server may set, once the host's policy allows it."""
         arrived = await source()
         if isinstance(arrived, bytes):
             call.request_bytes, wire = len(arrived), await self._parsed(arrived)
@@ -142,6 +144,8 @@ class Route:
         self._strip(wire)
         if self._fallible and (faults := await self._slices.run(codec.faults(wire))):
             raise InvalidArgument(*faults)
+        if self._policy is not None and call.is_first_of_its_principal:
+            await self._policy.check(call.principal, self.decision, self.decision.id_in(wire, call.principal))
         return wire
 
     async def _parsed(self, data: bytes) -> Message:

@@ -1,6 +1,6 @@
-"""A kind's handler: which steps serve which RPC.
+"""What serves the RPCs: a handler for each kind, a service for what is about no kind; which steps serve which RPC.
 
-`handlers/` declares one for each kind; `app` binds them to a runtime and gives the endpoints to `edge`.
+`handlers/` declares them; `app` binds each to a runtime and gives the endpoints to `edge`.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ class Handler(Generic[R]):
     @property
     def pipelines(self) -> dict[str, Pipeline]:
         """The pipeline of each RPC, by its name in the proto."""
-        prefix = self.kind.meta.enum_name
-        return {name: Pipeline(f"{prefix}.{name}", rpc.steps, rpc.last) for name, rpc in self.rpcs.items()}
+        return _pipelines(self.kind.meta.enum_name, self.rpcs)
 
     def bind(self, runtime: Runtime) -> list[Endpoint]:
         """The kind's RPCs on a runtime.
@@ -50,14 +49,53 @@ class Handler(Generic[R]):
         Raises:
             TypeError: an RPC of the proto has no steps, steps have no RPC, or are for another request.
         """
-        pipelines = self.pipelines
         methods = [method for method in descriptors.methods().values() if method.kind == self.kind.meta]
-        served = {method.name for method in methods}
-        if served != set(pipelines):
-            raise TypeError(f"{self.kind.name}: the proto has the RPCs {served}, the handler {set(pipelines)}")
-        for method in methods:
-            _check_request(method, self.rpcs[method.name].request)
+        _check(self.kind.name, methods, self.rpcs)
+        pipelines = self.pipelines
         return [Endpoint(method, pipelines[method.name], self.kind, runtime, pipelines) for method in methods]
+
+
+@dataclass(frozen=True)
+class Service:
+    """What serves the services of a package that are about no kind: their steps load and save no resource of it.
+
+    Attributes:
+        package: of the protos, such as `ai.stigmer.iam.caller.v1`.
+        rpcs: the steps of each RPC, by its name in the proto.
+    """
+
+    package: str
+    rpcs: Mapping[str, Steps[Any]]
+
+    @property
+    def pipelines(self) -> dict[str, Pipeline]:
+        """The pipeline of each RPC, by its name in the proto."""
+        return _pipelines(self.package.split(".")[-2], self.rpcs)
+
+    def bind(self, runtime: Runtime) -> list[Endpoint]:
+        """The package's RPCs on a runtime.
+
+        Raises:
+            TypeError: an RPC of the proto has no steps, steps have no RPC, or are for another request.
+        """
+        every = descriptors.methods().values()
+        methods = [one for one in every if one.kind is None and one.service.rpartition(".")[0] == self.package]
+        _check(self.package, methods, self.rpcs)
+        pipelines = self.pipelines
+        return [Endpoint(method, pipelines[method.name], None, runtime, pipelines) for method in methods]
+
+
+def _pipelines(prefix: str, rpcs: Mapping[str, Steps[Any]]) -> dict[str, Pipeline]:
+    return {name: Pipeline(f"{prefix}.{name}", rpc.steps, rpc.last) for name, rpc in rpcs.items()}
+
+
+def _check(name: str, methods: list[Method], rpcs: Mapping[str, Steps[Any]]) -> None:
+    """Raises TypeError where methods and steps do not fit."""
+    served = {method.name for method in methods}
+    if served != set(rpcs):
+        raise TypeError(f"{name}: the proto has the RPCs {served}, the handler {set(rpcs)}")
+    for method in methods:
+        _check_request(method, rpcs[method.name].request)
 
 
 def _check_request(method: Method, declared: type[Any]) -> None:

@@ -96,6 +96,16 @@ class Call:
         return self.principal.caller.name
 
     @property
+    def is_first_of_its_principal(self) -> bool:
+        """Whether nobody has asked yet what its principal may do: it is made within no call of the same one.
+
+        What the server calls downstream is part of the call that caused it.
+        """
+        if self.principal.on_behalf_of is not None:
+            return False
+        return self.parent is None or self.parent.principal != self.principal
+
+    @property
     def ended(self) -> bool:
         """Whether its run is over; a task that it started may go on."""
         return self.transaction is not None and self.transaction.ended

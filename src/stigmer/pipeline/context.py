@@ -59,7 +59,7 @@ class Context(Generic[Q_co, R_co]):
     Attributes:
         call: the call that runs.
         runtime: what steps work with.
-        kind: the kind that the RPC is about.
+        service_kind: the kind that the RPC is about; None where its service is about none.
         request: the request, filled in when it is touched; each run has a copy of its own.
         wire: the request as the C runtime has it; not to be changed.
         tx: reads and staged writes of this run.
@@ -77,7 +77,7 @@ class Context(Generic[Q_co, R_co]):
 
     call: Call
     runtime: Runtime
-    kind: Kind[Any]
+    service_kind: Kind[Any] | None
     request: Q_co
     wire: Message
     tx: Transaction
@@ -91,6 +91,13 @@ class Context(Generic[Q_co, R_co]):
     found: dict[tuple[str, str], Any] = field(default_factory=dict[tuple[str, str], Any])
     new_state: R_co | None = None
     reply: Reply | None = None
+
+    @property
+    def kind(self) -> Kind[Any]:
+        """The kind that the RPC is about; raises TypeError where its service is about none."""
+        if self.service_kind is None:
+            raise TypeError(f"{self.call.method.path} is about no kind")
+        return self.service_kind
 
     async def load(self, row: Row) -> Any:  # noqa: ANN401 - of the row's kind
         """The resource that a row of any kind keeps, filled in when it is touched; each call gives a new one."""

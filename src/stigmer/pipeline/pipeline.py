@@ -214,7 +214,7 @@ def _watched(event: str, name: str, ctx: AnyContext, span: Span) -> Generator[No
         log.debug(
             event,
             name=name,
-            kind=ctx.kind.name,
+            kind=_kind_of(ctx),
             outcome=outcome,
             attempt=ctx.call.attempt,
             duration_ms=round((time.perf_counter() - started) * 1000, 3),
@@ -223,7 +223,11 @@ def _watched(event: str, name: str, ctx: AnyContext, span: Span) -> Generator[No
 
 
 def _attributes(ctx: AnyContext) -> dict[str, str | int]:
-    return {"stigmer.kind": ctx.kind.name, "stigmer.method": ctx.call.method.name, "stigmer.attempt": ctx.call.attempt}
+    return {"stigmer.kind": _kind_of(ctx), "stigmer.method": ctx.call.method.name, "stigmer.attempt": ctx.call.attempt}
+
+
+def _kind_of(ctx: AnyContext) -> str:
+    return ctx.service_kind.name if ctx.service_kind is not None else ""
 
 
 @dataclass(frozen=True)
@@ -233,14 +237,14 @@ class Endpoint:
     Attributes:
         method: the RPC, as the protos describe it.
         pipeline: what serves it.
-        kind: the kind that it is about.
+        kind: the kind that it is about; None where its service is about none.
         runtime: what the steps work with.
         pipelines: all of the handler's, by RPC name.
     """
 
     method: Method
     pipeline: Pipeline
-    kind: Kind[Any]
+    kind: Kind[Any] | None
     runtime: Runtime
     pipelines: Mapping[str, Pipeline]
 

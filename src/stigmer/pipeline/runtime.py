@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
+from stigmer.access.authorizer import Policy
 from stigmer.wire.slices import Slices
 
 if TYPE_CHECKING:
@@ -38,6 +39,19 @@ class Sizes:
 
 
 @dataclass(frozen=True)
+class About:
+    """What a server tells callers of itself.
+
+    Attributes:
+        version: of stigmer.
+        features: what it has that others may lack, in the order of the alphabet.
+    """
+
+    version: str = ""
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Runtime:
     """What steps work with, wired by `app`.
 
@@ -48,6 +62,8 @@ class Runtime:
         ids: gives ids.
         downstream: clients for other kinds, by name. Where there is none, steps use the store directly.
         sizes: how much a caller may ask for.
+        policy: what the host's authorizer says.
+        about: what callers are told of this server.
         slices: runs what takes long on the event loop.
     """
 
@@ -57,6 +73,8 @@ class Runtime:
     ids: IdSource
     downstream: Mapping[str, Client]
     sizes: Sizes = Sizes()
+    policy: Policy = field(default_factory=Policy)
+    about: About = About()
     slices: Slices = field(default_factory=Slices)
 
 
