@@ -50,7 +50,7 @@ async def test_a_slug_is_found_in_its_namespace_alone(store: Store) -> None:
 async def test_a_slug_anywhere_gives_two_rows_at_most_and_the_empty_namespace_first(store: Store) -> None:
     await created(store, *(row(f"id-{space}", slug="s", namespace=space) for space in ("b", "a", "")))
     assert [one.namespace for one in await store.by_slug_anywhere("Thing", "s")] == ["", "a"]
-    assert [one.namespace for one in await store.by_slug_anywhere("Thing", "s", 3)] == ["", "a", "b"]
+    assert [one.namespace for one in await store.by_slug_anywhere("Thing", "s", limit=3)] == ["", "a", "b"]
 
 
 async def test_rows_without_a_slug_are_not_reached_by_one(store: Store) -> None:

@@ -24,10 +24,14 @@ PLATFORM: Final = "platform"
 SHARED: Final = "shared"
 """What lists find all rows by that no single caller owns: those of the platform and of every organization."""
 
+PERSONAL: Final = "\x1f"
+"""What the namespaces of single callers' slugs begin with: they are together, the empty namespace before them."""
 _ORGANIZATION, _IDENTITY = "organization", "identity_account"
 
 Owner: TypeAlias = str
 """PLATFORM, `organization:NAME`, or `identity_account:NAME`."""
+Owners: TypeAlias = tuple[Owner, ...]
+"""Several of them, SHARED in place of all but single callers; each stands there once."""
 
 
 def organization(name: str) -> Owner:
@@ -48,7 +52,17 @@ def namespace(org: str, owner: Owner) -> str:
         owner: of the resource.
     """
     scope, _, name = owner.partition(":")
-    return f"{org}\x1f{name}" if scope == _IDENTITY else org
+    return f"{PERSONAL}{name}{PERSONAL}{org}" if scope == _IDENTITY else org
+
+
+def finding(owner: Owner) -> Owners:
+    """Whose rows a row of the owner is listed as: the owner's, and SHARED ones unless a single caller owns it."""
+    return (owner,) if owner.startswith(f"{_IDENTITY}:") else (owner, SHARED)
+
+
+def includes(owners: Owners | None, owner: Owner) -> bool:
+    """Whether the owner is one of them; of None, which is everybody, each is."""
+    return owners is None or not set(finding(owner)).isdisjoint(owners)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +92,7 @@ class Principal:
         return ALL in self.caller.organizations
 
     @property
-    def owners(self) -> tuple[Owner, ...] | None:
+    def owners(self) -> Owners | None:
         """Whose resources it sees, SHARED in place of every organization and the platform; None for everybody's."""
         caller = self.caller
         own = identity(caller.name)

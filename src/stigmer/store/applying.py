@@ -140,7 +140,8 @@ class Application(ABC):
 
     def _updated(self, row: Row, expected: int) -> Row:
         head = self._expected(row.kind, row.id, expected)
-        row = replace(row, namespace=head.namespace, slug=head.slug, created_by=head.created_by, sequence=head.sequence)
+        row = replace(row, namespace=head.namespace, slug=head.slug, sequence=head.sequence)
+        row = replace(row, created_by=head.created_by, owner=head.owner)
         self.update(row)
         return row
 

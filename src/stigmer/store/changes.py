@@ -24,7 +24,7 @@ class Dependent:
 class Put:
     """Write `row`; `expected` is the revision it must have, ABSENT where it must not be there.
 
-    In place of a row that is there, the new one has its namespace, slug, `created_by` and sequence.
+    In place of a row that is there, the new one has its namespace, slug, `created_by`, owner and sequence.
     """
 
     row: Row

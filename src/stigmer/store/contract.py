@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from stigmer.access.principal import Owners
     from stigmer.store.changes import Change, Changes
     from stigmer.store.feed import ChangeFeed
     from stigmer.store.rows import LogEntry, Page, Query, Record, Row, Window
@@ -50,8 +51,13 @@ class Store(Protocol):
         """The row that holds the slug in the namespace."""
         ...
 
-    async def by_slug_anywhere(self, kind: str, slug: str, limit: int = 2) -> Sequence[Row]:
-        """At most `limit` rows that hold the slug, of any namespace; the one in the empty namespace comes first."""
+    async def by_slug_anywhere(
+        self, kind: str, slug: str, owners: Owners | None = None, limit: int = 2
+    ) -> Sequence[Row]:
+        """At most `limit` rows of the owners that hold the slug, by namespace: the empty one comes first.
+
+        None is everybody's; what others hold costs nothing.
+        """
         ...
 
     async def page(self, query: Query, window: Window) -> Page:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from stigmer.access.principal import Owner, Owners
+
 ABSENT = 0
 """The revision of a row or record that is not there: a write that expects it creates it."""
 
@@ -33,6 +35,7 @@ class Row:
         keys: (field, value) pairs by which the row is found; given on writes and in the change feed, may be None where
             the row was read.
         created_by: the actor that created it.
+        owner: whose it is; lists of some owners' rows find it by that, those of SHARED unless a caller owns it.
         revision: given at commit, grows over the whole store with every write; ABSENT before the first commit.
         sequence: the creation sequence, given once; newest first is by falling sequence.
     """
@@ -44,6 +47,7 @@ class Row:
     data: bytes
     keys: tuple[tuple[str, str], ...] | None = None
     created_by: str = ""
+    owner: Owner = ""
     revision: int = ABSENT
     sequence: int = 0
 
@@ -116,12 +120,14 @@ class Query:
     Attributes:
         kind: the kind's name.
         keys: (field, value) pairs that all must hold.
-        through: a join that must hold as well.
+        through: a join that must hold as well, the row that it goes through being of the same owners.
+        owners: whose rows; distinct, SHARED beside owners that it does not include; None for everybody's.
     """
 
     kind: str
     keys: tuple[tuple[str, str], ...] = ()
     through: Through | None = None
+    owners: Owners | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from stigmer.access.principal import includes
 from stigmer.store.changes import Append, Cascade, Put, Require
 from stigmer.store.rows import ABSENT, Page, Query, Record, Selection, Window
 from stigmer.store.staging import ReadSet, Staging
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
     from collections.abc import Set as AbstractSet
 
+    from stigmer.access.principal import Owners
     from stigmer.store.changes import Change, Dependent
     from stigmer.store.contract import Store
     from stigmer.store.rows import Key, Row
@@ -86,14 +88,14 @@ class Transaction:
         found = self.reads.note_found((kind, slug, namespace), await self._store.by_slug(kind, slug, namespace))
         return self._unless_staged(found)
 
-    async def by_slug_anywhere(self, kind: str, slug: str) -> list[Row]:
-        """At most two rows that hold the slug; the one in the empty namespace comes first."""
-        staged = [row for row in self.staged.rows(kind) if row.slug == slug]
-        committed = await self._store.by_slug_anywhere(kind, slug, 2 + len(self.staged.keys(kind)))
+    async def by_slug_anywhere(self, kind: str, slug: str, owners: Owners | None = None, limit: int = 2) -> list[Row]:
+        """At most `limit` rows of the owners that hold the slug, by namespace: the empty one comes first."""
+        staged = [row for row in self.staged.rows(kind) if row.slug == slug and includes(owners, row.owner)]
+        committed = await self._store.by_slug_anywhere(kind, slug, owners, limit + len(self.staged.keys(kind)))
         for row in committed:
             self.reads.note_row(row)
         found = [row for row in committed if self._unless_staged(row)]
-        return sorted((*staged, *found), key=lambda row: row.namespace)[:2]
+        return sorted((*staged, *found), key=lambda row: row.namespace)[:limit]
 
     async def page(self, query: Query, window: Window) -> Page:
         """The query's rows within the window.
@@ -253,12 +255,14 @@ class Transaction:
         """Every row that matches, staged ones first seen, newest first; committed ones without their data."""
         through = query.through
         if through is not None:
-            holders = await self._matches(Query(through.kind, (through.key,)))
+            holders = await self._matches(Query(through.kind, (through.key,), owners=query.owners))
             values = {through.value, *(holder.id for holder in holders)}
-            parts = [await self._matches(Query(query.kind, (*query.keys, (through.field, v)))) for v in values]
+            keys = [(*query.keys, (through.field, value)) for value in values]
+            parts = [await self._matches(replace(query, keys=each, through=None)) for each in keys]
             return sorted((row for part in parts for row in part), key=_newest_first)
         wanted = set(query.keys)
-        found = [row for row in self.staged.rows(query.kind) if wanted <= set(row.keys or ())]
+        staged = (row for row in self.staged.rows(query.kind) if includes(query.owners, row.owner))
+        found = [row for row in staged if wanted <= set(row.keys or ())]
         piece: Window | None = PIECE
         while piece is not None:
             page = await self._page(query, piece)

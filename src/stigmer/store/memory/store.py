@@ -6,19 +6,22 @@ import hashlib
 import secrets
 import time
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
 
+from stigmer.access.principal import finding
 from stigmer.store.applying import Application
 from stigmer.store.errors import StoreUnavailableError
 from stigmer.store.feed import LocalFeed
-from stigmer.store.rows import ABSENT, Page, Selection
+from stigmer.store.rows import ABSENT, Page, Query, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
+    from stigmer.access.principal import Owners
     from stigmer.store.changes import Change, Changes
-    from stigmer.store.rows import Key, LogEntry, Query, Record, Row, Window
+    from stigmer.store.rows import Key, LogEntry, Record, Row, Window
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -32,7 +35,8 @@ class Tables:
     Attributes:
         rows: by their sequence.
         names: the sequence of the row of a (kind, id) or (kind, slug, namespace).
-        index: the sequences of the rows of a (kind,), with a (kind, slug), with a (kind, field, value).
+        index: the sequences of the rows of a ("kind", kind), with a ("slug", kind, slug), with a ("key", kind, field,
+            value); the first two once more for each owner that finds them.
         records: by table and key.
         logs: their entries, by the log's name.
         revision: the last one that was given.
@@ -108,8 +112,11 @@ class MemoryStore:
     async def by_slug(self, kind: str, slug: str, namespace: str) -> Row | None:
         return self._read.row((kind, slug, namespace))
 
-    async def by_slug_anywhere(self, kind: str, slug: str, limit: int = 2) -> Sequence[Row]:
-        return sorted(self._read.having(kind, slug), key=lambda row: row.namespace)[:limit]
+    async def by_slug_anywhere(
+        self, kind: str, slug: str, owners: Owners | None = None, limit: int = 2
+    ) -> Sequence[Row]:
+        found = chain.from_iterable(self._read.having(*name) for name in _owned(owners, "slug", kind, slug))
+        return sorted(found, key=lambda row: row.namespace)[:limit]
 
     async def page(self, query: Query, window: Window) -> Page:
         found = sorted(self._matching(query), reverse=True)
@@ -119,11 +126,12 @@ class MemoryStore:
         return Page(selection.rows, more, len(found))
 
     async def newest(self, kind: str, field: str, value: str) -> Row | None:
-        sequences = self._read.index.get((kind, field, value))
+        sequences = self._read.index.get(("key", kind, field, value))
         return self._tables.rows[max(sequences)] if sequences else None
 
     async def holders(self, kind: str, field: str, values: Iterable[str]) -> Sequence[str]:
-        return list(dict.fromkeys(row.id for value in values for row in self._read.having(kind, field, value)))
+        found = (self._read.having("key", kind, field, value) for value in values)
+        return list(dict.fromkeys(row.id for rows in found for row in rows))
 
     async def record(self, table: str, key: str) -> Record | None:
         return self._read.records.get((table, key))
@@ -173,15 +181,14 @@ class MemoryStore:
         self._feed.publish(changes)
 
     def _matching(self, query: Query) -> Iterable[int]:
-        tables = self._read
-        found: AbstractSet[int] = tables.index.get((query.kind,), {}).keys()
+        index, through = self._read.index, query.through
+        found: AbstractSet[int] = _union(index, _owned(query.owners, "kind", query.kind))
         for key in query.keys:
-            found &= tables.index.get((query.kind, *key), {}).keys()
-        through = query.through
+            found &= index.get(("key", query.kind, *key), {}).keys()
         if through is not None:
-            values = {through.value, *(row.id for row in tables.having(through.kind, *through.key))}
-            names = ((query.kind, through.field, value) for value in values)
-            found &= {sequence for name in names for sequence in tables.index.get(name, ())}
+            holders = self._matching(Query(through.kind, (through.key,), owners=query.owners))
+            values = {through.value, *(self._tables.rows[sequence].id for sequence in holders)}
+            found &= _union(index, (("key", query.kind, through.field, value) for value in values))
         return found
 
 
@@ -202,7 +209,7 @@ class _Application(Application):
         return self._tables.row((kind, id_))
 
     def dependents(self, kind: str, field: str, id_: str) -> list[str]:
-        return [row.id for row in self._tables.having(kind, field, id_)]
+        return [row.id for row in self._tables.having("key", kind, field, id_)]
 
     def insert(self, row: Row) -> int | None:
         if any(name in self._tables.names for name in _names(row)):
@@ -274,5 +281,15 @@ def _names(row: Row) -> list[Name]:
 def _indexed(row: Row | None) -> set[Name]:
     if row is None:
         return set()
-    slug = () if row.slug is None else (row.slug,)
-    return {(row.kind,), (row.kind, *slug), *((row.kind, *key) for key in row.keys or ())}
+    names = [("kind", row.kind), *([("slug", row.kind, row.slug)] if row.slug is not None else [])]
+    owned = (name for owners in (None, finding(row.owner)) for each in names for name in _owned(owners, *each))
+    return {*owned, *(("key", row.kind, *key) for key in row.keys or ())}
+
+
+def _owned(owners: Owners | None, *name: str) -> Iterator[Name]:
+    """The names of the index that each of the owners has its rows by; of None the one for all."""
+    return iter([name]) if owners is None else ((*name, owner) for owner in owners)
+
+
+def _union(index: dict[Name, dict[int, bool]], names: Iterable[Name]) -> set[int]:
+    return {sequence for name in names for sequence in index.get(name, ())}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-COLUMNS = "kind, id, namespace, slug, data, created_by, revision, sequence, checksum"
+COLUMNS = "kind, id, namespace, slug, data, created_by, owner, revision, sequence, checksum"
 
 SECRETS, ROOT = "secrets", "root"
 """The record of which the store's secrets are derived."""
@@ -31,8 +31,23 @@ ROLLBACK_TO = "ROLLBACK TO item"
 GET = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND id = ?"  # noqa: S608 - of constants
 BY_SLUG = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND slug = ? AND namespace = ?"  # noqa: S608 - of constants
 BY_SLUG_ANYWHERE = f"SELECT {COLUMNS} FROM resources WHERE kind = ? AND slug = ? ORDER BY namespace LIMIT ?"  # noqa: S608 - of constants
+# An organization's rows stand in its own namespace; those of a single caller in one that begins with PERSONAL.
+SLUGS_OF_NAMESPACE = (
+    f"SELECT {COLUMNS} FROM resources"  # noqa: S608 - of constants
+    " WHERE kind = ? AND slug = ? AND namespace = ? AND owner = ? AND owner = 'organization:' || namespace LIMIT ?"
+)
+SLUGS_OF_OWNER = (
+    f"SELECT {COLUMNS} FROM resources INDEXED BY resources_by_owned_slug"  # noqa: S608 - of constants
+    " WHERE kind = ? AND slug = ? AND owner = ? AND owner <> 'organization:' || namespace ORDER BY namespace LIMIT ?"
+)
+SLUGS_SHARED = (
+    f"SELECT {COLUMNS} FROM resources"  # noqa: S608 - of constants
+    " WHERE kind = ? AND slug = ? AND namespace {range} AND shared = 1"
+    " ORDER BY namespace LIMIT ?"
+)
 BY_SEQUENCE = f"SELECT {COLUMNS} FROM resources WHERE sequence = ?"  # noqa: S608 - of constants
 NEWEST_ROWS = f"SELECT {COLUMNS} FROM resources ORDER BY sequence DESC"  # noqa: S608 - of constants
+ID = "SELECT id FROM resources WHERE sequence = ?"
 REVISION = "SELECT value FROM counters WHERE name = ''"
 # The root of each table and index, too: where one cannot be read, the store is of no use.
 PROBE = (
@@ -40,23 +55,24 @@ PROBE = (
     " (SELECT max(kind) FROM resource_keys), (SELECT max(kind) FROM resources),"
     " EXISTS (SELECT 1 FROM resources WHERE kind = '' AND id = ''),"
     " EXISTS (SELECT 1 FROM resources WHERE kind = '' AND slug = '' AND namespace = ''),"
+    " (SELECT max(owner) FROM resources INDEXED BY resources_by_owner WHERE kind = ''),"
     " (SELECT max(rowid) FROM records), EXISTS (SELECT 1 FROM records WHERE name = '' AND key = ''),"
     " (SELECT max(rowid) FROM log_entries), EXISTS (SELECT 1 FROM log_entries WHERE log = '')"
 )
 
 ROOT_KEY = f"SELECT value FROM records WHERE name = '{SECRETS}' AND key = '{ROOT}'"  # noqa: S608 - of constants
 
-HEAD = "SELECT sequence, revision, namespace, slug, created_by FROM resources WHERE kind = ? AND id = ?"
+HEAD = "SELECT sequence, revision, namespace, slug, created_by, owner FROM resources WHERE kind = ? AND id = ?"
 INSERT = (
-    "INSERT INTO resources (kind, id, namespace, slug, created_by, revision, data, checksum)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO resources (kind, id, namespace, slug, created_by, owner, revision, data, checksum)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 UPDATE = "UPDATE resources SET data = ?, revision = ?, checksum = ? WHERE sequence = ?"
 DELETE = "DELETE FROM resources WHERE sequence = ?"
 
 ROW_CHECKSUM = (
     "row_checksum(CAST(kind AS BLOB), CAST(id AS BLOB), CAST(namespace AS BLOB), CAST(slug AS BLOB),"
-    " CAST(created_by AS BLOB), revision, data)"
+    " CAST(created_by AS BLOB), CAST(owner AS BLOB), revision, data)"
 )
 DAMAGED = f"SELECT CAST(kind AS BLOB), CAST(id AS BLOB) FROM resources WHERE checksum IS NOT {ROW_CHECKSUM} LIMIT ?"  # noqa: S608 - of constants
 
@@ -98,28 +114,36 @@ COUNT_ROWS = "SELECT kind, count(*) FROM resources GROUP BY kind"
 DROP_COUNTS = "DELETE FROM counters WHERE name != ''"
 SET_COUNT = "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
-OF_KIND = "SELECT {columns} FROM resources WHERE kind = ? AND sequence < ? ORDER BY sequence DESC"
-SEQUENCES_OF_KIND = OF_KIND.format(columns="sequence")
-ROWS_OF_KIND = OF_KIND.format(columns=COLUMNS)
-
-# {also} is HAS_KEYS for further keys. LEFT JOIN: in this order of the tables, so that nothing is to be sorted, and a
-# key whose row is not there (damage) is not left out in silence.
-OF_KEY = "WHERE k.kind = ? AND k.field = ? AND k.value = ?{also}"
-NEWEST_FIRST = " ORDER BY k.sequence DESC"
-BEFORE = f" AND k.sequence < ?{NEWEST_FIRST}"
-SEQUENCES_OF_KEY = f"SELECT sequence FROM resource_keys AS k {OF_KEY}{BEFORE}"  # noqa: S608 - of constants
-JOINED_ROWS = (
-    f"SELECT {', '.join('r.' + name for name in COLUMNS.split(', '))}"  # noqa: S608 - of constants
-    f" FROM resource_keys AS k LEFT JOIN resources AS r ON r.sequence = k.sequence {OF_KEY}"
-)
-ROWS_OF_KEY = f"{JOINED_ROWS}{BEFORE}"
-NEWEST_OF_KEY = f"{JOINED_ROWS.format(also='')}{NEWEST_FIRST} LIMIT 1"
-COUNT_OF_KEY = f"SELECT count(*) FROM resource_keys AS k {OF_KEY}"  # noqa: S608 - of constants
-HAS_KEYS = (  # of any number of keys, while SQLite takes no long chain of conditions; ends at one that is not there
+# How a list finds its rows, called k: along one index, further conditions being looked up in theirs, as {also}.
+BY_KIND = "resources AS k INDEXED BY resources_by_kind"
+BY_KEY, HAS_KEY = "resource_keys AS k", "k.field = ? AND k.value = ?"
+BY_OWNER, IS_OWNERS = "resources AS k INDEXED BY resources_by_owner", "k.owner = ?"
+SHARED_ROWS, IS_SHARED = "resources AS k INDEXED BY resources_shared", "k.shared = 1"
+ALSO_KEYS = (  # of any number of keys, while SQLite takes no long chain of conditions; ends at one that is not there
     " AND NOT EXISTS (SELECT 1 FROM (VALUES {wanted}) AS wanted WHERE NOT EXISTS (SELECT 1 FROM resource_keys"
     " WHERE kind = k.kind AND field = wanted.column1 AND value = wanted.column2 AND sequence = k.sequence))"
 )
-SAMPLE_OF_KEY = "SELECT count(*) FROM (SELECT 1 FROM resource_keys WHERE kind = ? AND field = ? AND value = ? LIMIT ?)"
+ALSO_OWNERS = (
+    " AND EXISTS (SELECT 1 FROM resources INDEXED BY resources_by_owner"
+    " WHERE kind = k.kind AND owner = ? AND sequence = k.sequence)"
+)
+ALSO_SHARED = (
+    " AND EXISTS (SELECT 1 FROM resources INDEXED BY resources_shared"
+    " WHERE kind = k.kind AND shared = 1 AND sequence = k.sequence)"
+)
+# LEFT JOIN: in this order of the tables, so that nothing is to be sorted, and an entry of the index whose row is not
+# there (damage) is not left out in silence.
+FOUND = "WHERE k.kind = ? AND {holds}{also}"
+NEWEST_FIRST = " ORDER BY k.sequence DESC"
+BEFORE = f" AND k.sequence < ?{NEWEST_FIRST}"
+SEQUENCES = f"SELECT k.sequence FROM {{along}} {FOUND}"  # noqa: S608 - of constants
+ROWS = (
+    f"SELECT {', '.join('r.' + name for name in COLUMNS.split(', '))}"  # noqa: S608 - of constants
+    f" FROM {{along}} LEFT JOIN resources AS r ON r.sequence = k.sequence {FOUND}"
+)
+COUNT_FOUND = f"SELECT count(*) FROM {{along}} {FOUND}"  # noqa: S608 - of constants
+SAMPLE = f"SELECT count(*) FROM (SELECT 1 FROM {{along}} {FOUND} LIMIT ?)"  # noqa: S608 - of constants
+NEWEST_OF_KEY = f"{ROWS.format(along=BY_KEY, holds=HAS_KEY, also='')}{NEWEST_FIRST} LIMIT 1"
 # The values of a joined field: for each, how many rows have it, and the newest before one. A value may come twice.
 OF_BRANCH = "FROM resource_keys AS k WHERE k.kind = ? AND k.field = ? AND k.value = branch.value{also}"
 BRANCHES = (

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from stigmer.access.principal import Owners
     from stigmer.store.changes import Change
     from stigmer.store.rows import LogEntry, Page, Query, Record, Row, Window
 
@@ -183,8 +184,10 @@ class SqliteStore:
         cached = self._cache.by_slug(kind, slug, namespace)
         return cached or await self._filled(queries.by_slug(kind, slug, namespace))
 
-    async def by_slug_anywhere(self, kind: str, slug: str, limit: int = 2) -> Sequence[Row]:
-        rows: list[Row] = await self._reads.point(queries.several(sql.BY_SLUG_ANYWHERE, kind, slug, limit))
+    async def by_slug_anywhere(
+        self, kind: str, slug: str, owners: Owners | None = None, limit: int = 2
+    ) -> Sequence[Row]:
+        rows: list[Row] = await self._reads.point(queries.by_slug_anywhere(kind, slug, owners, limit))
         return rows
 
     async def page(self, query: Query, window: Window) -> Page:

@@ -109,9 +109,9 @@ def _refuse_to_keep(commit: Commit) -> None:
         raise _DryRunError
 
 
-def _columns(row: Row) -> tuple[str, str, str, str | None, str, int, bytes]:
+def _columns(row: Row) -> tuple[str, str, str, str | None, str, str, int, bytes]:
     """What is written of a row, and summed."""
-    return row.kind, row.id, row.namespace, row.slug, row.created_by, row.revision, row.data
+    return row.kind, row.id, row.namespace, row.slug, row.created_by, row.owner, row.revision, row.data
 
 
 def _named(changes: Changes) -> tuple[str, str]:
@@ -176,8 +176,8 @@ class _Application(Application):
         found = self._execute(sql.HEAD, (kind, id_)).fetchone()
         if found is None:
             return None
-        sequence, revision, namespace, slug, created_by = found
-        return Row(kind, id_, namespace, slug, b"", None, created_by, revision, sequence)
+        sequence, revision, namespace, slug, created_by, owner = found
+        return Row(kind, id_, namespace, slug, b"", None, created_by, owner, revision, sequence)
 
     def dependents(self, kind: str, field: str, id_: str) -> list[str]:
         return [child for (child,) in self._execute(sql.DEPENDENTS, (kind, field, id_)).fetchall()]
