@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias, cast
 
 UNIX: Final = "unix:"
+MAX_PORT: Final = 65_535
 MAX_PATH_BYTES: Final = 107
 """Of the path of a Unix socket: the kernel keeps 108, with a NUL at the end."""
 
@@ -54,10 +55,7 @@ def address_of(text: str) -> Address:
         raise ValueError("abstract Unix sockets have no permissions, so any user could call; write unix:PATH")
     if text.startswith(UNIX):
         return UnixAddress(_socket_path(text.removeprefix(UNIX)))
-    try:
-        return tcp_address_of(text)
-    except ValueError as error:
-        raise ValueError(f"{error}, or unix:PATH") from None
+    return tcp_address_of(text, ", or unix:PATH")
 
 
 def sockaddr_text(sockaddr: object) -> str:
@@ -74,15 +72,16 @@ def anchored(text: str, directory: Path) -> str:
     return text if path in ("", text) or path.startswith(("/", "~")) else f"{UNIX}{directory / path}"
 
 
-def tcp_address_of(text: str) -> TcpAddress:
-    """Host and port of `HOST:PORT` or `[IPV6]:PORT`; ValueError says how to write it."""
+def tcp_address_of(text: str, or_else: str = "") -> TcpAddress:
+    """Host and port of `HOST:PORT` or `[IPV6]:PORT`; ValueError says how to write it, or what else to."""
     host, colon, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     bare = host[1:-1] if bracketed else host
     is_host = bare.isprintable() and not set(bare) & set(" []") and (":" in bare) == bracketed
-    is_port = port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 65536
-    if not (bare and colon and is_host and is_port):
-        raise ValueError("not HOST:PORT; write it like 127.0.0.1:7234 or [::1]:7234")
+    if not (bare and colon and is_host and port.isascii() and port.isdigit()):
+        raise ValueError(f"not HOST:PORT; write it like 127.0.0.1:7234 or [::1]:7234{or_else}")
+    if len(port) > 5 or int(port) > MAX_PORT:
+        raise ValueError(f"a port is a number from 0 to {MAX_PORT}; 0 takes a free one")
     return TcpAddress(bare, int(port))
 
 
