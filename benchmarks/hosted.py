@@ -17,6 +17,7 @@ from benchmarks import local, messages, servers
 from benchmarks.rounds import Row, interleave
 from stigmer import app
 from stigmer._gen.ai.stigmer.agentic.session.v1 import ListSessionsRequest, SessionQueryControllerStub
+from stigmer.app import assembly
 from stigmer.edge.interceptors import Interceptor
 from stigmer.settings import Settings
 from stigmer.store.sqlite import SqliteStore
@@ -80,7 +81,7 @@ def in_process(directory: Path, id_: str, passing: bool, seconds: float) -> Samp
 
 async def _in_process(directory: Path, id_: str, interceptors: Sequence[Interceptor], seconds: float) -> Sample:
     async with SqliteStore(directory) as store:
-        channel: Any = app.assemble(store, interceptors).loopback
+        channel: Any = assembly.assemble(store, assembly.Own(interceptors)).loopback
         if id_:
             return await local.repeat(local.getting(channel, id_), seconds)
         queries: Any = SessionQueryControllerStub(channel)

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import messages
 from benchmarks.load import WARM_UP_S, Sample
-from stigmer import app, rpc
+from stigmer import rpc
 from stigmer._gen.ai.stigmer.agentic.executioncontext.v1 import (
     ExecutionContext,
     ExecutionContextCommandControllerStub,
     ExecutionContextId,
     ExecutionContextQueryControllerStub,
 )
+from stigmer.app import assembly
 from stigmer.store.sqlite import CACHE_BYTES, SqliteStore
 from stigmer.wire import codec
 
@@ -42,7 +43,7 @@ def loopback(directory: Path, operation: str, seconds: float) -> Sample:
 
 async def _loopback(directory: Path, operation: str, seconds: float) -> Sample:
     async with SqliteStore(directory, cache_bytes=0 if operation == "get uncached" else CACHE_BYTES) as store:
-        channel: Any = app.assemble(store).loopback
+        channel: Any = assembly.assemble(store).loopback
         create = _creating(channel)
         if operation == "create":
             return await repeat(create, seconds)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from google.rpc import error_details_pb2
 from markdown_text import document, quoted, table
 
-from stigmer import app, errors
+from stigmer import errors
+from stigmer.app import assembly
 from stigmer.handlers import HANDLERS
 from stigmer.pipeline import rules
 from stigmer.settings import Settings
@@ -114,7 +115,7 @@ def test_the_limits_that_can_be_set_are_settings() -> None:
 
 async def test_the_table_of_metrics_is_the_registry() -> None:
     async with MemoryStore() as store:
-        families = list(app.assemble(store, metrics=Metrics()).metrics.collect())
+        families = list(assembly.assemble(store, metrics=Metrics()).metrics.collect())
     rows = {row["Metric"]: row for row in table(document("docs/metrics.md"), "Metric")}
     assert rows.keys() == {f"`{family.name}`" for family in families}
     for family in families:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from grpclib.client import Channel
 
-    from stigmer.app import App
+    from stigmer.app.assembly import App
     from stigmer.edge.interceptors import UnaryNext
     from stigmer.pipeline.call import Call
 

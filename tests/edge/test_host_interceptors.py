@@ -77,14 +77,14 @@ async def test_they_run_in_order_around_the_handler(wire: Callable[..., Rig]) ->
 @asynccontextmanager
 async def both(directory: Path, *interceptors: Interceptor) -> AsyncGenerator[tuple[Stubs, Stubs]]:
     """The same interceptors on two control planes: stubs over the loopback, stubs over a network."""
-    from stigmer import app as composition
+    from stigmer.app import assembly
     from stigmer.store.sqlite import SqliteStore
 
     async with (
         SqliteStore(directory / "near") as store,
         listening(directory / "far", *interceptors) as (_, channel),
     ):
-        yield Stubs(composition.assemble(store, interceptors).loopback), Stubs(channel)
+        yield Stubs(assembly.assemble(store, assembly.Own(interceptors)).loopback), Stubs(channel)
 
 
 async def test_they_see_objects_and_what_they_change_counts(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from stigmer.app import App
+    from stigmer.app.assembly import App
 
 OURS = (Call, Context, Transaction, Staging, Subscription, Change)
 ROUNDS = 8  # of about 70 calls over each of two channels

@@ -313,7 +313,7 @@ async def test_without_an_sdk_the_caller_s_trace_still_goes_downstream(wire: Cal
 SCRIPT = """
 import asyncio, sys, tempfile, pathlib
 from opentelemetry import trace
-from stigmer import app
+from stigmer.app import assembly
 from stigmer.store.sqlite import SqliteStore
 from stigmer._gen.ai.stigmer.agentic.session.v1 import SessionQueryControllerStub, ListSessionsRequest
 from opentelemetry.sdk.trace import TracerProvider
@@ -326,7 +326,7 @@ async def main():
             exporter, provider = InMemorySpanExporter(), TracerProvider()
             provider.add_span_processor(SimpleSpanProcessor(exporter))
             trace.set_tracer_provider(provider)
-            await SessionQueryControllerStub(app.assemble(store).loopback).list(ListSessionsRequest())
+            await SessionQueryControllerStub(assembly.assemble(store).loopback).list(ListSessionsRequest())
             print(*(span.name for span in exporter.get_finished_spans()))
 
 asyncio.run(main())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conformance_socket import GrpcioChannel, served
 
-from stigmer import app as composition
+from stigmer.app import assembly
 from stigmer.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-async def app(tmp_path: Path) -> AsyncIterator[composition.App]:
+async def app(tmp_path: Path) -> AsyncIterator[assembly.App]:
     async with SqliteStore(tmp_path / "data") as store:
-        yield composition.assemble(store)
+        yield assembly.assemble(store)
 
 
 @pytest.fixture
-def loopback(app: composition.App) -> Any:
+def loopback(app: assembly.App) -> Any:
     return app.loopback
 
 

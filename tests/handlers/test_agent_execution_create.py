@@ -14,7 +14,7 @@ from conformance_plane import PENDING, Plane
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceOwnerScope as Scope
 
 if TYPE_CHECKING:
-    from stigmer.app import App
+    from stigmer.app.assembly import App
 
 UNKNOWN_AGENT, UNKNOWN_SESSION = f"agt-{samples.NOBODY}", f"ses-{samples.NOBODY}"
 

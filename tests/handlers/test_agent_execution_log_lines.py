@@ -20,7 +20,7 @@ from stigmer.pipeline.unit_of_work import UnitOfWork
 from stigmer.telemetry.logs import Event
 
 if TYPE_CHECKING:
-    from stigmer.app import App
+    from stigmer.app.assembly import App
 
 STEP = "stigmer.steps.create_session_if_needed"
 CLIENT = "stigmer.downstream.session"

@@ -10,8 +10,8 @@ from conformance import invalid
 from edge_rig import Stubs, id_of
 
 import stigmer
-from stigmer import app as composition
 from stigmer.access.principal import Principal
+from stigmer.app import assembly
 from stigmer.rpc import CallerQueryControllerStub
 from stigmer.store.memory import MemoryStore
 from stigmer.types import ApiResourceIamPermission as Permission
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-async def app() -> AsyncIterator[composition.App]:
+async def app() -> AsyncIterator[assembly.App]:
     async with MemoryStore() as store:
-        yield composition.assemble(store)
+        yield assembly.assemble(store)
 
 
-def of(app: composition.App, role: Role, *organizations: str) -> CallerQueryControllerStub:
+def of(app: assembly.App, role: Role, *organizations: str) -> CallerQueryControllerStub:
     return CallerQueryControllerStub(app.edge.channel(Principal("ann", role, frozenset(organizations or ("*",)))))
 
 
@@ -40,7 +40,7 @@ async def allowed(caller: Any, permission: Permission, kind: Kind, id_: str = ""
     return answer.allowed
 
 
-async def test_a_caller_is_told_who_it_is_and_what_it_calls(app: composition.App) -> None:
+async def test_a_caller_is_told_who_it_is_and_what_it_calls(app: assembly.App) -> None:
     local = await CallerQueryControllerStub(app.loopback).whoami()
     assert local == Caller("local", "admin", ["*"], stigmer.__version__, [])
     ann = await of(app, "editor", "umbrella", "acme").whoami()
@@ -53,7 +53,9 @@ async def test_what_a_server_has_is_told_in_order() -> None:
             return True
 
     async with MemoryStore() as store:
-        app = composition.assemble(store, authorizer=Everything(), features=["tls", "credentials: bearer token"])
+        app = assembly.assemble(
+            store, assembly.Own(authorizer=Everything()), features=["tls", "credentials: bearer token"]
+        )
         told = await CallerQueryControllerStub(app.loopback).whoami()
     assert told.features == ["authorizer", "credentials: bearer token", "tls"]
 
@@ -71,13 +73,13 @@ async def test_what_a_server_has_is_told_in_order() -> None:
     ],
 )
 async def test_the_role_decides_what_a_caller_may_do(
-    app: composition.App, permission: Permission, kind: Kind, roles: set[str]
+    app: assembly.App, permission: Permission, kind: Kind, roles: set[str]
 ) -> None:
     every: tuple[Role, ...] = ("reader", "runner", "editor", "admin")
     assert {role for role in every if await allowed(of(app, role), permission, kind)} == roles
 
 
-async def test_what_is_not_there_may_nobody_touch(app: composition.App) -> None:
+async def test_what_is_not_there_may_nobody_touch(app: assembly.App) -> None:
     agent = id_of(await Stubs(app.loopback).agents.create(samples.agent(org="acme")))
     admin = of(app, "admin")
     assert await allowed(admin, Permission.can_edit, Kind.agent, agent)
@@ -88,14 +90,14 @@ async def test_what_is_not_there_may_nobody_touch(app: composition.App) -> None:
     assert await allowed(admin, Permission.operator, Kind.platform, "stigmer")
 
 
-async def test_something_may_be_made_in_a_caller_s_own_organizations(app: composition.App) -> None:
+async def test_something_may_be_made_in_a_caller_s_own_organizations(app: assembly.App) -> None:
     for permission, kind in ((Permission.create, Kind.environment), (Permission.can_create_agent, Kind.organization)):
         assert await allowed(of(app, "editor", "acme"), permission, kind, "acme")
         assert not await allowed(of(app, "editor", "acme"), permission, kind, "umbrella")
         assert await allowed(of(app, "editor", "*"), permission, kind, "umbrella")
 
 
-async def test_a_permission_and_a_kind_have_to_be_asked_for(app: composition.App) -> None:
+async def test_a_permission_and_a_kind_have_to_be_asked_for(app: assembly.App) -> None:
     ann = of(app, "reader")
     await invalid(ann.can_i(CanIRequest()), "permission", "kind")
     await invalid(ann.can_i(CanIRequest(permission=Permission(99), kind=Kind(999))), "permission", "kind")

@@ -13,7 +13,7 @@ from conformance_plane import Plane
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceOwnerScope as Scope
 
 if TYPE_CHECKING:
-    from stigmer.app import App
+    from stigmer.app.assembly import App
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from stigmer.wire.lazy import untouched
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from stigmer.app import App
+    from stigmer.app.assembly import App
 
 MANY = 10_000
 AT_MOST_S = 0.25

@@ -10,8 +10,8 @@ from conformance import invalid, refused
 from conformance_plane import Plane
 from grpclib.const import Status
 
-from stigmer import app as composition
 from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import AgentMessage, ToolCall
+from stigmer.app import assembly
 from stigmer.pipeline.runtime import Sizes
 from stigmer.store.sqlite import SqliteStore
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from stigmer.app import App
+    from stigmer.app.assembly import App
 
 LONGEST = "x" * 1_000
 
@@ -28,7 +28,7 @@ LONGEST = "x" * 1_000
 async def limited(directory: Path, **sizes: int) -> AsyncGenerator[Plane]:
     """A control plane with limits of its own."""
     async with SqliteStore(directory) as store:
-        yield Plane(composition.assemble(store, sizes=Sizes(**sizes)))
+        yield Plane(assembly.assemble(store, sizes=Sizes(**sizes)))
 
 
 async def test_reports_add_up_to_so_many_parts_and_no_more(tmp_path: Path) -> None:

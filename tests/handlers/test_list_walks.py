@@ -19,7 +19,7 @@ from stigmer.store.rows import ABSENT
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from stigmer.app import App
+    from stigmer.app.assembly import App
 
 
 @pytest.fixture

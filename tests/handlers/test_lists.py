@@ -22,7 +22,7 @@ from stigmer._gen.ai.stigmer.agentic.session.v1 import ListSessionsByAgentReques
 from stigmer._gen.ai.stigmer.commons.rpc import PageInfo
 
 if TYPE_CHECKING:
-    from stigmer.app import App
+    from stigmer.app.assembly import App
 
 
 @pytest.fixture

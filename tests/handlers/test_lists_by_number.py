@@ -12,7 +12,7 @@ from stigmer._gen.ai.stigmer.agentic.agentinstance.v1 import GetAgentInstancesBy
 from stigmer._gen.ai.stigmer.commons.rpc import PageInfo
 
 if TYPE_CHECKING:
-    from stigmer.app import App
+    from stigmer.app.assembly import App
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadataVersi
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
 
-    from stigmer.app import App
+    from stigmer.app.assembly import App
 
 MANY = 32
 

@@ -14,7 +14,7 @@ from grpclib.exceptions import GRPCError
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from stigmer.app import App
+    from stigmer.app.assembly import App
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from watched_rows import read_beside_writers
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stigmer.app import App
+    from stigmer.app.assembly import App
 
 
 @pytest.mark.parametrize("reads", [200, pytest.param(20_000, marks=pytest.mark.long)])

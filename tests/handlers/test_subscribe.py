@@ -24,7 +24,7 @@ from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from stigmer.app import App
+    from stigmer.app.assembly import App
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import (
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceAudit, ApiResourceAuditActor, ApiResourceAuditInfo
 
 if TYPE_CHECKING:
-    from stigmer.app import App
+    from stigmer.app.assembly import App
 
 FIRST: dict[str, Any] = {
     "messages": [AgentMessage(type=MessageType.MESSAGE_HUMAN, content="Rain?"), AgentMessage(content="Hm")],

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from stigmer.app import App
+    from stigmer.app.assembly import App
 
 PENDING = ExecutionPhase.EXECUTION_PENDING
 IN_PROGRESS = ExecutionPhase.EXECUTION_IN_PROGRESS

@@ -16,6 +16,7 @@ from server_rig import BytesCodec
 
 from stigmer import app as composition
 from stigmer.address import TcpAddress
+from stigmer.app import assembly
 from stigmer.rpc import Codec
 from stigmer.server.server import Server
 from stigmer.settings import Settings
@@ -67,10 +68,10 @@ def raw(server: Server) -> Generator[Channel]:
 
 
 @asynccontextmanager
-async def serving(directory: Path, *interceptors: Interceptor) -> AsyncGenerator[tuple[Channel, composition.App]]:
+async def serving(directory: Path, *interceptors: Interceptor) -> AsyncGenerator[tuple[Channel, assembly.App]]:
     """A control plane of its own: a channel to its port, and itself."""
     async with SqliteStore(directory) as store:
-        app = composition.assemble(store, interceptors)
+        app = assembly.assemble(store, assembly.Own(interceptors))
         async with Server(app.edge.handlers(), listen=[TcpAddress("127.0.0.1", 0)], calls=app.edge.running) as server:
             channel = dial(server)
             try:
@@ -86,7 +87,7 @@ async def listening(
 ) -> AsyncGenerator[tuple[Server, Channel]]:
     """All that `stigmer serve` listens with, health and reflection too."""
     loaded = await asyncio.to_thread(Settings, listen=("127.0.0.1:0",), data_dir=directory, **settings)
-    async with composition.serving(loaded, interceptors) as server:
+    async with composition.serving(loaded, assembly.Own(interceptors)) as server:
         channel = dial(server)
         try:
             yield server, channel

@@ -65,6 +65,11 @@ class Gate:
         return f"<Gate of {', '.join(self.takes) or 'this machine'}, {len(self._known)} known>"
 
     @property
+    def asks(self) -> bool:
+        """Whether callers need credentials."""
+        return bool(self._authenticators)
+
+    @property
     def takes(self) -> tuple[str, ...]:
         """The sorts of credentials that are taken."""
         return tuple(dict.fromkeys(one.takes for one in self._authenticators))
@@ -97,6 +102,17 @@ class Gate:
             del self._known[next(iter(self._known))]
         self._known[self._key(credentials)] = answer
         return answer
+
+    async def admit(self, credentials: Credentials) -> Identity:
+        """As `authenticate`, of whom is not known; a refusal is held back as `failures` says."""
+        identity = self.known(credentials)
+        if identity is not None:
+            return identity
+        try:
+            return await self.authenticate(credentials)
+        except Unauthenticated:
+            await asyncio.sleep(self.failures.delay_s(credentials.peer))
+            raise
 
     def _key(self, credentials: Credentials) -> _Key:
         """What an answer holds for, without the credential itself."""

@@ -28,6 +28,8 @@ def peer_of(transport: asyncio.BaseTransport) -> Peer:
     if isinstance(name, tuple):
         host: object = cast("tuple[object, ...]", name)[0]
         return Peer(str(host), certificate=certificate)
+    if name is None:  # who opened a TCP connection, and is gone already
+        return Peer("0.0.0.0", certificate=certificate)  # noqa: S104  # compared with, not bound to
     return Peer(UNIX, _user_of(transport.get_extra_info("socket")), certificate)
 
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from grpclib import const
 from grpclib.exceptions import GRPCError
 
+from stigmer.access.credentials import NOBODY, Credentials
+from stigmer.access.gate import Gate
 from stigmer.access.rules import decision_of
 from stigmer.edge.chain import Exchange, Route, of_ring, unary_chain
 from stigmer.edge.incoming import incoming
@@ -56,6 +58,7 @@ class Edge:
         endpoints: the kinds' RPCs, bound to a runtime.
         ids: names calls.
         interceptors: the host's own, within the built-in ones; those around a run within the transaction as well.
+        gate: knows who calls; None lets those in that are on this machine.
         observe: told of each call that ended; see `BuiltIn`.
 
     Raises:
@@ -63,6 +66,7 @@ class Edge:
 
     Attributes:
         decisions: who may call each method, by its path.
+        gate: for a server that asks it before the calls come here.
         running: the calls of the network; for the server's drain.
     """
 
@@ -72,6 +76,7 @@ class Edge:
         ids: IdSource,
         interceptors: Sequence[Interceptor] = (),
         observe: Callable[[str, str, float], None] = lambda _method, _code, _duration_s: None,
+        gate: Gate | None = None,
     ) -> None:
         self._built_in = ours = BuiltIn(ids, observe)
         self._own = of_ring("call", interceptors)
@@ -79,6 +84,7 @@ class Edge:
         self._store = next(iter(by_path.values())).runtime.store
         self._routes = {path: Route(endpoint, ours, interceptors) for path, endpoint in by_path.items()}
         self.decisions = {path: route.decision for path, route in self._routes.items()}
+        self.gate = gate or Gate()
         self.running = RunningCalls()
 
     def __repr__(self) -> str:
@@ -113,6 +119,8 @@ class Edge:
             request = partial(self._receive, served, call)
             try:
                 with _as_status(call), self.running.run(call):
+                    if served.identity is None:
+                        await self._identify(served, call)
                     if streams:
                         await _pump(served, route.stream(call, request), call)
                     else:
@@ -147,8 +155,19 @@ class Edge:
     def _call(self, served: Incoming, method: Method) -> Call:
         """The call, current from now on: the task is its own."""
         call = Call(method, served.metadata, served.deadline_s, served.peer, self._store)
+        call.identity = served.identity or NOBODY
+        call.principal = call.identity.principal
         CURRENT.set(call)
         return call
+
+    async def _identify(self, served: Incoming, call: Call) -> None:
+        """Ask who calls, before any of the request is read; a call that is refused has its span and log line."""
+        try:
+            call.identity = await self.gate.admit(Credentials(served.metadata, served.client))
+        except BaseException:
+            with self._built_in.around(call):
+                raise
+        call.principal = call.identity.principal
 
     async def _receive(self, served: Incoming, call: Call) -> bytes:
         self.running.refuse_if_draining()

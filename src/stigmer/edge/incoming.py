@@ -10,15 +10,28 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from multidict import MultiDict
 
+from stigmer.access.peers import peer_of
 from stigmer.address import sockaddr_text
 from stigmer.errors import Cancelled, Unimplemented
 
 if TYPE_CHECKING:
     from grpclib.server import Stream
 
+    from stigmer.access.credentials import Identity, Peer
+
 
 class Incoming(Protocol):
     """A call of a network: its terms, its messages, and how much it may have the server hold (`current.Room`)."""
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who calls; None where the server has not asked, so that the door does."""
+        ...
+
+    @property
+    def client(self) -> Peer:
+        """Who is at the other end, as credentials are checked with it."""
+        ...
 
     @property
     def metadata(self) -> MultiDict[str | bytes]:
@@ -79,7 +92,7 @@ def incoming(stream: Stream[Any, Any]) -> Incoming:
 class _Stock:
     """A call of a host's own grpclib server, which has no limits."""
 
-    may_read = True
+    may_read, identity = True, None
 
     def __init__(self, stream: Stream[Any, Any]) -> None:
         self._stream = stream
@@ -87,6 +100,7 @@ class _Stock:
         deadline = stream.deadline  # grpclib ends the call by a clock of its own as well
         self.deadline_s = time.monotonic() + deadline.time_remaining() if deadline is not None else None
         self.peer = sockaddr_text(stream.peer.addr())
+        self.client = peer_of(stream.peer._transport)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # it has no DER
 
     async def receive(self) -> bytes | None:
         try:

@@ -61,6 +61,10 @@ class AdmissionQueue:
         stream.inbound.when_there(partial(self._there, stream))
         self._look_again(stream.time_left_s)
 
+    def charge(self, cost_s: float) -> None:
+        """The connection has something done that is not done here."""
+        self._scheduler.charge(self._account, cost_s)
+
     def remove(self, stream: Stream) -> bool:
         """The client gave a call up; whether it had not started."""
         for waiting in (self._coming, self._ready):

@@ -13,6 +13,7 @@ from h2.errors import ErrorCodes
 from h2.exceptions import DenialOfServiceError
 from hyperframe.frame import GoAwayFrame
 
+from stigmer.access.peers import peer_of
 from stigmer.address import sockaddr_text
 from stigmer.errors import Cancelled
 from stigmer.server.outbound import Outbound
@@ -37,6 +38,7 @@ class Connection:
 
     Attributes:
         h2: frames and windows; what it has to send, it writes by itself.
+        client: who is at the other end, as credentials are checked with it.
         memory: what the server holds for the client.
         outbound: the replies that wait for its windows.
         write_ready: set while the socket takes more.
@@ -55,6 +57,7 @@ class Connection:
         self._asked_at: float | None = None
         self._stuck: asyncio.TimerHandle | None = None
         self._timer = self._loop.call_later(self.limits.keepalive_s, self._watch)
+        self.client = peer_of(socket)
         h2.attach(socket)
 
     def __repr__(self) -> str:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from grpclib.const import Status
+from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 from h2 import events
 from h2.exceptions import DenialOfServiceError
 from h2.settings import SettingCodes
 
-from stigmer.errors import Cancelled
-from stigmer.server.headers import CALLER_GONE, Refusal, admitted, note, reply_fields, status_fields, stopping
+from stigmer.access.credentials import NOBODY, Credentials
+from stigmer.errors import Cancelled, StigmerError, Unauthenticated
+from stigmer.server.headers import CALLER_GONE, Refusal, admitted, note, refusal_of, stopping, unknown
+from stigmer.server.health import NAME as HEALTH
+from stigmer.server.refusals import Refusals
 from stigmer.server.stream import Served, Stream
 from stigmer.telemetry.logs import get_logger
 
@@ -23,15 +26,19 @@ if TYPE_CHECKING:
 
     from grpclib.encoding.base import CodecBase
 
+    from stigmer.access.credentials import Identity
+    from stigmer.access.gate import Gate
     from stigmer.server.admission import AdmissionQueue
     from stigmer.server.connection import Connection
-    from stigmer.server.headers import Headers
+    from stigmer.server.headers import Admitted, Headers
 
 log = get_logger("stigmer.server.dispatch")
 
 ENDS_AT_ONCE = 16  # calls of a client that is gone: each leaves a line in the log, and cleans up in the next turn
 RESETS_PER_STREAM = 4  # a peer may cancel so many times `max_streams` calls within RESET_WINDOW_S
 RESET_WINDOW_S = 10.0
+CHECK_S = 0.00015  # what it costs the loop to check credentials that are not known, roughly
+OPEN = f"/{HEALTH}/"  # who asks for the server's health needs no credentials
 
 
 class Service(NamedTuple):
@@ -40,11 +47,13 @@ class Service(NamedTuple):
     Attributes:
         methods: by path.
         codec: how their messages become bytes.
+        gate: knows who calls.
         refused: told the code of each call that ends here, before any service saw it.
     """
 
     methods: Mapping[str, Served]
     codec: CodecBase
+    gate: Gate
     refused: Callable[[str], None]
 
 
@@ -69,11 +78,12 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self.streams: dict[int, Stream] = {}
         self.closing = False
+        self._refusals = Refusals(connection, service.refused)
         self._resets = 0
         self._resets_since = 0.0
 
     def __repr__(self) -> str:
-        return f"<Dispatcher {len(self.streams)} calls, {self.queue!r}>"
+        return f"<Dispatcher {len(self.streams)} calls, {self._refusals!r}, {self.queue!r}>"
 
     def process(self, event: events.Event) -> None:
         """Act on one event; unknown ones are ignored (RFC 9113, 5.5).
@@ -105,33 +115,64 @@ class Dispatcher:
     # How calls begin.
 
     def _request_received(self, number: int, headers: Headers) -> None:
-        if len(self.streams) >= self._connection.limits.max_streams:
+        if len(self.streams) + len(self._refusals) >= self._connection.limits.max_streams:
             self._connection.refuse(number)
             return
-        methods, codec, _ = self._service
-        verdict = stopping() if self.closing else admitted(headers, methods)
+        verdict = stopping() if self.closing else admitted(headers)
         if isinstance(verdict, Refusal):
-            self._refuse(number, dict(headers).get(":path", ""), verdict)
+            self._refusals.refuse(number, dict(headers).get(":path", ""), verdict)
             return
+        credentials = Credentials(verdict.metadata, self._connection.client)
+        identity = NOBODY if verdict.path.startswith(OPEN) else self._service.gate.known(credentials)
+        if identity is None:
+            self._check(self._stream(number, verdict), credentials)
+        elif verdict.path not in self._service.methods:
+            self._refusals.refuse(number, verdict.path, unknown(verdict.path))
+        else:
+            self._admit(self._stream(number, verdict), identity)
+
+    def _stream(self, number: int, admitted: Admitted) -> Stream:
+        method = self._service.methods.get(admitted.path, _UNKNOWN)
+        stream = self.streams[number] = Stream(self._connection, number, admitted, method, self._service.codec)
+        return stream
+
+    def _admit(self, stream: Stream, identity: Identity) -> None:
+        stream.identity = identity
         self._called()
-        stream = Stream(self._connection, number, verdict, methods[verdict.path], codec)
-        self.streams[number] = stream
         self.queue.add(stream)
 
-    def _refuse(self, number: int, path: str, refusal: Refusal) -> None:
-        """Answer with a status alone; one who does not read answers is told no more than that the call is over."""
-        connection = self._connection
-        note(path, refusal, connection.peer)
-        self._service.refused(refusal.status.name)
-        if not connection.write_ready.is_set():
-            connection.refuse(number)
+    # Whose they are.
+
+    def _check(self, stream: Stream, credentials: Credentials) -> None:
+        """Ask who calls; what comes of the request meanwhile is counted as that of any call that has not started."""
+        self.queue.charge(CHECK_S)
+        stream.task = self._loop.create_task(self._service.gate.authenticate(credentials))
+        stream.task.add_done_callback(partial(self._checked, stream))
+
+    def _checked(self, stream: Stream, check: asyncio.Task[Identity]) -> None:
+        if self.streams.get(stream.number) is not stream:  # it was turned away meanwhile
             return
-        fields = status_fields(refusal.status, refusal.message, refusal.details)
-        with suppress(Cancelled):
-            connection.send_headers(
-                number, [*reply_fields(http=refusal.http, more=refusal.more), *fields], end_stream=True
-            )
-        connection.forget(number)
+        stream.task = None
+        if self.closing or check.cancelled():
+            self._over(stream)
+            return
+        error = check.exception()
+        if isinstance(error, StigmerError):
+            failed = isinstance(error, Unauthenticated)
+            delay_s = self._service.gate.failures.delay_s(self._connection.client) if failed else 0.0
+            self._turn_away(stream, refusal_of(error), delay_s)
+        elif stream.path not in self._service.methods:
+            self._turn_away(stream, unknown(stream.path))
+        else:
+            self._admit(stream, check.result())
+
+    def _turn_away(self, stream: Stream, refusal: Refusal, delay_s: float = 0.0) -> None:
+        """Refuse a call whose credentials were checked; nothing of its request is kept from now on."""
+        del self.streams[stream.number]
+        if stream.task is not None:
+            stream.task.cancel()
+        stream.close()
+        self._refusals.refuse(stream.number, stream.path, refusal, delay_s)
 
     def start(self, stream: Stream) -> None:
         """Run a call's handler."""
@@ -161,6 +202,7 @@ class Dispatcher:
 
     def _stream_reset(self, number: int) -> None:
         self._connection.outbound.closed(number)
+        self._refusals.reset(number)
         stream = self.streams.get(number)
         if stream is not None:
             if self.queue.remove(stream):
@@ -176,14 +218,22 @@ class Dispatcher:
 
     # How they end.
 
-    def running(self) -> list[asyncio.Task[None]]:
+    def running(self) -> list[asyncio.Task[Any]]:
         """The tasks of the calls that are not over."""
         return [stream.task for stream in self.streams.values() if stream.task is not None and not stream.task.done()]
+
+    def drain(self) -> None:
+        """The server stops: calls that wait for their start, or are being checked, hear so; refusals go out."""
+        for stream in [stream for stream in self.streams.values() if stream.identity is None]:
+            self._turn_away(stream, stopping())
+        self._refusals.answer_all()
+        self.queue.start_all()
 
     def close(self) -> None:
         """Cancel every call, once: a second time would break into their cleaning up."""
         if not self.closing:
             self.closing = True
+            self._refusals.clear()
             for stream in self.queue.clear():
                 self._over(stream)
             for task in self.running():
@@ -193,6 +243,7 @@ class Dispatcher:
         """Cancel every call, some in each turn of the loop: the client of a thousand calls is gone, others are not."""
         if not self.closing:
             self.closing = True
+            self._refusals.clear()
             self.queue.clear()
             self._end_some(list(self.streams.values()))
 
@@ -204,6 +255,14 @@ class Dispatcher:
                 self._over(stream)
         if left := streams[ENDS_AT_ONCE:]:
             self._loop.call_soon(self._end_some, left)
+
+
+async def _never(_stream: object) -> None:
+    """Serves nothing."""
+
+
+_UNKNOWN = Served(_never, Cardinality.UNARY_UNARY, bytes, bytes)
+"""In place of a method that is not served, while it is asked who calls it: others are not told so."""
 
 
 async def _run(stream: Stream, method: Served) -> None:

@@ -22,7 +22,7 @@ from stigmer.telemetry.logs import get_logger
 from stigmer.wire.status_details import details_of
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from google.protobuf.message import Message
 
@@ -71,18 +71,22 @@ CALLER_GONE = Refusal(Status.CANCELLED, "the caller went away")
 
 def stopping() -> Refusal:
     """The server is beyond its grace."""
-    return _refusal(Stopping())
+    return refusal_of(Stopping())
 
 
-def admitted(headers: Headers, paths: Container[str]) -> Admitted | Refusal:
-    """The call, or why it is none.
+def unknown(path: str) -> Refusal:
+    """No such method is served."""
+    return refusal_of(Unimplemented(f"unknown method {clip(path)}"))
+
+
+def admitted(headers: Headers) -> Admitted | Refusal:
+    """The call, of whatever method and by whomever; or why it is none.
 
     Args:
         headers: as they came, bytes that are not ASCII as Latin-1.
-        paths: those that are served.
     """
     fields = dict(headers)
-    refusal = _as_http(fields) or _as_call(fields, paths)
+    refusal = _as_http(fields)
     if refusal is not None:
         return refusal
     try:
@@ -90,32 +94,26 @@ def admitted(headers: Headers, paths: Container[str]) -> Admitted | Refusal:
         encoding, accepted = fields.get("grpc-encoding", ""), fields.get("grpc-accept-encoding", "")
         return Admitted(fields[":path"], metadata, _deadline_s(headers), encoding, accepted)
     except InvalidArgument as error:
-        return _refusal(error)
+        return refusal_of(error)
 
 
-def _refusal(error: StigmerError, http: str = "200", more: Iterable[tuple[str, str]] = ()) -> Refusal:
+def refusal_of(error: StigmerError, http: str = "200", more: Iterable[tuple[str, str]] = ()) -> Refusal:
+    """The failure as the answer to a call that no handler sees."""
     return Refusal(Status(int(error.code)), error.message, details_of(error), http, list(more))
 
 
 def _as_http(fields: Mapping[str, str]) -> Refusal | None:
-    """What is no call of gRPC's at all."""
+    """What is no call of gRPC's, or none that is encoded as here."""
     if not fields.keys() >= {":method", ":path"}:
-        return _refusal(InvalidArgument.of("", "the request lacks ':method' or ':path'"), "400")
+        return refusal_of(InvalidArgument.of("", "the request lacks ':method' or ':path'"), "400")
     if fields[":method"] != "POST":
-        return _refusal(InvalidArgument.of(":method", "must be POST"), "405", [("allow", "POST")])
+        return refusal_of(InvalidArgument.of(":method", "must be POST"), "405", [("allow", "POST")])
     if not _is_grpc(fields.get("content-type", "")):
-        return _refusal(InvalidArgument.of("content-type", f"must be {_GRPC}, or {_GRPC}+proto"), "415")
+        return refusal_of(InvalidArgument.of("content-type", f"must be {_GRPC}, or {_GRPC}+proto"), "415")
     if fields.get("te") != "trailers":
-        return _refusal(InvalidArgument.of("te", "must be 'trailers': does a proxy between us drop trailers?"), "400")
-    return None
-
-
-def _as_call(fields: Mapping[str, str], paths: Container[str]) -> Refusal | None:
-    """What is a call, but of nothing that is served here."""
+        return refusal_of(InvalidArgument.of("te", "must be 'trailers': does a proxy between us drop trailers?"), "400")
     if _media_type(fields["content-type"]) not in _SERVED:
-        return _refusal(Unimplemented(f"messages are encoded as {_GRPC}+proto, not {clip(fields['content-type'])}"))
-    if fields[":path"] not in paths:
-        return _refusal(Unimplemented(f"unknown method {clip(fields[':path'])}"))
+        return refusal_of(Unimplemented(f"messages are encoded as {_GRPC}+proto, not {clip(fields['content-type'])}"))
     return None
 
 

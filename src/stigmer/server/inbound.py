@@ -63,6 +63,8 @@ class Inbound:
     def when_there(self, there: Callable[[], None]) -> None:
         """Call `there`, once, when the first message has come, or cannot come without the call's doing."""
         self._there = there
+        if self._ended or self._refused or self._is_there():
+            self._tell()
 
     # From the connection.
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from grpclib._typing import IServable
 
+    from stigmer.access.gate import Gate
     from stigmer.server.server import Calls
     from stigmer.settings import Settings
 
@@ -30,6 +31,11 @@ log = get_logger("stigmer.server")
 
 class Services(Protocol):
     """Where the services come from: `edge.door.Edge`."""
+
+    @property
+    def gate(self) -> Gate:
+        """Knows who calls."""
+        ...
 
     @property
     def running(self) -> Calls:
@@ -63,10 +69,11 @@ async def listening(
             [*source.handlers(), *map(source.intercepted, standard)],
             listen=settings.addresses,
             ssl=security,
-            only_here=_only_here(settings, asks=False),
+            only_here=_only_here(settings, asks=source.gate.asks),
             limits=Limits(**settings.model_dump(include={field.name for field in fields(Limits)})),
             calls=source.running,
             draining=monitor.drain,
+            gate=source.gate,
             refused=refused,
         )
         async with server:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from stigmer.access.gate import Gate
 from stigmer.address import TcpAddress
 from stigmer.rpc import Codec
 from stigmer.server.acceptor import Acceptor
@@ -67,6 +68,7 @@ class Server:
         codec: CodecBase | None = None,
         limits: Limits | None = None,
         draining: Callable[[], None] | None = None,
+        gate: Gate | None = None,
         refused: Callable[[str], None] = lambda _code: None,
     ) -> None:
         """Keep the settings; nothing is bound yet. Make it inside the running loop.
@@ -82,6 +84,7 @@ class Server:
             limits: see `Limits`.
             draining: called first when it drains: health becomes NOT_SERVING, and who watches it hears so before the
                 watch is ended.
+            gate: knows who calls; None lets those in that are on this machine.
             refused: told the code of each call that ends here, before any service saw it.
         """
         self.addresses, self._ssl, self._only_here = tuple(listen), ssl, only_here
@@ -89,7 +92,7 @@ class Server:
         self.is_drained = False
         limits = limits or Limits()
         methods = {path: Served(*one) for handler in handlers for path, one in handler.__mapping__().items()}
-        self.shared = Shared(Service(methods, codec or Codec(), refused), limits, MemoryBudget(limits))
+        self.shared = Shared(Service(methods, codec or Codec(), gate or Gate(), refused), limits, MemoryBudget(limits))
         self._acceptor = Acceptor(lambda accepted: Http2Protocol(self.shared, accepted), limits)
 
     def __repr__(self) -> str:
@@ -170,7 +173,7 @@ class Server:
             one.connection.go_away()
         ended = self._calls.drain()
         for one in self.shared.live:
-            one.dispatcher.queue.start_all()
+            one.dispatcher.drain()
         return ended
 
     def _running(self) -> list[asyncio.Task[None]]:

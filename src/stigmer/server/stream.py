@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from grpclib.encoding.base import CodecBase
 
+    from stigmer.access.credentials import Identity, Peer
     from stigmer.server.connection import Connection
     from stigmer.server.headers import Admitted
 
@@ -45,7 +46,8 @@ class Stream:
         metadata: what the caller sent beside the request.
         deadline_s: when the caller gives up, on the clock of `time.monotonic`; None is never.
         inbound: the bytes of its request.
-        task: runs its handler; None before it starts.
+        identity: who calls; None until that is known.
+        task: checks its credentials, then runs its handler; None between both.
         began: whether the handler had its first turn.
         on_leave: told once when it waits for its client, or is done.
     """
@@ -61,6 +63,7 @@ class Stream:
         "_read_bytes",
         "began",
         "deadline_s",
+        "identity",
         "inbound",
         "metadata",
         "number",
@@ -76,7 +79,8 @@ class Stream:
         self.path, self.metadata, self.deadline_s = admitted.path, admitted.metadata, admitted.deadline_s
         self._encodings = admitted.encoding, admitted.accepted
         self.inbound = Inbound(connection, number)
-        self.task: asyncio.Task[None] | None = None
+        self.identity: Identity | None = None
+        self.task: asyncio.Task[Any] | None = None
         self.began = False
         self.on_leave: Callable[[], None] | None = None
         self._held, self._read_bytes = True, 0
@@ -94,6 +98,11 @@ class Stream:
     def peer(self) -> str:
         """Who calls."""
         return self._connection.peer
+
+    @property
+    def client(self) -> Peer:
+        """Who is at the other end, as credentials are checked with it."""
+        return self._connection.client
 
     @property
     def incoming(self) -> Stream:

@@ -1,29 +1,26 @@
-"""The composition root: wires everything, decides nothing. `stigmer` re-exports what hosts need of it."""
+"""The composition root: a plane, its store, its ports, its end. `assembly` wires the services on a store.
+
+It decides nothing. `stigmer` re-exports what hosts need of it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-import stigmer
-from stigmer.access.authorizer import Policy
-from stigmer.access.principal import INTERNAL, checked
+from stigmer.access import setup
+from stigmer.access.gate import Gate
+from stigmer.access.principal import checked
 from stigmer.address import address_of
-from stigmer.downstream import ResourceClient, SessionClient
-from stigmer.edge.door import Edge
-from stigmer.handlers import HANDLERS, SERVED
+from stigmer.app.assembly import Own, assemble
 from stigmer.pipeline import rules
-from stigmer.pipeline.ids import IdSource
 from stigmer.pipeline.jobs import Job, Jobs
-from stigmer.pipeline.runtime import About, Client, Runtime, Sizes
-from stigmer.pipeline.unit_of_work import UnitOfWork
+from stigmer.pipeline.runtime import Sizes
 from stigmer.settings import Settings
 from stigmer.store.lifetime import Grace, on_thread
-from stigmer.store.measuring import measure
 from stigmer.store.memory import MemoryStore
 from stigmer.store.sqlite import SqliteStore
 from stigmer.telemetry.exposition import exposing
@@ -38,11 +35,11 @@ if TYPE_CHECKING:
     from grpclib._typing import IServable
 
     from stigmer.access.authorizer import Authorizer
+    from stigmer.access.credentials import Authenticator
     from stigmer.access.principal import Principal
     from stigmer.edge.interceptors import Interceptor
     from stigmer.edge.loopback import LoopbackChannel
     from stigmer.server.server import Server
-    from stigmer.store.contract import Store
 
 MEMORY = ":memory:"
 """In place of a data directory: everything is in this process, and gone when it ends."""
@@ -54,67 +51,12 @@ STORE_S = 1.0
 log = get_logger("stigmer.app")
 
 
-@dataclass(frozen=True)
-class App:
-    """A control plane that runs, with no port yet.
-
-    Attributes:
-        store: its resources.
-        edge: the door to its services.
-        loopback: a channel for generated stubs in this process.
-        metrics: what it measures; docs/metrics.md lists it.
-        unit_of_work: runs the calls; wait for it to be `settled` before the store is closed.
-    """
-
-    store: Store
-    edge: Edge
-    loopback: LoopbackChannel
-    metrics: Metrics
-    unit_of_work: UnitOfWork
-
-
-def assemble(  # noqa: PLR0913 - all that is wired
-    store: Store,
-    interceptors: Sequence[Interceptor] = (),
-    sizes: Sizes | None = None,
-    metrics: Metrics | None = None,
-    *,
-    authorizer: Authorizer | None = None,
-    features: Sequence[str] = (),
-) -> App:
-    """Wire the services on a store.
-
-    Args:
-        store: of the resources; open before the first call.
-        interceptors: the host's own, next to the handlers.
-        sizes: how much a caller may ask for.
-        metrics: where what is measured is kept.
-        authorizer: the host's own; it narrows what callers may do.
-        features: what callers are told that this server has, beside an authorizer.
-    """
-    metrics = metrics or Metrics()
-    ids, clients = IdSource(), dict[str, Client]()
-    kinds = {handler.kind.name: handler.kind for handler in HANDLERS}
-    about = About(stigmer.__version__, tuple(sorted((*features, *(["authorizer"] if authorizer else ())))))
-    runtime = Runtime(
-        store, UnitOfWork(store), kinds, ids, clients, sizes or Sizes(), policy=Policy(authorizer), about=about
-    )
-    endpoints = [endpoint for one in SERVED for endpoint in one.bind(runtime)]
-    edge = Edge(endpoints, ids, interceptors, metrics.call)
-    internal = edge.channel(INTERNAL)
-    clients["Session"] = SessionClient(internal)
-    for kind in ("Agent", "AgentInstance"):
-        clients[kind] = ResourceClient[Any](kind, internal)
-    measure(store, kinds, metrics)
-    return App(store, edge, edge.channel(), metrics, runtime.unit_of_work)
-
-
 class Plane:
     """A control plane in this process: an async context manager, open while it is entered. `embedded` makes one.
 
     Args:
         settings: the data directory or MEMORY, the limits, and what `listen` takes where it is told nothing else.
-        interceptors: the host's own; they run inside the built-in ones.
+        own: what its host adds.
         grace: for its end, in place of the settings' `grace_s`.
 
     Attributes:
@@ -123,16 +65,17 @@ class Plane:
         metrics: a prometheus_client registry of its own, to be mounted where the host likes.
     """
 
-    def __init__(
-        self, settings: Settings, interceptors: Sequence[Interceptor] = (), *, grace: Grace | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, own: Own | None = None, *, grace: Grace | None = None) -> None:
+        own = own or Own()
         self._settings = settings
         self._grace = grace or Grace(settings.grace_s)
         self.metrics = Metrics()
         self._store = _store(settings, self._grace, self.metrics)
         sizes = Sizes(settings.max_message_parts, settings.max_message_bytes, settings.max_resource_bytes)
-        features = ["tls"] if settings.tls_cert is not None else []
-        self._app = assemble(self._store, interceptors, sizes, self.metrics, features=features)
+        self._authenticators = setup.authenticators(settings)
+        gate = Gate([*self._authenticators, *own.authenticators], anonymous=settings.insecure_allow_anonymous)
+        features = [*(["tls"] if settings.tls_cert else []), *(f"credentials: {sort}" for sort in gate.takes)]
+        self._app = assemble(self._store, own, sizes, self.metrics, gate=gate, features=features)
         maintenance = Job("maintenance", MAINTENANCE_S, self._store.maintain, first_s=MAINTENANCE_S)
         self._jobs = Jobs(self._store, [maintenance])
         self._resources = AsyncExitStack()
@@ -147,11 +90,13 @@ class Plane:
         """Open it.
 
         Raises:
-            StartupError: the database cannot be opened.
+            StartupError: the database cannot be opened, or what the settings name for authenticators not read.
             RuntimeError: it has been opened before; make another one.
         """
         if self._state != "new":
             raise RuntimeError(f"{self!r} cannot be opened again")
+        for authenticator in self._authenticators:
+            await self._resources.enter_async_context(authenticator)
         await self._resources.enter_async_context(self._store)
         self._jobs.start()
         self._resources.push_async_callback(self._jobs.stop)
@@ -248,18 +193,33 @@ class Plane:
         calls.cut()
 
 
-def embedded(where: str | PathLike[str] | Settings, interceptors: Sequence[Interceptor] = ()) -> Plane:
+def embedded(
+    where: str | PathLike[str] | Settings,
+    interceptors: Sequence[Interceptor] = (),
+    *,
+    authenticators: Sequence[Authenticator] = (),
+    authorizer: Authorizer | None = None,
+) -> Plane:
     """A control plane in this process, to be entered with `async with`.
 
     Args:
         where: a data directory, made where it is missing, or ":memory:" to keep nothing when the plane is closed; or
             settings with all that can be set, whose data directory is one of both.
         interceptors: the host's own; they run inside the built-in ones.
+        authenticators: the host's own; they are asked after those of the settings.
+        authorizer: the host's own; it narrows what callers may do.
     """
-    return Plane(where if isinstance(where, Settings) else Settings(data_dir=Path(where)), interceptors)
+    settings = where if isinstance(where, Settings) else Settings(data_dir=Path(where))
+    return Plane(settings, Own(interceptors, authenticators, authorizer))
 
 
-async def serve(settings: Settings, interceptors: Sequence[Interceptor] = ()) -> None:
+async def serve(
+    settings: Settings,
+    interceptors: Sequence[Interceptor] = (),
+    *,
+    authenticators: Sequence[Authenticator] = (),
+    authorizer: Authorizer | None = None,
+) -> None:
     """Serve until this coroutine is cancelled, then drain within the settings' `grace_s`.
 
     It takes no signals and changes nothing of the process; the command line does both.
@@ -268,18 +228,16 @@ async def serve(settings: Settings, interceptors: Sequence[Interceptor] = ()) ->
         StartupError: the database cannot be opened, a TLS file not read, or the address not bound.
         StoreUnavailableError: the grace is over and the disk does not answer.
     """
-    async with serving(settings, interceptors):
+    async with serving(settings, Own(interceptors, authenticators, authorizer)):
         await asyncio.get_running_loop().create_future()
 
 
 @asynccontextmanager
-async def serving(
-    settings: Settings, interceptors: Sequence[Interceptor] = (), *, grace: Grace | None = None
-) -> AsyncGenerator[Server]:
+async def serving(settings: Settings, own: Own | None = None, *, grace: Grace | None = None) -> AsyncGenerator[Server]:
     """A control plane that listens while the block runs; one grace for the end of both."""
     grace = grace or Grace(settings.grace_s)
     async with (
-        Plane(settings, interceptors, grace=grace) as plane,
+        Plane(settings, own, grace=grace) as plane,
         exposing(plane.metrics, settings.metrics),
         plane.port(settings, grace) as server,
     ):

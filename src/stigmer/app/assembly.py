@@ -1,0 +1,97 @@
+"""The services on a store: the door, the kinds behind it, what they ask of each other. `app` makes a plane of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import stigmer
+from stigmer.access.authorizer import Policy
+from stigmer.access.principal import INTERNAL
+from stigmer.downstream import ResourceClient, SessionClient
+from stigmer.edge.door import Edge
+from stigmer.handlers import HANDLERS, SERVED
+from stigmer.pipeline.ids import IdSource
+from stigmer.pipeline.runtime import About, Client, Runtime, Sizes
+from stigmer.pipeline.unit_of_work import UnitOfWork
+from stigmer.store.measuring import measure
+from stigmer.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stigmer.access.authorizer import Authorizer
+    from stigmer.access.credentials import Authenticator
+    from stigmer.access.gate import Gate
+    from stigmer.edge.interceptors import Interceptor
+    from stigmer.edge.loopback import LoopbackChannel
+    from stigmer.store.contract import Store
+
+
+@dataclass(frozen=True)
+class App:
+    """A control plane that runs, with no port yet.
+
+    Attributes:
+        store: its resources.
+        edge: the door to its services.
+        loopback: a channel for generated stubs in this process.
+        metrics: what it measures; docs/metrics.md lists it.
+        unit_of_work: runs the calls; wait for it to be `settled` before the store is closed.
+    """
+
+    store: Store
+    edge: Edge
+    loopback: LoopbackChannel
+    metrics: Metrics
+    unit_of_work: UnitOfWork
+
+
+class Own(NamedTuple):
+    """What a host adds of its own.
+
+    Attributes:
+        interceptors: inside the built-in ones, next to the handlers.
+        authenticators: they are asked after those of the settings.
+        authorizer: it narrows what callers may do.
+    """
+
+    interceptors: Sequence[Interceptor] = ()
+    authenticators: Sequence[Authenticator] = ()
+    authorizer: Authorizer | None = None
+
+
+def assemble(  # noqa: PLR0913 - all that is wired
+    store: Store,
+    own: Own | None = None,
+    sizes: Sizes | None = None,
+    metrics: Metrics | None = None,
+    *,
+    gate: Gate | None = None,
+    features: Sequence[str] = (),
+) -> App:
+    """Wire the services on a store.
+
+    Args:
+        store: of the resources; open before the first call.
+        own: what the host adds; the gate has its authenticators.
+        sizes: how much a caller may ask for.
+        metrics: where what is measured is kept.
+        gate: knows who calls; None lets those in that are on this machine.
+        features: what callers are told that this server has, beside an authorizer.
+    """
+    own, metrics = own or Own(), metrics or Metrics()
+    ids, clients = IdSource(), dict[str, Client]()
+    kinds = {handler.kind.name: handler.kind for handler in HANDLERS}
+    about = About(stigmer.__version__, tuple(sorted((*features, *(["authorizer"] if own.authorizer else ())))))
+    runtime = Runtime(
+        store, UnitOfWork(store), kinds, ids, clients, sizes or Sizes(), policy=Policy(own.authorizer), about=about
+    )
+    endpoints = [endpoint for one in SERVED for endpoint in one.bind(runtime)]
+    edge = Edge(endpoints, ids, own.interceptors, metrics.call, gate)
+    internal = edge.channel(INTERNAL)
+    clients["Session"] = SessionClient(internal)
+    for kind in ("Agent", "AgentInstance"):
+        clients[kind] = ResourceClient[Any](kind, internal)
+    measure(store, kinds, metrics)
+    return App(store, edge, edge.channel(), metrics, runtime.unit_of_work)
