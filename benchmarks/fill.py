@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import messages
+from stigmer.access.principal import organization
 from stigmer.handlers import HANDLERS
 from stigmer.pipeline.ids import IdSource
 from stigmer.store.changes import Changes, Put
@@ -52,7 +53,7 @@ def _rows(ids: IdSource, make: Callable[[str], Any], count: int) -> Iterator[Row
     kind = _kind(message.kind)
     message.metadata.id, message.metadata.slug = ids.new(kind.meta.id_prefix), slug(0)
     resource: Any = codec.from_wire(message)
-    template = kind.row_of(resource, created_by="local")
+    template = kind.row_of(resource, organization(""), created_by="local")
     for number in range(count):
         metadata = message.metadata
         metadata.name = metadata.slug = slug(number)

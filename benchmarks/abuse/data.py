@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import messages
+from stigmer.access.principal import organization
 from stigmer.handlers import HANDLERS
 from stigmer.pipeline.ids import IdSource
 from stigmer.store.changes import Changes, Put
@@ -60,7 +61,7 @@ class Filler:
         id_ = self._ids.new(kind.meta.id_prefix)
         resource.metadata.id, resource.metadata.slug = id_, resource.metadata.name
         as_object: Any = codec.from_wire(resource)
-        self.rows.append(kind.row_of(as_object, created_by="local"))
+        self.rows.append(kind.row_of(as_object, organization(""), created_by="local"))
         return id_
 
     def several(self, count: int, make: Any, kind_name: str) -> tuple[str, ...]:

@@ -101,13 +101,13 @@ class NotFound(StigmerError):
 
 
 class AlreadyExists(StigmerError):
-    """The slug or the id is taken; `holder` is the id of who has it."""
+    """The slug or the id is taken; `holder` is the id of who has it, empty where the caller is not to know."""
 
     code = Code.ALREADY_EXISTS
 
     def __init__(self, kind: str, holder: str, *, slug: str | None = None) -> None:
         by = f"with slug '{clip(slug)}' " if slug is not None else ""
-        super().__init__(f"{kind} {by}already exists: {holder}")
+        super().__init__(f"{kind} {by}already exists{f': {holder}' if holder else ''}")
         self.kind, self.holder = kind, holder
 
 

@@ -14,6 +14,7 @@ from served_process import served
 
 from stigmer._gen.ai.stigmer.agentic.environment.v1 import EnvironmentId
 from stigmer._gen.ai.stigmer.agentic.session.v1 import ListSessionsRequest
+from stigmer.access.principal import organization
 from stigmer.handlers import HANDLERS
 from stigmer.pipeline.ids import IdSource
 from stigmer.store.changes import Changes, Put
@@ -39,7 +40,7 @@ def stored(kind: str, resource: Any, number: int) -> Row:
     found = next(handler.kind for handler in HANDLERS if handler.kind.name == kind)
     resource.metadata.id = IdSource().new(found.meta.id_prefix)
     resource.metadata.slug = resource.metadata.name
-    return replace(found.row_of(resource), sequence=number)
+    return replace(found.row_of(resource, organization("")), sequence=number)
 
 
 async def fill(directory: Path, *rows: Row) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 CREATE = "AgentCommandController/create"
 SENT = {"x-request-id": "req-of-a"}
-ANN = Principal("ann", "editor", frozenset({"acme"}))
+ANN = Principal("ann", "editor", frozenset({"*"}))
 
 
 @asynccontextmanager

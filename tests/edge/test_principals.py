@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import samples
+from callers import CLAIMS
 from edge_rig import Around, Rig, Seen, Stubs, agents, executions, id_of, separately, sessions
 from edge_sockets import serving
 
@@ -78,7 +79,7 @@ async def test_downstream_calls_are_the_server_s_own_for_its_caller(wire: Callab
     assert creator(await created_session(rig)) == "local"
 
     async def nested(call: Call, request: Any, proceed: UnaryNext) -> Any:
-        await Stubs(deep.edge.channel(as_=INTERNAL)).agents.create(samples.agent())
+        await Stubs(deep.edge.channel(as_=INTERNAL)).agents.create(samples.agent(org="acme"))
         return await proceed(call, request)
 
     seen.calls.clear()
@@ -110,33 +111,10 @@ async def test_a_host_s_interceptor_may_say_who_calls(wire: Callable[..., Rig]) 
 
     seen = Seen()
     rig = wire(Around(EXECUTION, authenticate), seen)
-    agent = await rig.agent()
+    agent = await rig.agents.create(samples.agent(org="acme"))
     execution = await rig.executions.create(samples.agent_execution(agent_id=id_of(agent)))
     assert creator(execution) == creator(await created_session(rig)) == "ann"
     assert [call.principal.on_behalf_of for call in seen.of(SESSION)] == [ANN]
-
-
-NAMES = (
-    "principal",
-    "caller",
-    "actor",
-    "as",
-    "user",
-    "role",
-    "on-behalf-of",
-    "forwarded-user",
-    "internal",
-    "stigmer-principal",
-)
-CLAIMS = {
-    **{f"{prefix}{name}": "internal" for prefix in ("", "x-", "x-stigmer-", "stigmer-") for name in NAMES},
-    "authorization": "Bearer internal",
-    "x-forwarded-client-cert": 'By=internal;Subject="CN=internal"',
-    "x-principal-bin": b'{"name": "internal", "role": "admin"}',
-    "forwarded": "for=loopback;by=internal",
-    "x-forwarded-for": "loopback",
-    "x-request-id": "internal",
-}
 
 
 async def test_no_metadata_makes_a_caller_internal(tmp_path: Path) -> None:

@@ -106,4 +106,4 @@ async def rename(app: App, row: Any, name: str) -> None:
 
     resource: Any = HANDLER.kind.resource_of(row)
     resource.metadata.name = name
-    await app.store.commit(Changes(puts=[Put(HANDLER.kind.row_of(resource, based_on=row), row.revision)]))
+    await app.store.commit(Changes(puts=[Put(HANDLER.kind.row_of(resource, row.owner, based_on=row), row.revision)]))

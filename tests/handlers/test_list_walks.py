@@ -12,6 +12,7 @@ from conformance_plane import COMPLETED, Plane
 
 from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import ListAgentExecutionsBySessionRequest
 from stigmer._gen.ai.stigmer.agentic.session.v1 import ListSessionsByAgentRequest, ListSessionsRequest
+from stigmer.access.principal import organization
 from stigmer.handlers.session import HANDLER
 from stigmer.store.changes import Changes, Put
 from stigmer.store.rows import ABSENT
@@ -93,5 +94,5 @@ async def _bulk(app: App, count: int) -> None:
     for number in range(count):
         session = samples.session(id=f"ses-{number:026}")
         session.metadata.slug = session.metadata.name
-        puts.append(Put(HANDLER.kind.row_of(session), ABSENT))
+        puts.append(Put(HANDLER.kind.row_of(session, organization("")), ABSENT))
     await app.store.commit(Changes(puts=puts))

@@ -170,5 +170,5 @@ async def test_rows_of_executions_and_contexts_hold_what_they_are_reached_by(ben
     context = await bench.keep(samples.execution_context(org="acme"))
     assert execution.slug is None
     assert (context.namespace, context.slug is not None) == ("", True)
-    keys = bench.kinds["AgentExecution"].row_of(bench.resource(execution)).keys
+    keys = bench.kinds["AgentExecution"].row_of(bench.resource(execution), execution.owner).keys
     assert keys == (("spec.session_id", "ses-1"), ("status.phase", "4"))

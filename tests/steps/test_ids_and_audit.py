@@ -17,6 +17,7 @@ from stigmer._gen.ai.stigmer.commons.apiresource import (
     ApiResourceOwnerScope,
 )
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadataVersion as Version
+from stigmer.access.principal import organization
 from stigmer.handlers import HANDLERS
 from stigmer.pipeline.ids import IdSource, is_well_formed
 from stigmer.pipeline.kind import Kind, key_value, required
@@ -103,7 +104,7 @@ def test_a_version_keeps_the_message_and_knows_the_one_before() -> None:
 def test_a_row_and_its_resource_are_one_and_the_same() -> None:
     kind = Kind(AgentInstance, reached_by=("spec.agent_id",))
     resource = samples.agent_instance("agt-1", id="ain-1", slug="s", org="acme")
-    row = kind.row_of(resource, created_by="ida-1")
+    row = kind.row_of(resource, organization("acme"), created_by="ida-1")
     assert (row.kind, row.id, row.namespace, row.slug, row.created_by) == (
         "AgentInstance",
         "ain-1",
@@ -119,7 +120,7 @@ def test_a_row_and_its_resource_are_one_and_the_same() -> None:
 
 def test_a_field_that_is_not_set_is_no_key_and_each_value_of_a_list_is_one() -> None:
     kind = Kind(AgentInstance, reached_by=("spec.agent_id", "metadata.tags"))
-    row = kind.row_of(samples.agent_instance("", id="ain-1", tags=["", "a", "a"]))
+    row = kind.row_of(samples.agent_instance("", id="ain-1", tags=["", "a", "a"]), organization(""))
     assert row.keys == (("metadata.tags", ""), ("metadata.tags", "a"))
 
 

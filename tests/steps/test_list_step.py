@@ -113,7 +113,7 @@ async def test_stream_updates_gives_the_current_state_and_each_later_one(bench: 
         resource = bench.resource(row)
         resource.status.phase = phase
         await bench.store.commit(
-            Changes(puts=[Put(bench.kinds["AgentExecution"].row_of(resource, based_on=row), row.revision)])
+            Changes(puts=[Put(bench.kinds["AgentExecution"].row_of(resource, row.owner, based_on=row), row.revision)])
         )
         found = await bench.store.get("AgentExecution", row.id)
         assert found is not None

@@ -8,6 +8,7 @@ import pytest
 import samples
 from conformance_bench import Bench, is_idle
 
+from stigmer.access.principal import organization
 from stigmer.errors import AlreadyExists, InvalidArgument
 from stigmer.pipeline.ids import slug_of
 from stigmer.steps.check_duplicate import CheckDuplicate
@@ -123,7 +124,7 @@ async def test_check_duplicate_sees_staged_rows_and_other_kinds_do_not_count(ben
     request = samples.agent(name="taken", id=f"agt-{samples.NOBODY}", slug="taken")
     ctx = duplicate(bench, "Agent", request, "taken")
     await CheckDuplicate()(ctx)
-    ctx.tx.create(ctx.kind.row_of(request))
+    ctx.tx.create(ctx.kind.row_of(request, organization("")))
     with pytest.raises(AlreadyExists):
         await CheckDuplicate()(ctx)
 

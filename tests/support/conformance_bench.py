@@ -25,11 +25,14 @@ from stigmer.store.transaction import Transaction
 from stigmer.wire import codec, descriptors
 
 if TYPE_CHECKING:
+    from stigmer.access.principal import Owner
+    from stigmer.pipeline.kind import Kind
     from stigmer.store.rows import Row
     from stigmer.store.sqlite import SqliteStore
 
 ONCE = dt.datetime(2026, 1, 18, tzinfo=dt.UTC)
 ACTOR = "ida-tester"
+MAKER = Principal("ida-maker", "editor", frozenset({"*"}))
 
 
 class Client:
@@ -87,10 +90,17 @@ class Bench:
         resource.status = kind.new_status(ApiResourceAudit(spec_audit=_info(), status_audit=_info()))
         for name, value in status.items():
             setattr(resource.status, name, value)
-        await self.store.commit(Changes(puts=[Put(kind.row_of(resource, created_by="ida-maker"), 0)]))
-        row = await self.store.get(kind.name, metadata.id)
-        assert row is not None
-        return row
+        row = kind.row_of(resource, await self._owner_of(kind, resource), created_by="ida-maker")
+        await self.store.commit(Changes(puts=[Put(row, 0)]))
+        kept = await self.store.get(kind.name, metadata.id)
+        assert kept is not None
+        return kept
+
+    async def _owner_of(self, kind: Kind[Any], resource: Any) -> Owner:
+        """As the maker's calls would have found it."""
+        parent = kind.belongs_to
+        row = await self.store.get(parent.kind, parent.value_in(resource)) if parent is not None else None
+        return kind.owner_of(resource.metadata, MAKER, row.owner if row is not None else None)
 
     def resource(self, row: Row) -> Any:
         return self.kinds[row.kind].resource_of(row)

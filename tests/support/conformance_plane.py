@@ -83,7 +83,7 @@ async def write_status(app: App, row: Any, default_instance_id: str) -> None:
 
     resource: Any = HANDLER.kind.resource_of(row)
     resource.status.default_instance_id = default_instance_id
-    await app.store.commit(Changes(puts=[Put(HANDLER.kind.row_of(resource, based_on=row), row.revision)]))
+    await app.store.commit(Changes(puts=[Put(HANDLER.kind.row_of(resource, row.owner, based_on=row), row.revision)]))
 
 
 def lines(caplog: pytest.LogCaptureFixture, *loggers: str) -> list[tuple[str, str]]:

@@ -44,6 +44,12 @@ def identity(name: str) -> Owner:
     return f"{_IDENTITY}:{name}"
 
 
+def organization_of(owner: Owner) -> str:
+    """The organization that an owner is; empty where it is none."""
+    scope, _, name = owner.partition(":")
+    return name if scope == _ORGANIZATION else ""
+
+
 def namespace(org: str, owner: Owner) -> str:
     """Where the slug of a resource is unique: in its organization, a caller's own ones apart from all others.
 

@@ -10,7 +10,7 @@ from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import (
 )
 from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
-from stigmer.pipeline.kind import Kind
+from stigmer.pipeline.kind import Kind, Reference
 from stigmer.pipeline.pipeline import Steps
 from stigmer.steps.build_new_state import BuildNewState
 from stigmer.steps.build_new_state_with_status import BuildNewStateWithStatus
@@ -33,6 +33,8 @@ HANDLER = Handler(
         reached_by=("spec.session_id", "status.phase", "metadata.tags"),
         fixed=("spec.session_id", "spec.agent_id"),
         slug_unique=False,
+        belongs_to=Reference("Session", "spec.session_id"),
+        refers_to=(Reference("Agent", "spec.agent_id"), Reference("Session", "spec.session_id")),
         dependents=(Dependent("ExecutionContext", "spec.execution_id"),),
     ),
     rpcs={

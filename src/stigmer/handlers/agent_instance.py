@@ -7,13 +7,18 @@ from stigmer._gen.ai.stigmer.agentic.agentinstance.v1 import (
 )
 from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
-from stigmer.pipeline.kind import Kind
+from stigmer.pipeline.kind import Kind, Reference
 from stigmer.pipeline.pipeline import Steps
 from stigmer.steps.list_resources import Is, List
 from stigmer.steps.validate_proto import ValidateProto
 
 HANDLER = Handler(
-    kind=Kind(AgentInstance, reached_by=("spec.agent_id",), fixed=("spec.agent_id",)),
+    kind=Kind(
+        AgentInstance,
+        reached_by=("spec.agent_id",),
+        fixed=("spec.agent_id",),
+        refers_to=(Reference("Agent", "spec.agent_id"), Reference("Environment", "spec.environment_refs")),
+    ),
     rpcs={
         "create": standard.CREATE,
         "update": standard.UPDATE,

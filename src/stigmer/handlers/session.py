@@ -8,7 +8,7 @@ from stigmer._gen.ai.stigmer.agentic.session.v1 import (
 )
 from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
-from stigmer.pipeline.kind import Kind
+from stigmer.pipeline.kind import Kind, Reference
 from stigmer.pipeline.pipeline import Steps
 from stigmer.steps.list_resources import HasAll, IsOrHasParent, List
 from stigmer.steps.validate_proto import ValidateProto
@@ -22,6 +22,7 @@ HANDLER = Handler(
         Session,
         reached_by=("spec.agent_instance_id", "metadata.tags"),
         fixed=("spec.agent_instance_id",),
+        refers_to=(Reference("AgentInstance", "spec.agent_instance_id"),),
         dependents=(EXECUTIONS,),
     ),
     rpcs={

@@ -123,12 +123,13 @@ class Call:
         """A call made in this process, within the call `around`: it inherits request id, principal and deadline.
 
         The deadline only while that one runs: it says nothing to a task that outlives it. A principal of its own goes
-        before an inherited one; INTERNAL acts for that. Within a call of another control plane it is an outermost one.
+        before an inherited one; INTERNAL acts for that, and hands itself on to no other call. Within a call of another
+        control plane it is an outermost one.
         """
         parent = around if around is not None and around.store is store else None
         call = cls(method, terms.metadata, terms.deadline_s, store=store, parent=parent)
         if parent is not None:
-            call.request_id, call.principal = parent.request_id, parent.principal
+            call.request_id, call.principal = parent.request_id, parent.principal.caller
             limits = (terms.deadline_s, None if parent.ended else parent.deadline_s)
             call.deadline_s = min((limit for limit in limits if limit is not None), default=None)
         if terms.principal is INTERNAL:

@@ -1,29 +1,34 @@
 """What the steps of one run share, and the one way from resources to rows and from rows to replies.
 
-Steps never build rows or replies themselves: `Context.load`, `save` and `answer` do, for every kind. What is to happen
-to each resource on its way into the store, or out of it, has its place there.
+Steps never read or write rows, or build replies, themselves: `Context` does, for every kind. What is to happen to each
+resource on its way into the store, or out of it, has its place there. What is not the caller's stops there as well: a
+row of somebody else's takes the path of one that is not there, so that not even time tells of it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
-from stigmer.pipeline.kind import Resource
+from stigmer.access.principal import identity
+from stigmer.pipeline.kind import Resource, required
+from stigmer.pipeline.ownership import check_write
+from stigmer.store.rows import Query, Window
 from stigmer.wire import codec
 from stigmer.wire.lazy import class_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import betterproto2
     from google.protobuf.message import Message
 
+    from stigmer.access.principal import Owner
     from stigmer.errors import Violation
     from stigmer.pipeline.call import Call
-    from stigmer.pipeline.kind import Kind
+    from stigmer.pipeline.kind import Kind, Reference
     from stigmer.pipeline.runtime import Runtime
-    from stigmer.store.rows import Row
+    from stigmer.store.rows import Page, Row
     from stigmer.store.transaction import Transaction
 
 Reply: TypeAlias = "betterproto2.Message | codec.Encoded[Any]"
@@ -71,6 +76,7 @@ class Context(Generic[Q_co, R_co]):
         unchanged: of a report, by the lists of its transcript: with how many first entries it repeats the row's.
         stored: of a long report, the row as the C runtime has it, to be changed.
         found: what steps have read of other kinds, by kind and id; not to be changed.
+        owners: of what resources belong to, by kind and id; None where it is not known.
         new_state: the resource as it will be.
         reply: what the caller gets.
     """
@@ -89,6 +95,7 @@ class Context(Generic[Q_co, R_co]):
     unchanged: Mapping[str, int] = field(default_factory=dict[str, int])
     stored: Any = None
     found: dict[tuple[str, str], Any] = field(default_factory=dict[tuple[str, str], Any])
+    owners: dict[tuple[str, str], Owner | None] = field(default_factory=dict[tuple[str, str], "Owner | None"])
     new_state: R_co | None = None
     reply: Reply | None = None
 
@@ -103,22 +110,128 @@ class Context(Generic[Q_co, R_co]):
         """The resource that a row of any kind keeps, filled in when it is touched; each call gives a new one."""
         return self.runtime.kinds[row.kind].resource_of(row)
 
-    async def save(self, resource: Resource, *, over: Row | None = None) -> Row:
+    async def answer(self, row: Row) -> codec.Encoded[Any]:
+        """The reply, or part of a reply, that shows a row of any kind to the caller: its stored bytes."""
+        return codec.Encoded(self.runtime.kinds[row.kind].generated, row.data)
+
+    # What is there for the caller; for the server's own calls, what is there for whom they are made.
+
+    async def find(self, kind: str, id_: str) -> Row | None:
+        """The row of any kind with that id."""
+        return self._seen(await self.tx.get(kind, id_))
+
+    async def by_slug(self, kind: str, slug: str, namespace: str) -> Row | None:
+        """The row of any kind that holds the slug in the namespace."""
+        return self._seen(await self.tx.by_slug(kind, slug, namespace))
+
+    async def by_slug_anywhere(self, kind: str, slug: str, *, own: bool = False) -> Sequence[Row]:
+        """At most two rows that hold the slug, of any namespace; the one in the empty namespace comes first.
+
+        With `own` only those that belong to the caller alone.
+        """
+        principal = self.call.principal
+        owners = (identity(principal.caller.name),) if own else principal.owners
+        return await self.tx.by_slug_anywhere(kind, slug, owners)
+
+    async def page(self, query: Query, window: Window) -> Page:
+        """The query's rows within the window."""
+        return await self.tx.page(replace(query, owners=self.call.principal.owners), window)
+
+    async def newest(self, kind: str, path: str, value: str) -> Row | None:
+        """The newest row of the kind whose field at `path` holds the value."""
+        if self.call.principal.owners is None:
+            return await self.tx.newest(kind, path, value)
+        rows = (await self.page(Query(kind, ((path, value),)), Window(1))).rows
+        return rows[0] if rows else None
+
+    def _seen(self, row: Row | None) -> Row | None:
+        return row if row is not None and self.call.principal.sees(row.owner) else None
+
+    # What is taken, whoever has it.
+
+    async def has_id(self, kind: str, id_: str) -> bool:
+        """Whether there is a resource with that id, anybody's: who brings an id is told."""
+        return await self.tx.get(kind, id_) is not None
+
+    async def holder(self, kind: str, slug: str, namespace: str) -> str | None:
+        """The id of what holds a slug, empty where that is not there for the caller; None where the slug is free.
+
+        Only for who may create in that namespace.
+        """
+        row = await self.tx.by_slug(kind, slug, namespace)
+        return None if row is None else row.id if self._seen(row) else ""
+
+    # What is the caller's to write.
+
+    async def owner_of(self, resource: Resource) -> Owner:
+        """Who will own a resource of any kind that the caller makes."""
+        kind = self._kind_of(resource)
+        parent = await self._parent_owner(kind.belongs_to, resource) if kind.belongs_to is not None else None
+        return kind.owner_of(required(resource.metadata), self.call.principal, parent)
+
+    async def namespace_of(self, resource: Resource) -> str:
+        """Where the slug of a resource of any kind is unique that the caller makes."""
+        return self._kind_of(resource).namespace_of(required(resource.metadata).org, await self.owner_of(resource))
+
+    async def refuse_foreign(self, resource: Resource, *, by_server: bool = False) -> Owner:
+        """The owner of a resource of any kind that the caller makes.
+
+        Raises:
+            PermissionDenied: that one's resources are not the caller's to make.
+        """
+        owner = await self.owner_of(resource)
+        check_write(self.call, owner, required(resource.metadata).org, by_server=by_server)
+        return owner
+
+    async def save(self, resource: Resource, *, over: Row | None = None, by_server: bool = False) -> Row:
         """Stage the row of a resource of any kind; gives it.
 
         Args:
             resource: of one of the runtime's kinds.
             over: the row that it replaces; None for a new resource, which the caller then has created.
+            by_server: whether the server makes it for the caller, as it does in its own calls.
+
+        Raises:
+            PermissionDenied: it is not the caller's to write.
         """
-        kind = self.runtime.kinds[class_of(cast("betterproto2.Message", resource)).__name__]
-        row = kind.row_of(resource, based_on=over, created_by=self.call.actor)
+        kind = self._kind_of(resource)
+        if over is None:
+            owner = await self.refuse_foreign(resource, by_server=by_server)
+        else:
+            owner = over.owner
+            check_write(self.call, owner, by_server=by_server)
+        row = kind.row_of(resource, owner, based_on=over, created_by=self.call.actor)
         (self.tx.create if over is None else self.tx.update)(row)
         self.found.pop((row.kind, row.id), None)
         return row
 
-    async def answer(self, row: Row) -> codec.Encoded[Any]:
-        """The reply, or part of a reply, that shows a row of any kind to the caller: its stored bytes."""
-        return codec.Encoded(self.runtime.kinds[row.kind].generated, row.data)
+    async def delete(self, row: Row) -> None:
+        """Stage the deletion of a row that was read here, and of its dependents, whoever owns them.
+
+        Raises:
+            PermissionDenied: it is not the caller's to delete.
+        """
+        check_write(self.call, row.owner)
+        self.tx.delete(row)
+        await self.tx.delete_dependents(self.runtime.kinds[row.kind].dependents, row.id)
+
+    async def discard(self, kind: str, id_: str) -> None:
+        """Stage the deletion of what goes with a deleted row, and of its dependents, whoever owns them."""
+        self.tx.discard(kind, id_)
+        await self.tx.delete_dependents(self.runtime.kinds[kind].dependents, id_)
+
+    async def _parent_owner(self, reference: Reference, resource: Resource) -> Owner | None:
+        """The owner of what a resource belongs to, which then must be there at commit; None where it is not known."""
+        key = reference.kind, str(reference.value_in(resource))
+        if key not in self.owners:
+            row = await self.find(*key)
+            self.owners[key] = row.owner if row is not None else None
+            if row is not None:
+                self.tx.require(*key)
+        return self.owners[key]
+
+    def _kind_of(self, resource: Resource) -> Kind[Any]:
+        return self.runtime.kinds[class_of(cast("betterproto2.Message", resource)).__name__]
 
 
 AnyContext: TypeAlias = "Context[Any, Any]"

@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
+from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceOwnerScope
+from stigmer.access.principal import PLATFORM, identity, namespace, organization, organization_of
 from stigmer.store.rows import ABSENT, Row
 from stigmer.wire import codec, descriptors, shapes
 from stigmer.wire.message_types import full_name_of, object_class
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceAudit, ApiResourceMetadata
+    from stigmer.access.principal import Owner, Principal
     from stigmer.store.changes import Dependent
     from stigmer.wire.descriptors import KindMeta
 
@@ -38,6 +41,22 @@ class Resource(Protocol):
 R = TypeVar("R", bound=Resource)
 
 
+class Reference(NamedTuple):
+    """A field of a resource that names resources of another kind.
+
+    Attributes:
+        kind: the kind's name.
+        path: of a field with an id, or with ApiResourceReferences.
+    """
+
+    kind: str
+    path: str
+
+    def value_in(self, resource: Resource) -> Any:  # noqa: ANN401 - an id or a list of references
+        """What the field holds."""
+        return attrgetter(self.path)(resource)
+
+
 @dataclass(frozen=True)
 class Kind(Generic[R]):
     """A kind of resource.
@@ -47,7 +66,8 @@ class Kind(Generic[R]):
         reached_by: paths of the fields, such as `spec.agent_id`, by whose values rows are found.
         fixed: paths of the fields that keep their value after create.
         slug_unique: whether a slug names at most one resource of a namespace.
-        namespaced: whether the org is the namespace; without, all share the empty one.
+        belongs_to: whose owner a resource has; without, its own scope and org say it.
+        refers_to: what must be there, and be visible, for callers that are not of all organizations to name it.
         dependents: what is deleted with a resource.
     """
 
@@ -55,7 +75,8 @@ class Kind(Generic[R]):
     reached_by: tuple[str, ...] = ()
     fixed: tuple[str, ...] = ()
     slug_unique: bool = True
-    namespaced: bool = True
+    belongs_to: Reference | None = None
+    refers_to: tuple[Reference, ...] = ()
     dependents: tuple[Dependent, ...] = field(default=())
 
     @cached_property
@@ -89,24 +110,42 @@ class Kind(Generic[R]):
     def _getters(self) -> tuple[tuple[str, attrgetter[Any]], ...]:
         return tuple((path, attrgetter(path)) for path in self.reached_by)
 
-    def namespace_of(self, org: str) -> str:
+    def owner_of(self, metadata: ApiResourceMetadata, caller: Principal, parent: Owner | None = None) -> Owner:
+        """Who owns a resource: the one place that decides it.
+
+        Args:
+            metadata: of the resource.
+            caller: who makes it.
+            parent: the owner of what it `belongs_to`, None where that is not known: all organizations' principals alone
+                have it then.
+        """
+        if self.belongs_to is not None:
+            return parent if parent is not None else organization("")
+        if metadata.owner_scope == ApiResourceOwnerScope.platform:
+            return PLATFORM
+        if metadata.owner_scope == ApiResourceOwnerScope.identity_account:
+            return identity(caller.caller.name)
+        return organization(metadata.org)
+
+    def namespace_of(self, org: str, owner: Owner) -> str:
         """Where a slug of this kind is unique: the one place that decides it.
 
-        Identity-scoped resources share the empty org while there is one user.
+        What belongs to another resource has its slug where the owner is at home, whatever org it names.
         """
-        return org if self.namespaced else ""
+        return namespace(org if self.belongs_to is None else organization_of(owner), owner)
 
-    def row_of(self, resource: R, *, based_on: Row | None = None, created_by: str = "") -> Row:
-        """The row that keeps a resource; `based_on` is the row that it replaces."""
+    def row_of(self, resource: R, owner: Owner, *, based_on: Row | None = None, created_by: str = "") -> Row:
+        """The row that keeps a resource of the owner; `based_on` is the row that it replaces."""
         wire, data = codec.wire_and_bytes(cast("betterproto2.Message", resource))
         metadata = cast("Any", wire).metadata
         return Row(
             kind=self.name,
             id=metadata.id,
-            namespace=self.namespace_of(metadata.org),
+            namespace=self.namespace_of(metadata.org, owner),
             slug=metadata.slug if self.slug_unique else None,
             data=data,
             keys=tuple(self._keys(wire)),
+            owner=owner,
             created_by=based_on.created_by if based_on is not None else created_by,
             revision=based_on.revision if based_on is not None else ABSENT,
             sequence=based_on.sequence if based_on is not None else 0,

@@ -9,6 +9,7 @@ from stigmer.errors import AlreadyExists, Violation
 from stigmer.pipeline.ids import is_well_formed
 from stigmer.pipeline.kind import required
 from stigmer.steps import audit
+from stigmer.steps.references import check_references
 from stigmer.steps.validate_proto import refuse
 from stigmer.wire.lazy import shallow_copy
 
@@ -22,7 +23,7 @@ class BuildNewState:
     """Give the resource its id, version, slug and audit, and an otherwise empty status.
 
     Reads the request and `slug`; writes `new_state` and the call's `resource_id`. An id that the caller brings is kept;
-    refuses one that is malformed or taken.
+    refuses one that is malformed or taken, by whomever, and references to what is not there for the caller.
     """
 
     def violations(self, ctx: Context[Resource, Resource]) -> list[Violation]:
@@ -41,6 +42,7 @@ class BuildNewState:
         state.metadata.slug = ctx.slug
         state.metadata.version = audit.next_version(ctx.runtime.ids, sent, None)
         state.spec = shallow_copy(state.spec)
+        await check_references(ctx, state)
         state.status = ctx.kind.new_status(audit.created(ctx.call.actor))
         ctx.new_state = state
         ctx.call.resource_id = state.metadata.id
@@ -49,6 +51,6 @@ class BuildNewState:
 async def _id(ctx: AnyContext, brought: str) -> str:
     if not brought:
         return ctx.runtime.ids.new(ctx.kind.meta.id_prefix)
-    if await ctx.tx.get(ctx.kind.name, brought) is not None:
+    if await ctx.has_id(ctx.kind.name, brought):
         raise AlreadyExists(ctx.kind.name, brought)
     return brought

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from stigmer.errors import Aborted, InvalidArgument, Violation, clip
 from stigmer.pipeline.kind import Resource, required
 from stigmer.steps import audit
+from stigmer.steps.references import check_references
 from stigmer.wire import codec
 from stigmer.wire.lazy import shallow_copy
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 class BuildUpdateState:
     """Replace name, labels, annotations, tags and spec as a whole; keep id, slug, org, owner_scope and status.
 
-    Reads the request and `row`; writes `new_state`. Refuses another value of a fixed field and, unless apply runs
-    it, a version id that is not the current one.
+    Reads the request and `row`; writes `new_state`. Refuses another value of a fixed field, a new reference to what is
+    not there for the caller and, unless apply runs it, a version id that is not the current one.
     """
 
     async def __call__(self, ctx: Context[Resource, Resource]) -> None:
@@ -34,6 +35,7 @@ class BuildUpdateState:
         state.metadata.version = audit.next_version(ctx.runtime.ids, sent, kept)
         state.spec = shallow_copy(state.spec)
         _keep_fixed(ctx.kind.fixed, state, existing)
+        await check_references(ctx, state, existing)
         state.status = _status(existing, ctx.call.actor)
         ctx.new_state = state
 

@@ -1,4 +1,4 @@
-"""CheckDuplicate: an early, clear refusal."""
+"""CheckDuplicate: early, clear refusals."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer.errors import AlreadyExists
-from stigmer.steps.resolve_slug import holder
 
 if TYPE_CHECKING:
     from stigmer.pipeline.context import Context
@@ -15,12 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CheckDuplicate:
-    """Refuse early what the store would refuse at commit: the slug is taken.
+    """Refuse early what Persist would refuse, an owner that the caller may not make it for, and what the store would.
 
-    Reads `slug` and the request's org; writes nothing. The store decides a race.
+    That is a slug that is taken. Reads `slug` and the request's metadata; writes nothing. The store decides a race.
     """
 
     async def __call__(self, ctx: Context[Resource, Resource]) -> None:
-        row = await holder(ctx)
-        if row is not None:
-            raise AlreadyExists(ctx.kind.name, row.id, slug=ctx.slug)
+        await ctx.refuse_foreign(ctx.request)
+        holder = await ctx.holder(ctx.kind.name, ctx.slug, await ctx.namespace_of(ctx.request))
+        if holder is not None:
+            raise AlreadyExists(ctx.kind.name, holder, slug=ctx.slug)

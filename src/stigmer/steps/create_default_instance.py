@@ -47,7 +47,7 @@ class CreateDefaultInstanceIfNeeded:
         spec = required(required(ctx.new_state).spec)
         if spec.session_id:
             return
-        row = await ctx.tx.get("Agent", spec.agent_id)
+        row = await ctx.find("Agent", spec.agent_id)
         if row is None:
             log.debug("The agent is kept elsewhere, with its default instance", agent_id=spec.agent_id)
             return
@@ -57,7 +57,7 @@ class CreateDefaultInstanceIfNeeded:
             return
         agent.status = shallow_copy(status)
         agent.status.default_instance_id = await _create(ctx, agent)
-        await ctx.save(agent, over=row)
+        await ctx.save(agent, over=row, by_server=True)
 
 
 async def _create(ctx: AnyContext, agent: Agent) -> str:

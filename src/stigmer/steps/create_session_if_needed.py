@@ -40,7 +40,8 @@ class Milliseconds:
 class CreateSessionIfNeeded:
     """Make a session on the agent's default instance, through the Session downstream client where there is one.
 
-    Reads and writes `new_state`, an execution; does nothing where it names a session.
+    Reads and writes `new_state`, an execution; does nothing where it names a session. Refuses one that the caller may
+    not make.
     """
 
     clock: Milliseconds = field(default_factory=Milliseconds, compare=False)
@@ -53,6 +54,7 @@ class CreateSessionIfNeeded:
         if agent is None:
             raise NotFound("Agent", spec.agent_id)
         session = _session(ctx, agent, f"session-{self.clock()}")
+        await ctx.refuse_foreign(session)
         way = _way(ctx)
         _announce(way)
         made = await other_kinds.create(ctx, "Session", session)
@@ -65,11 +67,15 @@ class CreateSessionIfNeeded:
 
 
 def _session(ctx: Context[object, AgentExecution], agent: Agent, name: str) -> Session:
-    """The session to make: scope and org are the agent's; a platform agent's session cannot be platform-scoped."""
+    """The session to make: scope and org are the agent's.
+
+    A platform agent's session cannot be platform-scoped: it is of the org that the execution names, of the caller's
+    only one, or else the caller's own.
+    """
     owner, execution = required(agent.metadata), required(required(ctx.new_state).metadata)
     org, scope = owner.org, owner.owner_scope
     if scope == ApiResourceOwnerScope.platform:
-        org = execution.org
+        org = execution.org or ctx.call.principal.only_organization
         scope = ApiResourceOwnerScope.organization if org else ApiResourceOwnerScope.identity_account
     return Session(
         api_version=agent.api_version,

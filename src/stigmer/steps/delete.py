@@ -40,7 +40,7 @@ class LoadExistingForDelete:
 class DeleteResource:
     """Stage the deletion of the resource and of the kind's dependents.
 
-    Reads `row`.
+    Reads `row`. Refuses what is not the caller's to delete.
 
     Attributes:
         also_kind: the kind of one more resource that goes with it, and with its own dependents.
@@ -52,10 +52,8 @@ class DeleteResource:
 
     async def __call__(self, ctx: AnyContext) -> None:
         row = required(ctx.row)
-        ctx.tx.delete(row)
-        await ctx.tx.delete_dependents(ctx.kind.dependents, row.id)
+        await ctx.delete(row)
         if self.also_kind:
             id_ = getattr(ctx.kind.wire_of(row).status, self.also_status_id)
             if id_:
-                ctx.tx.discard(self.also_kind, id_)
-                await ctx.tx.delete_dependents(ctx.runtime.kinds[self.also_kind].dependents, id_)
+                await ctx.discard(self.also_kind, id_)

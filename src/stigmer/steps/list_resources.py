@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from stigmer.errors import Violation
@@ -36,7 +36,7 @@ ENTRY_BYTES = 8
 MAX_ROW_BYTES = 4 * 1024 * 1024 - HEAD_BYTES - ENTRY_BYTES
 """A longer row would make a reply that clients refuse, and so end their walk: it goes without parts of its status."""
 
-_NO_TOKEN = "is not a token that this method gave for these filters: start again without one"  # noqa: S105 - a text
+_NO_TOKEN = "is not a token that this method gave you for these filters: start again without one"  # noqa: S105 - a text
 
 
 class ByToken(Protocol):
@@ -75,7 +75,7 @@ class Is:
     def narrow(self, query: Query, request: Any) -> Query:  # noqa: ANN401 - each list has a request type
         """Add the condition; an unset field asks for nothing."""
         value = getattr(request, self.field)
-        return Query(query.kind, (*query.keys, (self.path, key_value(value))), query.through) if value else query
+        return replace(query, keys=(*query.keys, (self.path, key_value(value)))) if value else query
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class HasAll:
     def narrow(self, query: Query, request: Any) -> Query:  # noqa: ANN401 - each list has a request type
         """Add a condition for each value."""
         wanted = tuple((self.path, value) for value in _values(getattr(request, self.field)))
-        return Query(query.kind, (*query.keys, *wanted), query.through)
+        return replace(query, keys=(*query.keys, *wanted))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +103,14 @@ class IsOrHasParent:
     def narrow(self, query: Query, request: Any) -> Query:  # noqa: ANN401 - each list has a request type
         """Add the join."""
         value = getattr(request, self.field)
-        return Query(query.kind, query.keys, Through(self.path, value, self.kind, (self.parent_path, value)))
+        return replace(query, through=Through(self.path, value, self.kind, (self.parent_path, value)))
 
 
 class List:
     """Find a page of the resources that pass every filter.
 
     Reads the request: `page_size` and `page_token`, or a `page_info`; writes `reply`, made of stored bytes. Refuses a
-    token that is not this method's for these filters.
+    token that is not this method's for these filters and this caller.
     """
 
     def __init__(self, reply: type[betterproto2.Message], *filters: Filter) -> None:
@@ -119,7 +119,7 @@ class List:
         self._entries = _entries_number(full_name_of(reply))
 
     def violations(self, ctx: AnyContext) -> list[Violation]:
-        """A token that this method did not give for these filters."""
+        """A token that this method did not give this caller for these filters."""
         token = getattr(ctx.request, "page_token", "")
         if not token or page_token.position(token, self._scope(ctx), _key(ctx)) is not None:
             return []
@@ -141,12 +141,12 @@ class List:
 
     def _scope(self, ctx: AnyContext) -> bytes:
         asked = ((one.field, _values(getattr(ctx.request, one.field))) for one in self._filters)
-        return page_token.scope(ctx.call.method.path, asked)
+        return page_token.scope(ctx.call.method.path, asked, ctx.call.principal.caller)
 
     async def _by_token(self, ctx: AnyContext, query: Query, asked: ByToken) -> Encoded[Any]:
         size, scope = _size(asked.page_size), self._scope(ctx)
         before = page_token.position(asked.page_token, scope, _key(ctx))
-        page = await ctx.tx.page(query, _window(size, before=before))
+        page = await ctx.page(query, _window(size, before=before))
         token = page_token.token(page.rows[-1].sequence, scope, _key(ctx)) if page.more else ""
         head: Any = self._reply()
         head.total_pages, head.next_page_token = -(-page.total // size), token
@@ -155,7 +155,7 @@ class List:
     async def _by_number(self, ctx: AnyContext, query: Query, info: PageInfo | None) -> Encoded[Any]:
         size = _size(info.size) if info is not None else None
         skip = (max(info.num, 1) - 1) * (size or 0) if info is not None else 0
-        page = await ctx.tx.page(query, _window(size, skip=skip))
+        page = await ctx.page(query, _window(size, skip=skip))
         head: Any = self._reply()
         head.total_count = page.total
         return await self._encoded(ctx, page, head)

@@ -21,7 +21,7 @@ class LoadByExecutionId:
 
     async def __call__(self, ctx: Context[ExecutionContextExecutionIdInput, ExecutionContext]) -> None:
         execution_id = ctx.request.execution_id
-        ctx.row = await ctx.tx.newest(ctx.kind.name, "spec.execution_id", execution_id)
+        ctx.row = await ctx.newest(ctx.kind.name, "spec.execution_id", execution_id)
         if ctx.row is None:
             message = f"{ctx.kind.name} not found for execution: {clip(execution_id)}"
             raise NotFound(ctx.kind.name, execution_id, message=message)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from stigmer.access.principal import identity, organization
 from stigmer.errors import InvalidArgument, NotFound, Violation, clip
 from stigmer.steps.validate_proto import refuse
 
 if TYPE_CHECKING:
     from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceReference
     from stigmer.pipeline.context import AnyContext, Context
-    from stigmer.pipeline.kind import Resource
+    from stigmer.pipeline.kind import Kind, Resource
     from stigmer.store.rows import Row
 
 
 @dataclass(frozen=True, slots=True)
 class LoadByReference:
-    """Load the resource by slug: in the namespace of the org that is named; without one the only match, else org-less.
+    """Load the resource by slug: of the org that is named; without one, the only match, else what `_anywhere` prefers.
 
     Reads the request; writes `row`, `reply` and the call's `resource_id`. Refuses another kind's reference, an empty
     slug, a slug that names nothing or, without an org, more than one resource.
@@ -35,24 +36,48 @@ class LoadByReference:
 
     async def __call__(self, ctx: Context[ApiResourceReference, Resource]) -> None:
         refuse(self.violations(ctx))
-        reference = ctx.request
-        row = await _find(ctx, reference)
-        if row is None:
-            message = f"{ctx.kind.name} with slug '{clip(reference.slug)}' not found{_where(reference.org)}"
-            raise NotFound(ctx.kind.name, reference.slug, message=message)
-        ctx.row = row
-        ctx.call.resource_id = row.id
-        ctx.reply = await ctx.answer(row)
+        ctx.row = await find(ctx, ctx.kind.name, ctx.request)
+        ctx.call.resource_id = ctx.row.id
+        ctx.reply = await ctx.answer(ctx.row)
 
 
-async def _find(ctx: AnyContext, reference: ApiResourceReference) -> Row | None:
-    if reference.org or not ctx.kind.namespaced:
-        return await ctx.tx.by_slug(ctx.kind.name, reference.slug, ctx.kind.namespace_of(reference.org))
-    rows = await ctx.tx.by_slug_anywhere(ctx.kind.name, reference.slug)
-    if len(rows) > 1 and rows[0].namespace:
-        raise InvalidArgument.of("org", f"is needed: several orgs have the slug '{reference.slug}'")
-    return rows[0] if rows else None
+async def find(ctx: AnyContext, kind: str, reference: ApiResourceReference, path: str = "") -> Row:
+    """The row of any kind that a reference names, which stands in the request at `path`.
+
+    Raises:
+        NotFound: there is none.
+        InvalidArgument: there are several, and the reference names no org.
+    """
+    of_kind, slug, org = ctx.runtime.kinds[kind], reference.slug, reference.org
+    if org and of_kind.belongs_to is None:
+        row = await _in_org(ctx, of_kind, slug, org)
+    else:
+        row = await _anywhere(ctx, of_kind, slug, org, f"{path}.org".removeprefix("."))
+    if row is None:
+        where = f" in org '{clip(org)}'" if org else ""
+        raise NotFound(kind, slug, message=f"{kind} with slug '{clip(slug)}' not found{where}")
+    return row
 
 
-def _where(org: str) -> str:
-    return f" in org '{clip(org)}'" if org else ""
+async def _in_org(ctx: AnyContext, kind: Kind[Any], slug: str, org: str) -> Row | None:
+    """The organization's, else the caller's own one that names the organization."""
+    for owner in (organization(org), identity(ctx.call.actor)):
+        row = await ctx.by_slug(kind.name, slug, kind.namespace_of(org, owner))
+        if row is not None:
+            return row
+    return None
+
+
+async def _anywhere(ctx: AnyContext, kind: Kind[Any], slug: str, org: str, field: str) -> Row | None:
+    """The only one; else the caller's own one, else that of `org`, of the caller's only organization, or of none."""
+    rows = await ctx.by_slug_anywhere(kind.name, slug)
+    if len(rows) <= 1:
+        return rows[0] if rows else None
+    own = await ctx.by_slug_anywhere(kind.name, slug, own=True)
+    if own and (len(own) == 1 or own[0].namespace == kind.namespace_of("", own[0].owner)):
+        return own[0]
+    for one in dict.fromkeys((org, ctx.call.principal.only_organization, "")):
+        row = await ctx.by_slug(kind.name, slug, kind.namespace_of(one, organization(one)))
+        if row is not None:
+            return row
+    raise InvalidArgument.of(field, f"is needed: several orgs have the slug '{slug}'")

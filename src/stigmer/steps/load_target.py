@@ -38,7 +38,7 @@ async def by_id(ctx: AnyContext, id_: str) -> Row:
         NotFound: there is none.
     """
     ctx.call.resource_id = id_
-    row = ctx.row if ctx.row is not None and ctx.row.id == id_ else await ctx.tx.get(ctx.kind.name, id_)
+    row = ctx.row if ctx.row is not None and ctx.row.id == id_ else await ctx.find(ctx.kind.name, id_)
     if row is None:
         raise NotFound(ctx.kind.name, id_)
     return row

@@ -39,7 +39,7 @@ async def find(ctx: AnyContext, kind: str, id_: str) -> Any:  # noqa: ANN401 - t
     if client is not None:
         resource = await client.get(id_)
     else:
-        row = await ctx.tx.get(kind, id_)
+        row = await ctx.find(kind, id_)
         resource = await ctx.load(row) if row is not None else None
     if resource is not None:
         ctx.found[kind, id_] = resource
@@ -57,12 +57,12 @@ async def create(ctx: AnyContext, kind: str, resource: Any) -> Any:  # noqa: ANN
     Raises:
         StigmerError: the resource is refused, or MAX_REFUSALS slugs were taken so.
     """
-    namespace = ctx.runtime.kinds[kind].namespace_of(resource.metadata.org)
+    namespace = await ctx.namespace_of(resource)
     wanted, refused = resource.metadata.slug, 0
     for number in itertools.count(1):
         resource.metadata.slug = f"{wanted}-{number}" if number > 1 else wanted
         looked_for = number > 1 or ctx.runtime.downstream.get(kind) is None
-        if looked_for and await ctx.tx.by_slug(kind, resource.metadata.slug, namespace) is not None:
+        if looked_for and await ctx.holder(kind, resource.metadata.slug, namespace) is not None:
             continue
         try:
             return await _make(ctx, kind, resource)
@@ -114,5 +114,5 @@ async def _store(ctx: AnyContext, name: str, resource: Any) -> Resource:  # noqa
     state.metadata.id = ctx.runtime.ids.new(kind.meta.id_prefix)
     state.metadata.version = audit.next_version(ctx.runtime.ids, state.metadata, None)
     state.status = kind.new_status(audit.created(ctx.call.actor))
-    await ctx.save(state)
+    await ctx.save(state, by_server=True)
     return state

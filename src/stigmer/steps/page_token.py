@@ -1,7 +1,8 @@
-"""Page tokens: where a list goes on, for one method and its filters alone, signed with a key of the database.
+"""Page tokens: where a list goes on, for one method, its filters and its caller alone, signed with the database's key.
 
 A token is base64url of a version byte, the creation sequence before which the page begins (8 bytes) and a check of 16
-bytes over both, the method's path and the filters that the request sets. It stays good as long as the database does.
+bytes over both, the method's path, the filters that the request sets and the caller's name. It stays good as long as
+the database does.
 """
 
 from __future__ import annotations
@@ -12,8 +13,12 @@ import hmac
 import struct
 from typing import TYPE_CHECKING
 
+from stigmer.access.principal import LOCAL
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from stigmer.access.principal import Principal
 
 VERSION = 1
 SECRET = "page tokens"  # noqa: S105 - the name of the key, not the key
@@ -24,9 +29,14 @@ _CHECK_BYTES = 16
 _CHARS = 34  # of 25 bytes, without padding
 
 
-def scope(path: str, filters: Iterable[tuple[str, Sequence[str]]]) -> bytes:
-    """What a token is for: the method and each filter that is set, with its values; no two scopes are alike."""
+def scope(path: str, filters: Iterable[tuple[str, Sequence[str]]], caller: Principal) -> bytes:
+    """What a token is for: the method, each filter that is set, with its values, and who asks; no two are alike.
+
+    Tokens of LOCAL's bear no name: they were given before callers had any.
+    """
     parts = [_text(path)]
+    if caller != LOCAL:
+        parts += (_text(""), _text(caller.name))  # no filter has an empty name
     for field, values in filters:
         if values:
             parts += (_text(field), struct.pack(">I", len(values)), *map(_text, values))

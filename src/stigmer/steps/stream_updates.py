@@ -33,7 +33,9 @@ class StreamUpdates:
     async def stream(self, ctx: Context[object, AgentExecution]) -> AsyncGenerator[Reply, None]:
         """The states, as their stored bytes."""
         store, kind, id_ = ctx.runtime.store, ctx.kind, ctx.call.resource_id
-        sequence, ends = required(ctx.row).sequence, partial(_has_ended, ctx)
+        loaded, ends = required(ctx.row), partial(_has_ended, ctx)
+        sequence, ctx.call.owner = loaded.sequence, loaded.owner
+        del loaded
         with store.feed.subscribe(kind.name, id_, ends) as subscription:
             row = await store.get(kind.name, id_)
             ctx.row = ctx.reply = None  # a follower that waits holds no state

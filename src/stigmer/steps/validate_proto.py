@@ -78,7 +78,7 @@ def refuse(violations: Sequence[Violation]) -> None:
 
 async def _compare(ctx: AnyContext, id_: str) -> None:
     """Find out what a long report repeats of the transcript that its resource has; nothing where there is none."""
-    ctx.row = await ctx.tx.get(ctx.kind.name, id_)
+    ctx.row = await ctx.find(ctx.kind.name, id_)
     if ctx.row is not None:
         ctx.stored, reported = ctx.kind.wire_of(ctx.row), cast("Any", ctx.wire).status
         ctx.unchanged = dict(await ctx.runtime.slices.run(_unchanged(ctx.stored.status, reported)))

@@ -1,0 +1,50 @@
+"""Whose resources a call may write, and what a refused caller is told: no more than what it sent itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stigmer.access.principal import PLATFORM, internal_for, organization, organization_of
+from stigmer.access.rules import decision_of
+from stigmer.errors import PermissionDenied, clip
+
+if TYPE_CHECKING:
+    from stigmer.access.principal import Owner, Principal
+    from stigmer.pipeline.call import Call
+
+
+def check_write(call: Call, owner: Owner, org: str = "", *, by_server: bool = False) -> None:
+    """Refuse to make, change or delete what is not the caller's.
+
+    Args:
+        call: the call that would.
+        owner: of the resource.
+        org: the organization that a new resource names, whoever owns it.
+        by_server: whether the server does it for the caller, as in its own calls.
+
+    Raises:
+        PermissionDenied: it is not the caller's to write.
+    """
+    principal = internal_for(call.principal) if by_server else call.principal
+    if not principal.may_write(owner):
+        raise _denied(call, _why(owner, principal))
+    if org and owner != PLATFORM and not principal.sees(organization(org)):
+        raise _denied(call, _why(organization(org), principal))
+
+
+def _denied(call: Call, why: str) -> PermissionDenied:
+    decision = decision_of(call.method)
+    message = f"{decision.permission} on {decision.kind}: {why}"
+    return PermissionDenied(message, permission=decision.permission, kind=decision.kind)
+
+
+def _why(owner: Owner, principal: Principal) -> str:
+    if owner == PLATFORM:
+        return "what belongs to the platform is for admins of all organizations to write"
+    org, yours = organization_of(owner), ", ".join(sorted(principal.caller.organizations)) or "none"
+    if org:
+        return f"{principal.caller.name} is not of the organization '{clip(org)}': use one of its own, {clip(yours)}"
+    return (
+        "what belongs to no organization is for callers of all of them: name one of your own in metadata.org"
+        f" ({clip(yours)}), or for what belongs to another resource, one that you can get"
+    )
