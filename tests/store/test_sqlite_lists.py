@@ -13,6 +13,7 @@ from store_rows import creating, row
 from stigmer.store.rows import Query, Through, Window
 from stigmer.store.sqlite import SqliteStore
 from stigmer.store.sqlite import statements as sql
+from stigmer.store.sqlite.reading import BULK
 from stigmer.store.sqlite.search import Search, search
 from stigmer.store.transaction import Transaction
 
@@ -96,7 +97,7 @@ WALKS = {
     "of an owner": (sql.BY_OWNER, sql.IS_OWNERS),
     "shared": (sql.SHARED_ROWS, sql.IS_SHARED),
 }
-LISTS = (sql.ROWS + sql.BEFORE, sql.SEQUENCES + sql.BEFORE, sql.COUNT_FOUND)
+LISTS = (sql.ROWS_BEFORE, sql.SEQUENCES_BEFORE, sql.COUNT_FOUND)
 
 
 OF_VALUES = {"SCAN wanted", "SCAN CONSTANT ROW", "SCAN 2 CONSTANT ROWS"}
@@ -189,9 +190,9 @@ async def test_a_page_of_many_rows_costs_what_a_page_of_few_costs(store: SqliteS
         await worker.connection.run(lambda one: one.set_progress_handler(None, 1))
         return next(ran)
 
-    await store.commit(creating(*map(thing, range(12))))
+    await store.commit(creating(*map(thing, range(BULK + 8))))
     few = await steps()
-    await store.commit(creating(*map(thing, range(100, 400))))
+    await store.commit(creating(*map(thing, range(100, 1140))))
     assert await steps() < 2 * few  # 26 times as many rows; releases of SQLite differ by a few instructions
 
 

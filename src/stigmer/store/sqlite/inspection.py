@@ -12,7 +12,7 @@ from contextlib import closing
 from stigmer.store.errors import DamagedError
 from stigmer.store.sqlite import statements as sql
 from stigmer.store.sqlite.migration import migrate
-from stigmer.store.sqlite.queries import record_of
+from stigmer.store.sqlite.reading import record_of
 from stigmer.telemetry.logs import get_logger
 
 WHOLE_BYTES = 128 * 2**20

@@ -20,8 +20,8 @@ from stigmer.store.sqlite.failures import is_damage
 from stigmer.store.sqlite.files import FILE_NAME, DirectoryLock, WatchedFile, make_private, watched_files
 from stigmer.store.sqlite.inspection import inspect
 from stigmer.store.sqlite.migration import check, migrate
-from stigmer.store.sqlite.queries import row_of
 from stigmer.store.sqlite.readers import READERS, Reader
+from stigmer.store.sqlite.reading import row_of
 
 if TYPE_CHECKING:
     import threading

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from itertools import islice, pairwise, takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stigmer.access.principal import PERSONAL, SHARED
 from stigmer.store.errors import DamagedError
 from stigmer.store.rows import LogEntry, Page, Record, Row, Selection, chained
 from stigmer.store.sqlite import statements as sql
-from stigmer.store.sqlite.checksum import checksum_of_record, checksum_of_row
 from stigmer.store.sqlite.failures import failure
+from stigmer.store.sqlite.reading import BULK, record_of, row_at, row_of, rows_before
 from stigmer.store.sqlite.search import NEWEST, OLDEST, Search, search
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from stigmer.store.sqlite.readers import Read, Reader
     from stigmer.store.sqlite.search import Found
 
-_NO_COLUMNS = (None,) * len(sql.COLUMNS.split(", "))
-"""Of a row that an index leads to, and that is not there."""
 _NOT_PERSONAL = (("< ?", PERSONAL), (">= ?", chr(ord(PERSONAL) + 1)))
 """The namespaces of what no single caller owns."""
 CHECKED = 32
@@ -132,34 +130,6 @@ def log(name: str, after: int, limit: int) -> Read:
     return read
 
 
-def record_of(columns: tuple[Any, ...]) -> Record:
-    """A record from what a statement that selects RECORD_COLUMNS gives; raises DamagedError as `row_of`."""
-    *values, written = columns
-    try:
-        fits = checksum_of_record(*values) == written
-    except TypeError:
-        fits = False
-    if not fits:
-        raise DamagedError(str(values[0]), str(values[1]), "its checksum does not fit")
-    return Record(*values)
-
-
-def row_of(columns: tuple[Any, ...]) -> Row:
-    """A row from what a statement that selects COLUMNS gives.
-
-    Raises:
-        DamagedError: it is not what was written.
-    """
-    kind, id_, namespace, slug, data, created_by, owner, revision, sequence, written = columns
-    try:
-        fits = checksum_of_row(kind, id_, namespace, slug, created_by, owner, revision, data) == written
-    except TypeError:  # a column of another type than was written
-        fits = False
-    if not fits:
-        raise DamagedError(str(kind or ""), str(id_ or ""), "its checksum does not fit")
-    return Row(kind, id_, namespace, slug, data, None, created_by, owner, revision, sequence)
-
-
 def _checked(read: Read, fits: Callable[[Row], bool], name: tuple[str, str]) -> Read:
     """A read whose row is the one that was asked for: a damaged index leads to others."""
 
@@ -181,7 +151,8 @@ def _page(connection: Reader, query: Query, window: Window) -> Page:
     if window.skip:  # in the index: the data of rows that are left out are not read
         before = next(islice(found.sequences(before), window.skip - 1, None), OLDEST)
     selection, more = Selection(window), False
-    for row in _rows(connection, found, before):
+    most = window.limit + 1 if window.limit is not None else BULK
+    for row in _rows(connection, found, before, most):
         if row.kind != query.kind:
             raise DamagedError(query.kind, "", f"its index leads to {row.kind} {row.id}")
         if not selection.add(row):
@@ -192,9 +163,8 @@ def _page(connection: Reader, query: Query, window: Window) -> Page:
     return Page(selection.rows, more, found.total())
 
 
-def _rows(connection: Reader, found: Found, before: int) -> Iterator[Row]:
-    """The rows before a sequence, the newest first."""
+def _rows(connection: Reader, found: Found, before: int, most: int) -> Iterator[Row]:
+    """The rows before a sequence, the newest first, of which so many are wanted, most likely."""
     if isinstance(found, Search):
-        return map(row_of, found.select(sql.ROWS, before))
-    rows = (connection.execute(sql.BY_SEQUENCE, (sequence,)) for sequence in found.sequences(before))
-    return (row_of(cursor.fetchone() or _NO_COLUMNS) for cursor in rows)
+        return rows_before(connection, found.select, before, most)
+    return (row_at(connection, sequence) for sequence in found.sequences(before))

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from stigmer.store.rows import Through
     from stigmer.store.sqlite.readers import Reader
 
+SAMPLED = 32
+"""So many conditions are counted in one statement: each takes Python's lock from the event loop a few times."""
 FIRST_SAMPLE = 64
 """How many rows of each condition are counted at first, to find the rarest."""
 OLDEST, NEWEST = 0, 1 << 62
@@ -82,18 +84,18 @@ class Search:
         self._connection, self._kind = connection, kind
         self._conditions = _rarest_first(connection, kind, conditions)
 
-    def select(self, statement: str, before: int) -> sqlite3.Cursor:
-        """Run a statement over the rows before a sequence."""
-        return _run(self._connection, f"{statement}{sql.BEFORE}", self._kind, self._conditions, before)
+    def select(self, statement: str, *last: int) -> sqlite3.Cursor:
+        """Run a statement over the rows; `last`: its last parameters, such as the sequence before which they are."""
+        return _run(self._connection, statement, self._kind, self._conditions, *last)
 
     def sequences(self, before: int) -> Iterator[int]:
-        return (sequence for (sequence,) in self.select(sql.SEQUENCES, before))
+        return (sequence for (sequence,) in self.select(sql.SEQUENCES_BEFORE, before))
 
     def total(self) -> int:
         if self._conditions == (_OF_KIND,):
             found = self._connection.execute(sql.COUNT, (self._kind,)).fetchone()
         else:
-            found = _run(self._connection, sql.COUNT_FOUND, self._kind, self._conditions).fetchone()
+            found = self.select(sql.COUNT_FOUND).fetchone()
         return int(found[0]) if found is not None else 0
 
 
@@ -135,7 +137,7 @@ class Join:
         if head < before:
             yield head
         conditions = (_having((self._through.field, value)), *self._conditions)
-        found = _run(self._connection, f"{sql.SEQUENCES}{sql.BEFORE}", self._kind, conditions, min(head, before))
+        found = _run(self._connection, sql.SEQUENCES_BEFORE, self._kind, conditions, min(head, before))
         yield from (sequence for (sequence,) in found)
 
 
@@ -193,12 +195,16 @@ def _rarest_first(connection: Reader, kind: str, conditions: Conditions) -> Cond
 
 
 def _counted(connection: Reader, kind: str, conditions: Conditions, limit: int) -> dict[Condition, int]:
-    """How many rows meet each, up to the limit; ends at one that none meets: with it, none meets all."""
+    """How many rows meet each, up to the limit; ends where none meets one: with it, none meets all."""
     counts: dict[Condition, int] = {}
-    for one in conditions:
+    for start in range(0, len(conditions), SAMPLED):
+        some = conditions[start : start + SAMPLED]
         connection.check()
-        counts[one] = int(_run(connection, sql.SAMPLE, kind, (one,), limit).fetchone()[0])
-        if not counts[one]:
+        samples = (f"({sql.SAMPLE.format(along=one.along, holds=one.holds, also='')})" for one in some)
+        parameters = (part for one in some for part in (kind, *one.parameters, limit))
+        found = connection.execute(f"SELECT {', '.join(samples)}", tuple(parameters)).fetchone()
+        counts |= zip(some, found, strict=True)
+        if not all(found):
             break
     return counts
 

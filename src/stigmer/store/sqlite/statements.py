@@ -136,10 +136,20 @@ ALSO_SHARED = (
 FOUND = "WHERE k.kind = ? AND {holds}{also}"
 NEWEST_FIRST = " ORDER BY k.sequence DESC"
 BEFORE = f" AND k.sequence < ?{NEWEST_FIRST}"
-SEQUENCES = f"SELECT k.sequence FROM {{along}} {FOUND}"  # noqa: S608 - of constants
+SEQUENCES_BEFORE = f"SELECT k.sequence FROM {{along}} {FOUND}{BEFORE}"  # noqa: S608 - of constants
 ROWS = (
     f"SELECT {', '.join('r.' + name for name in COLUMNS.split(', '))}"  # noqa: S608 - of constants
     f" FROM {{along}} LEFT JOIN resources AS r ON r.sequence = k.sequence {FOUND}"
+)
+ROWS_BEFORE = f"{ROWS}{BEFORE}"
+SMALL_BYTES = 64 * 1024
+# Many rows as one: their columns as JSON, with the length of their data, and that in one piece; where it is longer than
+# SMALL_BYTES the length is NULL, and it stays out.
+ROWS_IN_BULK = (
+    "SELECT json_group_array(json_array("  # noqa: S608 - of constants
+    "kind, id, namespace, slug, iif(small, length(data), NULL), created_by, owner, revision, sequence, checksum)),"
+    " CAST(group_concat(iif(small, data, NULL), '') AS BLOB)"
+    f" FROM (SELECT *, length(data) <= {SMALL_BYTES} AS small FROM ({ROWS_BEFORE} LIMIT ?))"
 )
 COUNT_FOUND = f"SELECT count(*) FROM {{along}} {FOUND}"  # noqa: S608 - of constants
 SAMPLE = f"SELECT count(*) FROM (SELECT 1 FROM {{along}} {FOUND} LIMIT ?)"  # noqa: S608 - of constants
