@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 import threading
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -33,9 +34,9 @@ _DETAILS = {
 
 
 @contextlib.contextmanager
-def served(data_dir: Path) -> Iterator[GrpcioChannel]:
+def served(data_dir: Path, *flags: str) -> Iterator[GrpcioChannel]:
     """`stigmer serve` on a free port, and a grpcio client of it."""
-    with serving("--data-dir", str(data_dir)) as server:
+    with serving("--data-dir", str(data_dir), *flags) as server:
         command = (sys.executable, str(WORKER), str(server.address[1]))
         with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
             try:
@@ -50,6 +51,13 @@ class GrpcioChannel:
     def __init__(self, worker: subprocess.Popen[str]) -> None:
         self._worker = worker
         self._turn = threading.Lock()
+        self.metadata: list[tuple[str, str]] = []
+
+    def bearing(self, token: str) -> GrpcioChannel:
+        """The same connection for the calls of somebody with that token."""
+        other = copy(self)
+        other.metadata = [("authorization", f"Bearer {token}")]
+        return other
 
     def request(self, name: str, cardinality: Any, _request: Any, reply: type[Any], **options: Any) -> GrpcioStream:
         return GrpcioStream(self, name, reply, options.get("timeout"), streaming=cardinality.server_streaming)
@@ -97,7 +105,7 @@ class GrpcioStream:
         self._data = base64.b64encode(codec.encode(message)).decode()
 
     async def recv_message(self) -> Any:
-        call = {"path": self._path, "data": self._data, "timeout": self._timeout}
+        call = {"path": self._path, "data": self._data, "timeout": self._timeout, "metadata": self._channel.metadata}
         if not self._streaming:
             answer = await self._channel.do(op="unary", **call)
         else:

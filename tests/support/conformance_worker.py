@@ -1,6 +1,6 @@
 """A grpcio client in a process of its own: `conformance_worker.py PORT`, one JSON object a line in and out.
 
-In: {"op": "unary", "path", "data", "timeout"}; {"op": "open", "path", "data", "timeout"} starts a stream and answers
+In: {"op": "unary", "path", "data", "timeout", "metadata"}; {"op": "open", and the same} starts a stream and answers
 {"stream": number}; {"op": "next", "stream"} answers its next message, or {"end": true}; {"op": "close", "stream"}.
 Data are base64. Failures are {"code", "message", "details"}, the details being `grpc-status-details-bin`.
 """
@@ -31,13 +31,13 @@ class Worker:
             return {"code": call.code().value[0], "message": call.details(), "details": _text(details)}
         return reply
 
-    def unary(self, path: str, data: str, timeout: float | None) -> dict[str, Any]:
+    def unary(self, path: str, data: str, **given: Any) -> dict[str, Any]:
         call = self._channel.unary_unary(path, request_serializer=bytes, response_deserializer=bytes)
-        return {"data": _text(call(base64.b64decode(data), timeout=timeout))}
+        return {"data": _text(call(base64.b64decode(data), **given))}
 
-    def open(self, path: str, data: str, timeout: float | None) -> dict[str, Any]:
+    def open(self, path: str, data: str, **given: Any) -> dict[str, Any]:
         call = self._channel.unary_stream(path, request_serializer=bytes, response_deserializer=bytes)
-        self._streams.append(call(base64.b64decode(data), timeout=timeout))
+        self._streams.append(call(base64.b64decode(data), **given))
         return {"stream": len(self._streams) - 1}
 
     def next(self, stream: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A grpcio client in a process of its own: makes the calls it is told, says what came back, one JSON line each.
 
-echo '{"path": "/a.B/c", "body": "<base64>"}' | python edge_grpcio.py PORT [COMPRESSION]
+echo '{"path": "/a.B/c", "body": "<base64>"}' | python edge_grpcio.py PORT [COMPRESSION [CA [CERTIFICATE KEY]]]
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -50,17 +51,26 @@ def outcome(channel: grpc.Channel, told: dict[str, Any]) -> dict[str, Any]:
     try:
         received = [base64.b64encode(reply).decode() for reply in replies(call, told)]
     except grpc.RpcError as error:
-        trailers = {key: len(value) for key, value in error.trailing_metadata() or ()}
-        return {"code": error.code().name, "message": error.details(), "trailers": trailers}
+        sent = error.trailing_metadata() or ()
+        trailers = {key: len(value) for key, value in sent}
+        details = base64.b64encode(dict(sent).get("grpc-status-details-bin", b"")).decode()
+        return {"code": error.code().name, "message": error.details(), "trailers": trailers, "details": details}
     return {"code": call.code().name, "reply": received[0] if received else "", "replies": received}
 
 
-def main() -> None:
-    port, *compression = sys.argv[1:]
+def connected(port: str, compression: str = "", *pems: str) -> grpc.Channel:
+    """A channel, over TLS where an authority is named."""
     options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-    with grpc.insecure_channel(
-        f"127.0.0.1:{port}", options=options, compression=COMPRESSIONS[(compression or [""])[0]]
-    ) as channel:
+    chosen = COMPRESSIONS[compression]
+    if not pems:
+        return grpc.insecure_channel(f"127.0.0.1:{port}", options=options, compression=chosen)
+    ca, cert, key = (*(Path(name).read_bytes() for name in pems), None, None)[:3]
+    credentials = grpc.ssl_channel_credentials(ca, key, cert)
+    return grpc.secure_channel(f"127.0.0.1:{port}", credentials, options=options, compression=chosen)
+
+
+def main() -> None:
+    with connected(*sys.argv[1:]) as channel:
         for line in sys.stdin:
             sys.stdout.write(json.dumps(outcome(channel, json.loads(line))) + "\n")
             sys.stdout.flush()

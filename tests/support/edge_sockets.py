@@ -23,7 +23,7 @@ from stigmer.settings import Settings
 from stigmer.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, Generator, Sequence
 
     from grpclib.encoding.base import CodecBase
     from server_wire import Addressed
@@ -41,9 +41,9 @@ class Send(Protocol):
 
 
 @asynccontextmanager
-async def grpcio_client(server: Addressed, compression: str = "") -> AsyncGenerator[Send]:
-    """A grpcio client's way to call a server."""
-    async with child(PEER, str(server.address[1]), compression) as peer:
+async def grpcio_client(server: Addressed, compression: str = "", pems: Sequence[Path] = ()) -> AsyncGenerator[Send]:
+    """A grpcio client's way to call a server, over TLS with the files of an authority, a certificate and its key."""
+    async with child(PEER, str(server.address[1]), compression, *map(str, pems)) as peer:
 
         async def send(path: str, body: bytes, **told: Any) -> Any:
             peer.tell(json.dumps({"path": path, "body": base64.b64encode(body).decode(), **told}))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer._gen.ai.stigmer.iam.caller.v1 import Caller, CanIResponse
-from stigmer.access.rules import PLATFORM, PLATFORM_ID, is_of_organization, roles_of
+from stigmer.access.rules import PLATFORM, PLATFORM_ID, changes, is_of_organization, roles_of
 from stigmer.wire import descriptors
 
 if TYPE_CHECKING:
@@ -55,5 +55,5 @@ async def _reaches(ctx: Context[CanIRequest, Resource], permission: str, kind: s
     if kind == PLATFORM:
         return id_ == PLATFORM_ID
     name = descriptors.kind_by_number(ctx.request.kind).name
-    row = await ctx.tx.get(name, id_) if name in ctx.runtime.kinds else None
-    return row is not None
+    row = await ctx.find(name, id_) if name in ctx.runtime.kinds else None
+    return row is not None and (principal.may_write(row.owner) or not changes(permission))
