@@ -390,3 +390,65 @@ def test_the_example_file_as_it_stands_changes_nothing(home: Path) -> None:
 def test_the_data_directory_is_told_as_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert Settings.load(data_dir="data").data_dir == tmp_path / "data"
+
+
+JWT: dict[str, object] = {"jwt_issuer": "https://id", "jwt_audience": "stigmer", "jwt_keys": "https://id/keys"}
+
+
+@pytest.mark.parametrize("left_out", JWT)
+def test_an_issuer_needs_its_audience_and_its_keys_and_these_need_an_issuer(left_out: str) -> None:
+    given = {name: value for name, value in JWT.items() if name != left_out}
+    (line,) = refusal(**given, jwt_role_claim="role")
+    assert f" needs {left_out}; give both or neither" in line
+
+
+def test_an_issuer_needs_a_way_to_a_role() -> None:
+    assert refusal(**JWT) == [
+        "--jwt-issuer: jwt_issuer needs jwt_role_claim or jwt_default_role; give one of both",
+    ]
+    assert Settings.load(**JWT, jwt_role_claim="role").jwt_default_role is None
+    assert Settings.load(**JWT, jwt_default_role="reader").jwt_role_claim is None
+
+
+@pytest.mark.parametrize("name", ["none", "HS256", "HS512", "ES256K", "rs256", ""])
+def test_algorithms_by_which_anybody_could_sign_cannot_be_set(name: str) -> None:
+    assert refusal(jwt_algorithms=[name])[0].startswith(f"--jwt-algorithms: {name!r}: Input should be 'RS256', ")
+
+
+def test_algorithms_are_a_list_or_have_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STIGMER_JWT_ALGORITHMS", "ES256, EdDSA")
+    assert Settings.load().jwt_algorithms == ("ES256", "EdDSA")
+    assert Settings.load(jwt_algorithms=["RS256"]).jwt_algorithms == ("RS256",)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://id.example.com/keys",
+        "http://127.0.0.1.example.com/keys",
+        "http://user@127.0.0.1/keys",
+        "https://user:password@id/keys",
+        "https:///keys",
+        "ftp://id/keys",
+        "file:///etc/keys",
+        "://",
+        "https://[::1/keys",
+    ],
+)
+def test_keys_come_by_a_url_that_nobody_on_the_way_can_answer_for(url: str) -> None:
+    assert refusal(**{**JWT, "jwt_keys": url}, jwt_role_claim="role")[0].startswith(f"--jwt-keys: {url!r}: ")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://id/keys?v=1", "http://127.0.0.1:8080/keys", "http://[::1]/", "http://localhost/"]
+)
+def test_keys_may_come_by_https_or_from_this_machine(url: str, tmp_path: Path) -> None:
+    file = toml(tmp_path / "s.toml", f'jwt_keys = "{url}"\njwt_issuer = "i"\njwt_audience = "a"\njwt_role_claim = "r"')
+    assert Settings.load(config=file).jwt_keys == url
+
+
+def test_keys_may_be_a_file_beside_the_settings(tmp_path: Path) -> None:
+    file = toml(
+        tmp_path / "s.toml", 'jwt_keys = "keys.json"\njwt_issuer = "i"\njwt_audience = "a"\njwt_role_claim = "r"'
+    )
+    assert Settings.load(config=file).jwt_keys == tmp_path / "keys.json"

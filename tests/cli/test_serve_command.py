@@ -66,6 +66,8 @@ def test_every_setting_has_a_flag(app: App, tmp_path: Path) -> None:
         "config": pem, "listen": "h:1", "data_dir": tmp_path, "log_level": "error", "log_format": "json",
         "metrics": "h:2",
         "tls_cert": pem, "tls_key": pem, "tls_client_ca": pem, "tokens_file": pem, "certificates_file": pem,
+        "jwt_issuer": "i", "jwt_audience": "a", "jwt_keys": pem, "jwt_algorithms": "ES256", "jwt_name_claim": "n",
+        "jwt_name_prefix": "p:", "jwt_role_claim": "r", "jwt_organizations_claim": "o", "jwt_default_role": "runner",
         "max_message_bytes": 1, "max_message_parts": 9,
         "max_resource_bytes": 8,
         "max_streams": 2, "max_connections": 21, "max_idle_connections": 22, "max_connection_memory_bytes": 23,
@@ -77,7 +79,12 @@ def test_every_setting_has_a_flag(app: App, tmp_path: Path) -> None:
     assert set(values) | set(SWITCHES) == set(Settings.model_fields)
     flags = [part for name, value in values.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     assert serve(*flags, *(f"--no-{name.replace('_', '-')}" for name in SWITCHES)) == 0
-    assert app.settings.model_dump() == {**values, "listen": ("h:1",), **dict.fromkeys(SWITCHES, False)}
+    assert app.settings.model_dump() == {
+        **values,
+        "listen": ("h:1",),
+        "jwt_algorithms": ("ES256",),
+        **dict.fromkeys(SWITCHES, False),
+    }
 
 
 def test_uvloop_runs_the_server_where_it_is_wanted_and_installed(app: App) -> None:

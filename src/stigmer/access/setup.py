@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from stigmer.access.certificates import Certificates
 from stigmer.access.credentials import Authenticator
+from stigmer.access.jwt import Jwt
+from stigmer.access.jwt_claims import ClaimNames
 from stigmer.access.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -37,6 +39,16 @@ def authenticators(settings: Settings) -> list[Opened]:
     found: list[Opened] = []
     if settings.tokens_file is not None:
         found.append(Tokens(settings.tokens_file))
+    if settings.jwt_issuer and settings.jwt_audience and settings.jwt_keys:
+        names = ClaimNames(
+            settings.jwt_name_claim,
+            settings.jwt_role_claim,
+            settings.jwt_organizations_claim,
+            settings.jwt_name_prefix,
+            settings.jwt_default_role,
+        )
+        algorithms = settings.jwt_algorithms
+        found.append(Jwt(settings.jwt_issuer, settings.jwt_audience, settings.jwt_keys, algorithms, names))
     if settings.certificates_file is not None:  # last: what a call brings goes before what its connection does
         found.append(Certificates(settings.certificates_file))
     return found

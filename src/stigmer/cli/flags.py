@@ -18,7 +18,20 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound="Callable[..., None]")
 
-_METAVARS = {"listen": "ADDRESS", "metrics": "HOST:PORT", "data_dir": "DIR"}
+_METAVARS = {
+    "listen": "ADDRESS",
+    "metrics": "HOST:PORT",
+    "data_dir": "DIR",
+    "jwt_issuer": "URL",
+    "jwt_audience": "TEXT",
+    "jwt_keys": "URL|FILE",
+    "jwt_algorithms": "NAME",
+    "jwt_name_claim": "CLAIM",
+    "jwt_name_prefix": "TEXT",
+    "jwt_role_claim": "CLAIM",
+    "jwt_organizations_claim": "CLAIM",
+    "jwt_default_role": "ROLE",
+}
 _UNITS = {"bytes": "BYTES", "s": "SECONDS"}
 _SHOWN_DEFAULTS = {"data_dir": "~/.stigmer"}
 

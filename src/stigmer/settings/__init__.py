@@ -7,8 +7,10 @@ README and `stigmer.example.toml` repeat it (tests compare them).
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import NoDecode
@@ -35,6 +37,11 @@ _TOGETHER = (
     ("tls_cert", "tls_key"),
     ("tls_client_ca", "tls_cert"),
     ("certificates_file", "tls_client_ca"),
+    *(("jwt_issuer", name) for name in ("jwt_audience", "jwt_keys")),
+    *(
+        (f"jwt_{name}", "jwt_issuer")
+        for name in ("audience", "keys", "role_claim", "organizations_claim", "default_role")
+    ),
 )
 _NESTED = (  # of which settings how many times the one must fit into the other
     ("max_message_bytes", "max_connection_memory_bytes", 1),
@@ -55,6 +62,24 @@ def _pem(path: Path) -> Path:
     if not path.is_file():
         raise ValueError("no such file; give the path of a PEM file")
     return path
+
+
+def _keys(value: object) -> object:
+    """A URL that nobody on the way can answer for, else a path."""
+    if not isinstance(value, str) or "://" not in value:
+        return _given(value)
+    url = urlsplit(value)
+    is_private = url.scheme == "https" or (url.scheme == "http" and _is_loopback(url.hostname or ""))
+    if not is_private or not url.hostname or "@" in url.netloc:
+        raise ValueError("not https://HOST…; http:// is for this machine alone, a user has no place in it")
+    return value
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _number(value: object) -> object:
@@ -82,6 +107,12 @@ _Seconds = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=
 _Positive = Annotated[_Seconds, Field(gt=0)]
 _Path = Annotated[Path, BeforeValidator(_given)]
 _Pem = Annotated[_Path, AfterValidator(_pem)]
+_Text = Annotated[str, Field(min_length=1)]
+_Keys = Annotated[str | Path, BeforeValidator(_keys)]
+_Algorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"
+]
+_Algorithms = Annotated[tuple[_Algorithm, ...], NoDecode, BeforeValidator(_separated), AfterValidator(_distinct)]
 _Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 
 
@@ -123,6 +154,21 @@ class Settings(BaseModel):
     certificates_file: _Path | None = _set(
         None, "File of the names in client certificates that callers are known by; needs tls_client_ca."
     )
+    jwt_issuer: _Text | None = _set(None, "Issuer of JWTs that callers are known by, as their `iss` says it.")
+    jwt_audience: _Text | None = _set(None, "What `aud` of a JWT has to hold.")
+    jwt_keys: _Keys | None = _set(None, "URL (https, or http on this machine) or file of the issuer's keys, a JWK set.")
+    jwt_algorithms: _Algorithms = _set(get_args(_Algorithm), "Algorithms that a JWT may be signed by.")
+    jwt_name_claim: _Text = _set("sub", "Claim of a JWT with the caller's name.")
+    jwt_name_prefix: str = _set("oidc:", "What comes before such a name, so that it is nobody else's.")
+    jwt_role_claim: _Text | None = _set(
+        None, "Claim of a JWT with the caller's role, or with several, of which the highest counts."
+    )
+    jwt_organizations_claim: _Text | None = _set(
+        None, "Claim of a JWT with the caller's organizations: a list, or a text with spaces or commas."
+    )
+    jwt_default_role: Literal["reader", "runner", "editor", "admin"] | None = _set(
+        None, "Role of callers whose JWT gives none; without, they are refused."
+    )
     insecure_allow_plaintext: bool = _set(
         False, "Take credentials in clear from other machines; for where something else keeps the network private."
     )
@@ -158,6 +204,8 @@ class Settings(BaseModel):
         for name, needs in _TOGETHER:
             if getattr(self, name) and not getattr(self, needs):
                 raise ValueError(f"{name}: {name} needs {needs}; give both or neither")
+        if self.jwt_issuer and not (self.jwt_role_claim or self.jwt_default_role):
+            raise ValueError("jwt_issuer: jwt_issuer needs jwt_role_claim or jwt_default_role; give one of both")
         for small, large, times in _NESTED:
             least = times * getattr(self, small)
             if least > getattr(self, large):

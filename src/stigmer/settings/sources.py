@@ -65,12 +65,17 @@ def _table(reader: type[BaseSettings], path: Path, source: str) -> dict[str, Any
         raise StartupError(f"{_text(path)}: config: a settings file cannot name another; remove the key")
     for name, value in table.items():
         field = reader.model_fields.get(name)
-        if field and is_path(field.annotation) and isinstance(value, str) and value and "\0" not in value:
+        if field and is_path(field.annotation) and isinstance(value, str) and _is_relative(value):
             table[name] = path.parent / Path(value).expanduser()
     if isinstance(listen := table.get("listen"), str | list):
         several = listen.split(",") if isinstance(listen, str) else cast("list[object]", listen)
         table["listen"] = [anchored(one, path.parent) if isinstance(one, str) else one for one in several]
     return table
+
+
+def _is_relative(value: str) -> bool:
+    """Whether a text can be a path from the file's directory on: no URL, and nothing that is refused as it is."""
+    return bool(value) and "\0" not in value and "://" not in value
 
 
 def _read(reader: type[BaseSettings], path: Path, source: str) -> dict[str, Any]:
