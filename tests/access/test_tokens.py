@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from bearing import bearing, principal, token, tokens_file
+from bearing import bearing, placed, principal, token, tokens_file
 from edge_rig import said
 from multidict import MultiDict
 from store_rows import until
@@ -153,11 +153,11 @@ async def test_a_broken_file_changes_nothing_and_is_told_of_once_until_it_is_put
 
     def break_it() -> None:
         if harm == "nonsense":
-            tokens_file(file).write_text(f"{ANN.line}\nann:editor:acme::{SECRET}\n")
+            placed(file, f"{ANN.line}\nann:editor:acme::{SECRET}\n")
         elif harm == "gone":
             file.unlink()
         else:
-            tokens_file(file, token("stg_other")).chmod(0o644)
+            placed(file, token("stg_other").line, 0o644)
 
     async with watching(file) as tokens:
         await asyncio.to_thread(break_it)

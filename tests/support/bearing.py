@@ -40,7 +40,12 @@ def principal(name: str = "ann", role: str = "editor", organizations: tuple[str,
 
 def tokens_file(path: Path, *tokens: Token) -> Path:
     """A tokens file that nobody else may read, put in place at once."""
+    return placed(path, "".join(f"{one.line}\n" for one in tokens))
+
+
+def placed(path: Path, text: str, mode: int = 0o600) -> Path:
+    """A file with that text, put in place at once."""
     new = path.with_suffix(".new")
-    new.touch(mode=0o600)
-    new.write_text("".join(f"{one.line}\n" for one in tokens))
+    new.write_text(text)
+    new.chmod(mode)
     return new.replace(path)
