@@ -1,4 +1,4 @@
-"""SQLite reads. `store` hands them to `readers`, which run them on a connection's thread; `statements` has the SQL."""
+"""SQLite reads. `store` has `readers` run them on a connection's thread; `statements` has the SQL."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from stigmer.store.sqlite.reading import BULK, record_of, row_at, row_of, rows_b
 from stigmer.store.sqlite.search import NEWEST, OLDEST, Search, search
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from stigmer.access.principal import Owner, Owners
     from stigmer.store.rows import Query, Window
-    from stigmer.store.sqlite.readers import Read, Reader
+    from stigmer.store.sqlite.readers import Reader
     from stigmer.store.sqlite.search import Found
 
 _NOT_PERSONAL = (("< ?", PERSONAL), (">= ?", chr(ord(PERSONAL) + 1)))
@@ -28,38 +28,31 @@ CHECKED = 32
 """After so many rows it is asked whether the read may go on."""
 
 
-def one(statement: str, *parameters: str) -> Read:
-    """The first row of a statement that selects COLUMNS, or None."""
-
-    def read(connection: Reader) -> Row | None:
-        found = connection.execute(statement, parameters).fetchone()
-        return row_of(found) if found is not None else None
-
-    return read
+def by_id(connection: Reader, kind: str, id_: str) -> Row | None:
+    """The row with that id."""
+    row = _one(connection, (kind, id_), sql.GET, kind, id_)
+    return _asked_for(row, (kind, id_), fits=row is None or (row.kind, row.id) == (kind, id_))
 
 
-def by_id(kind: str, id_: str) -> Read:
-    """The row with that id, or None."""
-    return _checked(one(sql.GET, kind, id_), lambda row: (row.kind, row.id) == (kind, id_), (kind, id_))
-
-
-def by_slug(kind: str, slug: str, namespace: str) -> Read:
-    """The row that holds the slug in the namespace, or None."""
+def by_slug(connection: Reader, kind: str, slug: str, namespace: str) -> Row | None:
+    """The row that holds the slug in the namespace."""
     asked = (kind, slug, namespace)
-    return _checked(one(sql.BY_SLUG, *asked), lambda row: (row.kind, row.slug, row.namespace) == asked, (kind, slug))
+    row = _one(connection, (kind, slug), sql.BY_SLUG, *asked)
+    return _asked_for(row, (kind, slug), fits=row is None or (row.kind, row.slug, row.namespace) == asked)
 
 
-def by_slug_anywhere(kind: str, slug: str, owners: Owners | None, limit: int) -> Read:
+def newest(connection: Reader, kind: str, field: str, value: str) -> Row | None:
+    """The newest row of a kind whose field holds the value."""
+    return _one(connection, (kind, ""), sql.NEWEST_OF_KEY, kind, field, value)
+
+
+def by_slug_anywhere(connection: Reader, kind: str, slug: str, owners: Owners | None, limit: int) -> list[Row]:
     """The owners' rows that hold the slug, by namespace, at most `limit`; read as of one commit."""
     asked = [(sql.BY_SLUG_ANYWHERE, ())] if owners is None else [each for one in owners for each in _slugs_of(one)]
-
-    def read(connection: Reader) -> list[Row]:
-        with connection.snapshot():
-            found = (connection.execute(statement, (kind, slug, *more, limit)) for statement, more in asked)
-            rows = [row_of(columns) for cursor in found for columns in cursor]
-        return sorted(rows, key=lambda row: row.namespace)[:limit]
-
-    return read
+    with connection.snapshot():
+        found = (connection.execute(statement, (kind, slug, *more, limit)) for statement, more in asked)
+        rows = [row_of(columns) for cursor in found for columns in cursor]
+    return sorted(rows, key=lambda row: row.namespace)[:limit]
 
 
 def _slugs_of(owner: Owner) -> list[tuple[str, tuple[str, ...]]]:
@@ -70,79 +63,60 @@ def _slugs_of(owner: Owner) -> list[tuple[str, tuple[str, ...]]]:
     return [(sql.SLUGS_OF_NAMESPACE, (name, owner)), (sql.SLUGS_OF_OWNER, (owner,))]
 
 
-def holders(kind: str, field: str, values: Iterable[str]) -> Read:
+def holders(connection: Reader, kind: str, field: str, values: Iterable[str]) -> list[str]:
     """The ids of the rows of a kind whose field holds one of the values, read as of one commit."""
-
-    def read(connection: Reader) -> list[str]:
-        with connection.snapshot():
-            found = (connection.execute(sql.DEPENDENTS, (kind, field, value)) for value in values)
-            return list(dict.fromkeys(id_ for cursor in found for (id_,) in cursor))
-
-    return read
+    with connection.snapshot():
+        found = (connection.execute(sql.DEPENDENTS, (kind, field, value)) for value in values)
+        return list(dict.fromkeys(id_ for cursor in found for (id_,) in cursor))
 
 
-def page(query: Query, window: Window) -> Read:
+def page(connection: Reader, query: Query, window: Window) -> Page:
     """A page of a query, read as of one commit."""
-
-    def read(connection: Reader) -> Page:
-        try:
-            with connection.snapshot():
-                return _page(connection, query, window)
-        except sqlite3.Error as error:
-            raise failure(error, query.kind) from error
-
-    return read
+    try:
+        with connection.snapshot():
+            return _page(connection, query, window)
+    except sqlite3.Error as error:
+        raise failure(error, query.kind) from error
 
 
-def record(table: str, key: str) -> Read:
-    """The record under that key, or None."""
-
-    def read(connection: Reader) -> Record | None:
-        found = connection.execute(sql.RECORD, (table, key)).fetchone()
-        if found is not None and found[:2] != (table, key):
-            raise DamagedError(table, key, "its index leads to another record")
-        return record_of(found) if found is not None else None
-
-    return read
+def record(connection: Reader, table: str, key: str) -> Record | None:
+    """The record under that key."""
+    found = connection.execute(sql.RECORD, (table, key)).fetchone()
+    if found is not None and found[:2] != (table, key):
+        raise DamagedError(table, key, "its index leads to another record")
+    return record_of(found) if found is not None else None
 
 
-def records(table: str, prefix: str, after: str, limit: int) -> Read:
+def records(connection: Reader, table: str, prefix: str, after: str, limit: int) -> list[Record]:
     """The records whose keys begin with the prefix and come after the key, at most `limit`."""
     start = max(prefix, f"{after}\0") if after else prefix  # no text is between `after` and the same with NUL
-
-    def read(connection: Reader) -> list[Record]:
-        found = map(record_of, connection.execute(sql.RECORDS, (table, start, limit)))
-        return [*takewhile(lambda one: one.key.startswith(prefix), found)]
-
-    return read
+    found = map(record_of, connection.execute(sql.RECORDS, (table, start, limit)))
+    return [*takewhile(lambda one: one.key.startswith(prefix), found)]
 
 
-def log(name: str, after: int, limit: int) -> Read:
+def log(connection: Reader, name: str, after: int, limit: int) -> list[LogEntry]:
     """The entries of a log after that number, at most `limit`, each linked to the one before."""
-
-    def read(connection: Reader) -> list[LogEntry]:
-        found = [LogEntry(*columns) for columns in connection.execute(sql.ENTRIES, (name, after, limit + 1))]
-        for before, entry in pairwise([None, *found] if after == 0 else found):
-            if entry is not None and chained(before, name, entry.value) != entry:
-                raise DamagedError(name, str(entry.number), "its link does not fit")
-        return [entry for entry in found if entry.number > after][:limit]
-
-    return read
+    found = [LogEntry(*columns) for columns in connection.execute(sql.ENTRIES, (name, after, limit + 1))]
+    for before, entry in pairwise([None, *found] if after == 0 else found):
+        if entry is not None and chained(before, name, entry.value) != entry:
+            raise DamagedError(name, str(entry.number), "its link does not fit")
+    return [entry for entry in found if entry.number > after][:limit]
 
 
-def _checked(read: Read, fits: Callable[[Row], bool], name: tuple[str, str]) -> Read:
-    """A read whose row is the one that was asked for: a damaged index leads to others."""
+def _one(connection: Reader, name: tuple[str, str], statement: str, *parameters: str) -> Row | None:
+    """The first row of a statement that selects COLUMNS; `name` is what is told where it cannot be read."""
+    try:
+        found = connection.execute(statement, parameters).fetchone()
+    except sqlite3.Error as error:
+        raise failure(error, *name) from error
+    return row_of(found) if found is not None else None
 
-    def checked(connection: Reader) -> Row | None:
-        try:
-            row: Row | None = read(connection)
-        except sqlite3.Error as error:
-            raise failure(error, *name) from error
-        if row is not None and not fits(row):
-            raise DamagedError(*name, "its index leads to another row")
-        return row
 
-    return checked
+def _asked_for(row: Row | None, name: tuple[str, str], *, fits: bool) -> Row | None:
+    """The row, which is the one that was asked for: a damaged index leads to others."""
+    if not fits:
+        raise DamagedError(*name, "its index leads to another row")
+    return row
 
 
 def _page(connection: Reader, query: Query, window: Window) -> Page:

@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager, suppress
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from stigmer.store.errors import StoreUnavailableError
 from stigmer.store.rows import Page, Row
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Read: TypeAlias = "Callable[[Reader], Any]"
 Reading: TypeAlias = "Entry[Read, Any]"
 Done: TypeAlias = "list[tuple[Reading, Any]]"
+T = TypeVar("T")
 
 READERS = 5
 """How many connections read."""
@@ -227,14 +228,14 @@ class Readers:
     def __repr__(self) -> str:
         return f"<Readers {self.workers}>"
 
-    async def point(self, read: Read) -> Any:  # noqa: ANN401 - each read has a result type of its own
+    async def point(self, read: Callable[[Reader], T]) -> T:
         """Read what is found by a key."""
-        return await self._points.submit(read)
+        return cast("T", await self._points.submit(read))
 
-    async def list(self, read: Read, limit: int | None = None) -> Any:  # noqa: ANN401 - as above
+    async def list(self, read: Callable[[Reader], T], limit: int | None = None) -> T:
         """Read what may be long; `limit` rows at most, where that is known."""
         worker = self._short if limit is not None and limit <= SHORT else self._lists
-        return await worker.submit(read)
+        return cast("T", await worker.submit(read))
 
     async def probe(self) -> None:
         """See that the database can be read, whatever is being read."""

@@ -19,13 +19,12 @@ from stigmer.store.errors import StoreUnavailableError
 from stigmer.store.feed import LocalFeed
 from stigmer.store.lifetime import LEAST_S, PATIENCE_S, Grace, on_thread, outlast, tell
 from stigmer.store.sqlite import queries
-from stigmer.store.sqlite import statements as sql
 from stigmer.store.sqlite.cache import RowCache
 from stigmer.store.sqlite.connection import SqliteConnection, end_all
 from stigmer.store.sqlite.failures import failure
 from stigmer.store.sqlite.files import FILE_NAME, size_bytes
 from stigmer.store.sqlite.opening import Database, open_database
-from stigmer.store.sqlite.readers import Read, Readers
+from stigmer.store.sqlite.readers import Readers
 from stigmer.store.sqlite.worker import BatchWorker, Worker
 from stigmer.store.sqlite.writer import Commit, Outcome, Writer
 
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from stigmer.access.principal import Owners
     from stigmer.store.changes import Change
     from stigmer.store.rows import LogEntry, Page, Query, Record, Row, Window
+    from stigmer.store.sqlite.readers import Reader
 
 CACHE_BYTES = 64 * 1024 * 1024
 LOG_BYTES = 1 * 1024 * 1024
@@ -178,45 +178,38 @@ class SqliteStore:
         return hashlib.blake2b(name.encode(), key=self._root_key, digest_size=32).digest()
 
     async def get(self, kind: str, id_: str) -> Row | None:
-        return self._cache.by_id(kind, id_) or await self._filled(queries.by_id(kind, id_))
+        return self._cache.by_id(kind, id_) or await self._filled(lambda reader: queries.by_id(reader, kind, id_))
 
     async def by_slug(self, kind: str, slug: str, namespace: str) -> Row | None:
         cached = self._cache.by_slug(kind, slug, namespace)
-        return cached or await self._filled(queries.by_slug(kind, slug, namespace))
+        return cached or await self._filled(lambda reader: queries.by_slug(reader, kind, slug, namespace))
 
     async def by_slug_anywhere(
         self, kind: str, slug: str, owners: Owners | None = None, limit: int = 2
     ) -> Sequence[Row]:
-        rows: list[Row] = await self._reads.point(queries.by_slug_anywhere(kind, slug, owners, limit))
-        return rows
+        return await self._reads.point(lambda reader: queries.by_slug_anywhere(reader, kind, slug, owners, limit))
 
     async def page(self, query: Query, window: Window) -> Page:
-        page: Page = await self._reads.list(queries.page(query, window), window.limit)
-        return page
+        return await self._reads.list(lambda reader: queries.page(reader, query, window), window.limit)
 
     async def newest(self, kind: str, field: str, value: str) -> Row | None:
-        row: Row | None = await self._reads.point(queries.one(sql.NEWEST_OF_KEY, kind, field, value))
-        return row
+        return await self._reads.point(lambda reader: queries.newest(reader, kind, field, value))
 
     async def holders(self, kind: str, field: str, values: Iterable[str]) -> Sequence[str]:
-        ids: list[str] = await self._reads.list(queries.holders(kind, field, values))
-        return ids
+        return await self._reads.list(lambda reader: queries.holders(reader, kind, field, values))
 
     async def now_ms(self) -> int:
         """This process's clock, as it alone owns the database."""
         return time.time_ns() // 1_000_000
 
     async def record(self, table: str, key: str) -> Record | None:
-        found: Record | None = await self._reads.point(queries.record(table, key))
-        return found
+        return await self._reads.point(lambda reader: queries.record(reader, table, key))
 
     async def records(self, table: str, prefix: str = "", after: str = "", limit: int = 1000) -> Sequence[Record]:
-        found: list[Record] = await self._reads.list(queries.records(table, prefix, after, limit), limit)
-        return found
+        return await self._reads.list(lambda reader: queries.records(reader, table, prefix, after, limit), limit)
 
     async def log(self, name: str, after: int = 0, limit: int = 1000) -> Sequence[LogEntry]:
-        found: list[LogEntry] = await self._reads.list(queries.log(name, after, limit), limit)
-        return found
+        return await self._reads.list(lambda reader: queries.log(reader, name, after, limit), limit)
 
     async def commit(self, changes: Changes, *, dry_run: bool = False) -> Sequence[Change]:
         return await self._writes.submit(Commit(changes, dry_run))
@@ -237,7 +230,7 @@ class SqliteStore:
         await self._writes.submit(_NOTHING, first=True)  # first: it knows best what is wrong with a file
         await self._reads.probe()
 
-    async def _filled(self, read: Read) -> Row | None:
+    async def _filled(self, read: Callable[[Reader], Row | None]) -> Row | None:
         return await self._cache.fill(lambda: self._reads.point(read))
 
 
