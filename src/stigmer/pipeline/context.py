@@ -173,15 +173,13 @@ class Context(Generic[Q_co, R_co]):
         """Where the slug of a resource of any kind is unique that the caller makes."""
         return self._kind_of(resource).namespace_of(required(resource.metadata).org, await self.owner_of(resource))
 
-    async def refuse_foreign(self, resource: Resource, *, by_server: bool = False) -> Owner:
-        """The owner of a resource of any kind that the caller makes.
+    async def refuse_foreign(self, resource: Resource) -> None:
+        """Refuse early a new resource of any kind that `save` would refuse.
 
         Raises:
-            PermissionDenied: that one's resources are not the caller's to make.
+            PermissionDenied: it is not the caller's to make.
         """
-        owner = await self.owner_of(resource)
-        check_write(self.call, owner, required(resource.metadata).org, by_server=by_server)
-        return owner
+        check_write(self.call, await self.owner_of(resource), required(resource.metadata).org)
 
     async def save(self, resource: Resource, *, over: Row | None = None, by_server: bool = False) -> Row:
         """Stage the row of a resource of any kind; gives it.
@@ -195,11 +193,9 @@ class Context(Generic[Q_co, R_co]):
             PermissionDenied: it is not the caller's to write.
         """
         kind = self._kind_of(resource)
-        if over is None:
-            owner = await self.refuse_foreign(resource, by_server=by_server)
-        else:
-            owner = over.owner
-            check_write(self.call, owner, by_server=by_server)
+        owner = over.owner if over is not None else await self.owner_of(resource)
+        org = required(resource.metadata).org if over is None else ""
+        check_write(self.call, owner, org, by_server=by_server)
         row = kind.row_of(resource, owner, based_on=over, created_by=self.call.actor)
         (self.tx.create if over is None else self.tx.update)(row)
         self.found.pop((row.kind, row.id), None)

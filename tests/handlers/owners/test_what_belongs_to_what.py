@@ -124,16 +124,25 @@ async def test_the_server_gives_a_platform_agent_its_default_instance_for_anybod
 
 
 async def test_what_goes_with_a_deleted_resource_goes_whosoever_it_is(callers: Callers) -> None:
+    """A context that was there before its execution belongs to callers of all organizations, and goes too."""
     agent = await callers(ROOT).agents.create(samples.agent(owner_scope=Scope.platform))
+    id_ = f"aex-{samples.NOBODY}"
+    early = await callers(LOCAL).create(samples.execution_context(id_))
+    other = await callers(LOCAL).create(samples.execution_context(f"{id_[:-1]}z"))
     session = await callers(ANN).create(samples.session(agent.status.default_instance_id))
-    execution = await callers(ANN).create(samples.agent_execution(id_of(session)))
-    orphan = samples.execution_context(f"aex-{samples.NOBODY}")
-    early = await callers(LOCAL).create(orphan)
-    assert early
-    await callers(of("runner", "*")).create(samples.execution_context(id_of(execution)))
+    await callers(ANN).create(samples.agent_execution(id_of(session), id=id_))
+    runner = callers(of("runner", "acme"))
+    await missing(runner.get(early))
+    find = contexts.ExecutionContextExecutionIdInput(execution_id=id_)
+    await missing(runner.find_contexts.get_by_execution_id(find))
+    made = await callers(LOCAL).create(samples.execution_context(id_))
+    assert await runner.find_contexts.get_by_execution_id(find) == made
+    await callers(LOCAL).delete(made)
+    await missing(runner.find_contexts.get_by_execution_id(find))
+    assert await callers(LOCAL).find_contexts.get_by_execution_id(find) == early
     await callers(AMY).delete(session)
     assert await callers.rig.ids("AgentExecution") == set()
-    assert await callers.rig.ids("ExecutionContext") == {id_of(early)}
+    assert await callers.rig.ids("ExecutionContext") == {id_of(other)}
 
 
 async def test_default_instances_are_of_their_agents_organization(callers: Callers) -> None:
