@@ -14,7 +14,7 @@ from stigmer.store.rows import Query, Through, Window
 from stigmer.store.sqlite import SqliteStore
 from stigmer.store.sqlite import statements as sql
 from stigmer.store.sqlite.reading import BULK
-from stigmer.store.sqlite.search import Search, search
+from stigmer.store.sqlite.search import Search
 from stigmer.store.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -91,21 +91,16 @@ async def plan(store: SqliteStore, statement: str) -> list[str]:
     return steps
 
 
-WALKS = {
-    "of the kind": (sql.BY_KIND, "TRUE"),
-    "with a key": (sql.BY_KEY, sql.HAS_KEY),
-    "of an owner": (sql.BY_OWNER, sql.IS_OWNERS),
-    "shared": (sql.SHARED_ROWS, sql.IS_SHARED),
-}
+WALKS = {name: walk for name, walk in vars(sql).items() if isinstance(walk, tuple) and name[:5] in {"ROWS_", "KEYS_"}}
 LISTS = (sql.ROWS_BEFORE, sql.SEQUENCES_BEFORE, sql.COUNT_FOUND)
-
-
 OF_VALUES = {"SCAN wanted", "SCAN CONSTANT ROW", "SCAN 2 CONSTANT ROWS"}
 """The scans that are none of a table."""
 ONE_KEY, TWO_KEYS = (sql.ALSO_KEYS.format(wanted=some) for some in ("(?, ?)", "(?, ?), (?, ?)"))
+IN_THE_INDEX = ("USING PRIMARY KEY", "USING COVERING INDEX", "_shared (kind=? AND shared=?")
+"""What no row is read for; a generated column, as `shared` is, hides that from the plan."""
 
 
-@pytest.mark.parametrize("also", ["", ONE_KEY, TWO_KEYS, sql.ALSO_OWNERS, sql.ALSO_SHARED + ONE_KEY])
+@pytest.mark.parametrize("also", ["", ONE_KEY, TWO_KEYS])
 @pytest.mark.parametrize("walk", WALKS.values(), ids=WALKS)
 @pytest.mark.parametrize("statement", LISTS)
 async def test_every_list_walks_along_an_index_and_sorts_nothing(
@@ -114,8 +109,7 @@ async def test_every_list_walks_along_an_index_and_sorts_nothing(
     steps = await plan(store, statement.format(along=walk[0], holds=walk[1], also=also))
     assert {step for step in steps if step.startswith("SCAN")} <= OF_VALUES, steps
     assert not [step for step in steps if "B-TREE" in step]
-    in_the_index = ("USING PRIMARY KEY", "USING COVERING INDEX", "USING INDEX resources_shared (kind=? AND shared=?")
-    reads = [step for step in steps if step.startswith("SEARCH") and not any(text in step for text in in_the_index)]
+    reads = [step for step in steps if step.startswith("SEARCH") and not any(text in step for text in IN_THE_INDEX)]
     assert all(step.startswith("SEARCH r USING INTEGER PRIMARY KEY") for step in reads), steps
 
 
@@ -221,8 +215,7 @@ async def test_of_keys_that_are_all_common_the_rarest_is_found(store: SqliteStor
     often, seldom = ("tag", "often"), ("tag", "seldom")
     await store.commit(creating(*(row(f"r{n}", often, *([seldom] if n % 4 else [])) for n in range(1000))))
 
-    def planned(connection: Any) -> list[tuple[str, ...]]:
-        found = search(connection, Query("Thing", (often, seldom)))
-        return [one.parameters for one in found._conditions] if isinstance(found, Search) else []
+    def planned(connection: Any) -> tuple[tuple[str, str], ...]:
+        return Search(connection, "Thing", (often, seldom))._keys
 
-    assert await store._reads.list(planned) == [seldom, often]
+    assert await store._reads.list(planned) == (seldom, often)

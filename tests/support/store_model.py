@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from stigmer.access.principal import Owners
     from stigmer.store.changes import Dependent
     from stigmer.store.rows import Query, Window
 
@@ -29,6 +30,7 @@ class ModelRow:
     slug: str | None
     data: bytes
     keys: frozenset[Pair]
+    owner: str
     version: int
     place: int
 
@@ -91,8 +93,9 @@ class Model:
     def by_slug(self, kind: str, slug: str, namespace: str) -> ModelRow | None:
         return next((row for row in self._of(kind) if (row.slug, row.namespace) == (slug, namespace)), None)
 
-    def by_slug_anywhere(self, kind: str, slug: str) -> list[ModelRow]:
-        return sorted((row for row in self._of(kind) if row.slug == slug), key=lambda row: row.namespace)[:2]
+    def by_slug_anywhere(self, kind: str, slug: str, owners: Owners | None) -> list[ModelRow]:
+        rows = [row for row in self._of(kind) if row.slug == slug and seen(row, owners)]
+        return sorted(rows, key=lambda row: row.namespace)[:2]
 
     def page(self, query: Query, window: Window, before: ModelRow | None) -> tuple[list[ModelRow], bool, int]:
         """Rows, more, total; `before` is the row whose sequence the window names."""
@@ -111,13 +114,20 @@ class Model:
         through = query.through
         if through is not None:
             values = {value for name, value in row.keys if name == through.field}
-            holders = {holder.id for holder in self._of(through.kind) if through.key in holder.keys}
+            parents = [parent for parent in self._of(through.kind) if seen(parent, query.owners)]
+            holders = {parent.id for parent in parents if through.key in parent.keys}
             if not values & {through.value, *holders}:
                 return False
-        return row.keys >= set(query.keys)
+        return row.keys >= set(query.keys) and seen(row, query.owners)
 
     def _of(self, kind: str) -> Iterator[ModelRow]:
         return (row for row in self.rows.values() if row.kind == kind)
+
+
+def seen(row: ModelRow, owners: Owners | None) -> bool:
+    """Whether the row is one of the owners'."""
+    personal = row.owner.startswith("identity_account:")
+    return owners is None or row.owner in owners or ("shared" in owners and not personal)
 
 
 def ids_of(rows: Sequence[ModelRow]) -> list[str]:

@@ -31,9 +31,10 @@ def row(
     slug: str | None = "=id",
     namespace: str = "",
     data: bytes = b"first",
+    owner: str = "",
 ) -> Row:
     """A row to be created; its slug is its id unless another is given."""
-    return Row(kind, id_, namespace, id_ if slug == "=id" else slug, data, keys, "tester")
+    return Row(kind, id_, namespace, id_ if slug == "=id" else slug, data, keys, "tester", owner)
 
 
 def child(id_: str, parent: str, kind: str = "Child") -> Row:

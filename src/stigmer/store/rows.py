@@ -29,7 +29,7 @@ class Row:
     Attributes:
         kind: the kind's name, `Session`.
         id: unique within the kind.
-        namespace: where the slug is unique.
+        namespace: where the slug is unique; begins with PERSONAL where a single caller owns the row, and else not.
         slug: None where the kind's slugs are not unique: such rows are not found by slug.
         data: the encoded resource; the store never looks inside.
         keys: (field, value) pairs by which the row is found; given on writes and in the change feed, may be None where

@@ -97,7 +97,7 @@ ENTRIES = "SELECT log, number, value, link FROM log_entries WHERE log = ? AND nu
 APPEND = "INSERT INTO log_entries (log, number, value, link) VALUES (?, ?, ?, ?)"
 
 KEYS = "SELECT field, value FROM resource_keys WHERE sequence = ?"
-ADD_KEY = "INSERT OR IGNORE INTO resource_keys (kind, field, value, sequence) VALUES (?, ?, ?, ?)"
+ADD_KEY = "INSERT OR IGNORE INTO resource_keys (kind, field, value, sequence, owner) VALUES (?, ?, ?, ?, ?)"
 DROP_KEY = "DELETE FROM resource_keys WHERE kind = ? AND field = ? AND value = ? AND sequence = ?"
 
 DEPENDENTS = (
@@ -114,22 +114,18 @@ COUNT_ROWS = "SELECT kind, count(*) FROM resources GROUP BY kind"
 DROP_COUNTS = "DELETE FROM counters WHERE name != ''"
 SET_COUNT = "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
-# How a list finds its rows, called k: along one index, further conditions being looked up in theirs, as {also}.
-BY_KIND = "resources AS k INDEXED BY resources_by_kind"
-BY_KEY, HAS_KEY = "resource_keys AS k", "k.field = ? AND k.value = ?"
-BY_OWNER, IS_OWNERS = "resources AS k INDEXED BY resources_by_owner", "k.owner = ?"
-SHARED_ROWS, IS_SHARED = "resources AS k INDEXED BY resources_shared", "k.shared = 1"
+# How a list finds its rows, called k: along an index of the rows of everybody, of an owner, or of all that no single
+# caller owns, without a key or with one; {also} is ALSO_KEYS for further keys.
+ROWS_OF_ALL = ("resources AS k INDEXED BY resources_by_kind", "TRUE")
+ROWS_OF_OWNER = ("resources AS k INDEXED BY resources_by_owner", "k.owner = ?")
+ROWS_SHARED = ("resources AS k INDEXED BY resources_shared", "k.shared = 1")
+HAS_KEY = "k.field = ? AND k.value = ?"
+KEYS_OF_ALL = ("resource_keys AS k", HAS_KEY)
+KEYS_OF_OWNER = ("resource_keys AS k INDEXED BY resource_keys_by_owner", f"k.owner = ? AND {HAS_KEY}")
+KEYS_SHARED = ("resource_keys AS k INDEXED BY resource_keys_shared", f"k.shared = 1 AND {HAS_KEY}")
 ALSO_KEYS = (  # of any number of keys, while SQLite takes no long chain of conditions; ends at one that is not there
     " AND NOT EXISTS (SELECT 1 FROM (VALUES {wanted}) AS wanted WHERE NOT EXISTS (SELECT 1 FROM resource_keys"
     " WHERE kind = k.kind AND field = wanted.column1 AND value = wanted.column2 AND sequence = k.sequence))"
-)
-ALSO_OWNERS = (
-    " AND EXISTS (SELECT 1 FROM resources INDEXED BY resources_by_owner"
-    " WHERE kind = k.kind AND owner = ? AND sequence = k.sequence)"
-)
-ALSO_SHARED = (
-    " AND EXISTS (SELECT 1 FROM resources INDEXED BY resources_shared"
-    " WHERE kind = k.kind AND shared = 1 AND sequence = k.sequence)"
 )
 # LEFT JOIN: in this order of the tables, so that nothing is to be sorted, and an entry of the index whose row is not
 # there (damage) is not left out in silence.
@@ -153,7 +149,7 @@ ROWS_IN_BULK = (
 )
 COUNT_FOUND = f"SELECT count(*) FROM {{along}} {FOUND}"  # noqa: S608 - of constants
 SAMPLE = f"SELECT count(*) FROM (SELECT 1 FROM {{along}} {FOUND} LIMIT ?)"  # noqa: S608 - of constants
-NEWEST_OF_KEY = f"{ROWS.format(along=BY_KEY, holds=HAS_KEY, also='')}{NEWEST_FIRST} LIMIT 1"
+NEWEST_OF_KEY = f"{ROWS.format(along=KEYS_OF_ALL[0], holds=HAS_KEY, also='')}{NEWEST_FIRST} LIMIT 1"
 # The values of a joined field: for each, how many rows have it, and the newest before one. A value may come twice.
 OF_BRANCH = "FROM resource_keys AS k WHERE k.kind = ? AND k.field = ? AND k.value = branch.value{also}"
 BRANCHES = (

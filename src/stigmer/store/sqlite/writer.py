@@ -189,7 +189,7 @@ class _Application(Application):
         except sqlite3.IntegrityError:
             return None
         sequence = int(cursor.lastrowid or 0)
-        self._executemany(sql.ADD_KEY, [(row.kind, *key, sequence) for key in row.keys or ()])
+        self._executemany(sql.ADD_KEY, [(row.kind, *key, sequence, row.owner) for key in row.keys or ()])
         self.counts[row.kind] += 1
         return sequence
 
@@ -197,7 +197,7 @@ class _Application(Application):
         self._execute(sql.UPDATE, (row.data, row.revision, checksum_of_row(*_columns(row)), row.sequence))
         have, want = set(self._execute(sql.KEYS, (row.sequence,))), set(row.keys or ())
         self._executemany(sql.DROP_KEY, [(row.kind, *key, row.sequence) for key in have - want])
-        self._executemany(sql.ADD_KEY, [(row.kind, *key, row.sequence) for key in want - have])
+        self._executemany(sql.ADD_KEY, [(row.kind, *key, row.sequence, row.owner) for key in want - have])
 
     def delete(self, head: Row) -> None:
         self._execute(sql.DELETE, (head.sequence,))

@@ -13,13 +13,18 @@ from google.protobuf.message import DecodeError
 
 from stigmer.store.sqlite.migrations.sums import named, sum_of
 
-OWNER = "ALTER TABLE resources ADD COLUMN owner TEXT NOT NULL DEFAULT ''"
-SHARED = "ALTER TABLE resources ADD COLUMN shared INTEGER AS (owner NOT GLOB 'identity_account:*')"
-BY_OWNER = "CREATE INDEX resources_by_owner ON resources (kind, owner)"
-BY_SHARED = "CREATE INDEX resources_shared ON resources (kind, shared)"
-BY_OWNED_SLUG = (
+OWNER = "ALTER TABLE {table} ADD COLUMN owner TEXT NOT NULL DEFAULT ''"
+SHARED = "ALTER TABLE {table} ADD COLUMN shared INTEGER AS (owner NOT GLOB 'identity_account:*')"
+BY_SLUG = (
     "CREATE INDEX resources_by_owned_slug ON resources (kind, slug, owner, namespace)"
     " WHERE slug IS NOT NULL AND owner <> 'organization:' || namespace"
+)
+INDEXES = (
+    "CREATE INDEX resources_by_owner ON resources (kind, owner)",
+    "CREATE INDEX resources_shared ON resources (kind, shared)",
+    BY_SLUG,
+    "CREATE INDEX resource_keys_by_owner ON resource_keys (kind, owner, field, value, sequence)",
+    "CREATE INDEX resource_keys_shared ON resource_keys (kind, shared, field, value, sequence)",
 )
 PARENTS = {
     b"AgentExecution": ("spec.session_id", "Session"),
@@ -38,19 +43,22 @@ OWNER_OF_PARENT = (
 )
 FILL = "UPDATE resources SET owner = ?, namespace = ?, checksum = ? WHERE sequence = ?"
 
+FILL_KEYS = "UPDATE resource_keys SET owner = ? WHERE sequence = ?"
+
 PLATFORM, IDENTITY = 1, 3
 """Numbers of scopes."""
 
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Add the column and fill it, one row after the other in memory; 12 s for 100,000 rows. Damaged rows stay so."""
-    connection.execute(OWNER)
-    connection.execute(SHARED)
+    for table in ("resources", "resource_keys"):
+        connection.execute(OWNER.format(table=table))
+        connection.execute(SHARED.format(table=table))
     resource = _resource()
     for kinds in PASSES:
         for sequence in _sequences(connection, SEQUENCES.format(kinds=kinds)):
             _fill(connection, sequence, resource)
-    for index in (BY_OWNER, BY_SHARED, BY_OWNED_SLUG):
+    for index in INDEXES:
         connection.execute(index)
 
 
@@ -72,6 +80,7 @@ def _fill(connection: sqlite3.Connection, sequence: int, resource: type[Any]) ->
     owner, namespace = _owned(connection, sequence, texts[0], space or "", _metadata(resource, data))
     summed = sum_of(data, kind, id_, namespace, named(slug), created_by, owner, revision)
     connection.execute(FILL, (owner, namespace, summed, sequence))
+    connection.execute(FILL_KEYS, (owner, sequence))
 
 
 def _metadata(resource: type[Any], data: bytes) -> Any:  # noqa: ANN401 - of `_resource`
@@ -99,7 +108,7 @@ def _owned(
         owners = {PLATFORM: "platform", IDENTITY: "identity_account:local"}
         owner = owners.get(metadata.owner_scope, f"organization:{space}")
     scope, _, name = owner.partition(":")
-    org = space if kind != b"ExecutionContext" else name if scope == "organization" else ""
+    org = space if not parent else name if scope == "organization" else ""
     return owner, f"\x1f{name}\x1f{org}" if scope == "identity_account" else org
 
 

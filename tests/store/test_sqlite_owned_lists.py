@@ -1,0 +1,139 @@
+"""What a list of some owners costs in SQLite: as much as their own rows, whatever others have."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, TypeAlias
+
+import pytest
+from store_rows import creating, row
+
+from stigmer.access.principal import PLATFORM, SHARED, Principal, identity, namespace, organization
+from stigmer.store.rows import Query, Through, Window
+from stigmer.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from pathlib import Path
+
+    from stigmer.store.rows import Row
+
+    Cost: TypeAlias = Callable[[Callable[[], Awaitable[object]]], Awaitable[int]]
+
+OWN, FOREIGN = organization("own"), organization("foreign")
+ANN, BOB = identity("ann"), identity("bob")
+OWNERS = Principal("ann", "editor", frozenset({"own"})).owners
+OF_ALL = Principal("ann", "reader", frozenset({"*"})).owners
+RUNNING, RED, BIG = ("phase", "2"), ("tag", "red"), ("tag", "big")
+OF_AGENT = ("agent", "x")
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    async with SqliteStore(tmp_path, cache_bytes=0) as opened:
+        yield opened
+
+
+@pytest.fixture
+def cost(store: SqliteStore) -> Cost:
+    """How many instructions SQLite runs for a read, roughly."""
+
+    async def steps(read: Callable[[], Awaitable[object]]) -> int:
+        ran, workers = itertools.count(), (store._reads._short, store._reads._points)
+        for worker in workers:
+            await worker.connection.run(lambda one: one.set_progress_handler(lambda: next(ran) < 0, 1))
+        await read()
+        for worker in workers:
+            await worker.connection.run(lambda one: one.set_progress_handler(None, 1))
+        return next(ran)
+
+    return steps
+
+
+def things(owner: str, numbers: Iterable[int], parent: str = "p") -> list[Row]:
+    """Each second runs, each third is red, all are big; they are on ten parents."""
+    keys = ([RUNNING] * (n % 2 == 0) + [RED] * (n % 3 == 0) + [BIG, (parent, f"{n % 10}")] for n in numbers)
+    return [row(f"{owner} {n}", *has, slug=None, owner=owner) for n, has in zip(numbers, keys, strict=True)]
+
+
+def parents(owner: str, count: int) -> list[Row]:
+    return [row(f"{owner} p{n}", OF_AGENT, kind="Parent", slug=None, owner=owner) for n in range(count)]
+
+
+LISTS = {
+    "all": Query("Thing"),
+    "of a session": Query("Thing", (("p", "3"),)),
+    "in a phase": Query("Thing", (RUNNING,)),
+    "with tags": Query("Thing", (BIG, RED)),
+    "in a phase, with tags": Query("Thing", (RUNNING, RED, BIG)),
+    "with a tag that others alone have": Query("Thing", (("of", FOREIGN),)),
+    "through parents": Query("Thing", (), Through("parent", "x", "Parent", OF_AGENT)),
+    "through parents, with a tag": Query("Thing", (RED,), Through("parent", "x", "Parent", OF_AGENT)),
+}
+
+
+@pytest.mark.parametrize(("owners", "foreign"), [(OWNERS, FOREIGN), (OF_ALL, BOB)], ids=["of one", "of all"])
+@pytest.mark.parametrize("query", LISTS.values(), ids=LISTS)
+async def test_a_hundred_times_the_foreign_rows_cost_a_list_no_more(
+    store: SqliteStore, cost: Cost, query: Query, owners: tuple[str, ...], foreign: str
+) -> None:
+    query = Query(query.kind, query.keys, query.through, owners)
+    own = [row(f"c{n}", ("parent", f"{OWN} p{n % 3}"), RED, slug=None, owner=OWN) for n in range(20)]
+    await store.commit(creating(*parents(OWN, 3), *own, *things(OWN, range(30)), *things(PLATFORM, range(5))))
+
+    async def grow(numbers: range) -> None:
+        marked = [
+            row(f"m{n}", ("of", FOREIGN), ("parent", f"{foreign} p{n % 9}"), RED, slug=None, owner=foreign)
+            for n in numbers
+        ]
+        await store.commit(creating(*things(foreign, numbers), *marked))
+
+    async def page() -> None:
+        found = await store.page(query, Window(5))
+        assert all(one.owner in (OWN, PLATFORM) for one in found.rows)
+        assert len(found.rows) == min(5, found.total)
+        totals.append(found.total)
+
+    totals: list[int] = []
+    await store.commit(creating(*parents(foreign, 1)))
+    await grow(range(20))
+    few = await cost(page)
+    await store.commit(creating(*(row(f"q{n}", OF_AGENT, kind="Parent", slug=None, owner=foreign) for n in range(99))))
+    await grow(range(20, 2000))
+    assert await cost(page) <= 1.05 * few
+    assert totals[0] == totals[1]
+
+
+@pytest.mark.parametrize("owners", [OWNERS, OF_ALL, (SHARED,)])
+async def test_a_slug_that_many_others_hold_is_found_at_once(
+    store: SqliteStore, cost: Cost, owners: tuple[str, ...]
+) -> None:
+    foreign = BOB if SHARED in owners else FOREIGN
+    mine = row("mine", slug="s", namespace="own", owner=OWN)
+    shared = row("shared", slug="s", namespace="zoo", owner=PLATFORM)
+
+    def held(numbers: range) -> list[Row]:
+        return [row(f"h{n}", slug="s", namespace=namespace(f"o{n}", foreign), owner=foreign) for n in numbers]
+
+    async def look() -> None:
+        found = await store.by_slug_anywhere("Thing", "s", owners)
+        assert [one.id for one in found] == ["mine", "shared"]
+
+    await store.commit(creating(mine, shared, *held(range(20))))
+    few = await cost(look)
+    await store.commit(creating(*held(range(20, 2000))))
+    assert await cost(look) <= 1.05 * few
+
+
+async def test_many_organizations_cost_a_few_index_entries_each(store: SqliteStore, cost: Cost) -> None:
+    names = [f"org-{n:03}" for n in range(100)]
+
+    async def page(names: list[str]) -> None:
+        owners = Principal("ann", "reader", frozenset(names)).owners
+        assert (await store.page(Query("Thing", (BIG,), owners=owners), Window(50))).total == len(names)
+
+    await store.commit(creating(*(one for name in names for one in things(organization(name), range(1)))))
+    of_one, few = await cost(lambda: page(names[:1])), await cost(lambda: page(names))
+    await store.commit(creating(*things(FOREIGN, range(5000))))
+    assert await cost(lambda: page(names)) <= 1.05 * few
+    assert few < 100 * of_one

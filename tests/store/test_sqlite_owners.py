@@ -1,0 +1,162 @@
+"""A database of the version before rows had owners, opened by this one: what changes of it, and all that does not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import frozen_database
+import pytest
+
+from stigmer.app import embedded
+from stigmer.store.errors import DamagedError
+from stigmer.store.rows import Query, Window
+from stigmer.store.sqlite import SqliteStore
+from stigmer.store.sqlite.files import FILE_NAME
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SAME = "sequence, kind, id, slug, created_by, revision, data"
+OTHERS = {
+    "resource_keys": "kind, field, value, sequence",
+    **dict.fromkeys(("counters", "records", "log_entries", "sqlite_sequence"), "*"),
+}
+MINE = "identity_account:local"
+
+
+def table(directory: Path, columns: str, name: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(directory / FILE_NAME)) as database:
+        return sorted(database.execute(f"SELECT {columns} FROM {name}"))
+
+
+def all_tables(directory: Path) -> list[list[tuple[Any, ...]]]:
+    """All that stays as it was."""
+    return [table(directory, SAME, "resources"), *(table(directory, columns, name) for name, columns in OTHERS.items())]
+
+
+def owners(directory: Path) -> dict[str, list[tuple[str, str]]]:
+    """Owner and namespace of each row, by its kind, in the order of creation."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for _, kind, owner, namespace in table(directory, "sequence, kind, owner, namespace", "resources"):
+        found.setdefault(kind, []).append((owner, namespace))
+    return found
+
+
+def by_hand(directory: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(directory / FILE_NAME, isolation_level=None)) as database:
+        for statement in statements:
+            database.execute(statement)
+
+
+async def migrated(directory: Path) -> None:
+    async with SqliteStore(directory):
+        pass
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    frozen_database.thaw(tmp_path)
+    return tmp_path
+
+
+async def test_nothing_else_of_the_rows_changes(old: Path) -> None:
+    before = all_tables(old)
+    await migrated(old)
+    assert all_tables(old) == before
+    rows = before[0]
+    async with SqliteStore(old, cache_bytes=0) as store:  # reads them, and so their checksums
+        pages = [await store.page(Query(kind), Window(None)) for kind in sorted({kind for _, kind, *_ in rows})]
+    assert (sum(len(page.rows) for page in pages), sum(page.total for page in pages)) == (len(rows), len(rows))
+
+
+async def test_every_row_gets_its_owner_and_its_namespace(old: Path) -> None:
+    """Of each scope that a kind may have; executions follow their sessions, contexts their executions."""
+    await migrated(old)
+    acme, globex = ("organization:acme", "acme"), ("organization:globex", "globex")
+    mine, mine_there = (MINE, "\x1flocal\x1f"), (MINE, "\x1flocal\x1fglobex")
+    assert owners(old) == {
+        "Agent": [acme, globex, ("organization:", ""), ("platform", ""), ("platform", "acme")],
+        "AgentInstance": [
+            *(acme, globex, ("organization:", ""), ("platform", ""), ("platform", "acme")),
+            *(acme, ("platform", "acme"), mine_there, mine),
+        ],
+        "Environment": [acme, mine_there, mine],
+        "Session": [acme, mine, (MINE, "\x1flocal\x1facme"), globex, mine],
+        "AgentExecution": [
+            *(acme, acme, mine, mine, globex, mine),
+        ],
+        "ExecutionContext": [acme, acme, mine, acme, ("organization:", "")],
+    }
+
+
+async def test_without_the_session_or_the_execution_the_metadata_tell_the_organization(old: Path) -> None:
+    lost = "SELECT id FROM resources WHERE kind = '{0}' ORDER BY sequence LIMIT 1"
+    session, execution = (lost.format(kind) for kind in ("Session", "AgentExecution"))
+    by_hand(old, f"DELETE FROM resources WHERE id IN ({session})", f"DELETE FROM resources WHERE id IN ({execution})")
+    await migrated(old)
+    found = owners(old)
+    assert found["AgentExecution"][0] == ("organization:globex", "globex")
+    assert found["ExecutionContext"][0] == ("organization:elsewhere", "elsewhere")
+
+
+async def test_callers_are_answered_as_before(old: Path) -> None:
+    """Each get, reference, list and page token that the version before gave."""
+    async with embedded(old) as plane:
+        for *question, was in frozen_database.answers():
+            assert await frozen_database.answer(plane.channel, *question) == was, question[:3]
+
+
+DIE = """
+import os, pathlib, signal, sqlite3, sys
+from stigmer.store.sqlite import migration
+
+connection = sqlite3.connect(pathlib.Path(sys.argv[1]) / "stigmer.db", isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")
+writes = []
+
+def die(statement):
+    writes.append(statement)
+    if sum(text.startswith("UPDATE") for text in writes) == 30:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+connection.set_trace_callback(die)
+migration.migrate(connection)
+"""
+
+
+def killed_in_the_middle(directory: Path) -> int:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run([sys.executable, "-c", DIE, str(directory)], env=environment, check=False).returncode
+
+
+async def test_a_kill_in_the_middle_leaves_the_old_database_and_the_next_start_goes_through(old: Path) -> None:
+    before = all_tables(old)
+    assert killed_in_the_middle(old) == -signal.SIGKILL
+    assert table(old, "user_version", "pragma_user_version") == [(4,)]
+    assert "owner" not in {name for (name,) in table(old, "name", "pragma_table_info('resources')")}
+    assert all_tables(old) == before
+    await migrated(old)
+    assert all_tables(old) == before
+    assert {owner for found in owners(old).values() for owner, _ in found if owner} >= {MINE, "platform"}
+
+
+async def test_a_damaged_row_stays_one(old: Path) -> None:
+    by_hand(
+        old,
+        "UPDATE resources SET data = CAST(data || x'00' AS BLOB) WHERE kind = 'Environment' AND slug LIKE '%acme'",
+        "UPDATE resources SET created_by = CAST(x'ff' AS TEXT) WHERE kind = 'Session' AND slug = 'ours'",
+    )
+    rows = table(old, SAME.replace("created_by", "CAST(created_by AS BLOB)"), "resources")
+    async with SqliteStore(old, cache_bytes=0) as store:
+        with pytest.raises(DamagedError):
+            await store.page(Query("Environment"), Window(None))
+        with pytest.raises(DamagedError):
+            await store.by_slug("Session", "ours", "acme")
+        assert (await store.page(Query("Agent"), Window(None))).total == 5
+    assert table(old, SAME.replace("created_by", "CAST(created_by AS BLOB)"), "resources") == rows
