@@ -140,6 +140,19 @@ async def test_a_channel_may_act_as_a_principal(tmp_path: Path) -> None:
     assert outermost == ["ann", "local"]
 
 
+async def test_each_channel_shows_what_is_there_for_its_caller(tmp_path: Path) -> None:
+    for where in (tmp_path, ":memory:"):
+        async with stigmer.embedded(where) as plane:
+            ann, gil = (
+                plane.channel_as(stigmer.Principal(name, "editor", frozenset({org})))
+                for name, org in (("ann", "acme"), ("gil", "globex"))
+            )
+            id_ = AgentId(await created(ann))
+            assert await rpc.AgentQueryControllerStub(ann).get(id_)
+            assert (await refusal(rpc.AgentQueryControllerStub(gil).get(id_))).status is Status.NOT_FOUND
+            assert await rpc.AgentQueryControllerStub(plane.channel).get(id_)
+
+
 async def test_no_channel_acts_as_one_of_the_server_s_own() -> None:
     async with stigmer.embedded(":memory:") as plane:
         for name in ("local", "system", "internal"):

@@ -12,6 +12,7 @@ import pytest
 import samples
 from callers import AMY, ANN, BOTH, GIL, NONE, ROOT, Callers, of, outcome
 from edge_rig import Rig, executions, id_of, instances, sessions
+from effort import LONG, examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -158,9 +159,12 @@ async def check_tokens(world: World) -> None:
             assert caller.name == giver.name or found.message.startswith("page_token: ")
 
 
+@pytest.mark.longer
 @pytest.mark.parametrize("backend", ["memory", "sqlite"])
 def test_lists_are_what_a_model_says_for_each_caller(backend: str) -> None:
-    @settings(max_examples=25 if backend == "memory" else 8, deadline=None, suppress_health_check=list(HealthCheck))
+    tried = examples(8, 500) if backend == "memory" else examples(3, 100)
+
+    @settings(max_examples=tried, deadline=None, derandomize=not LONG, suppress_health_check=list(HealthCheck))
     @given(st.lists(made(), max_size=9), st.sets(st.integers(0, 8), max_size=2), st.integers(1, 4))
     def lists(all_made: list[Made], dropped: set[int], size: int) -> None:
         asyncio.run(on_a_plane(all_made, dropped, size))
