@@ -6,18 +6,17 @@ shares no code with the server. Requests are made of the descriptors: a new RPC 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from conformance_socket import served
 from edge_rig import Stubs
-from matrix import CALLERS, ROOT, Owned, outcome, tokens_file
+from matrix import CALLERS, ROOT, Owned, is_list, outcome, request_of, tokens_file
 
-from stigmer.types import AgentExecutionStatus, ApiResourceReference, CanIRequest
 from stigmer.types import ApiResourceIamPermission as Permission
 from stigmer.types import ApiResourceKind as Kind
+from stigmer.types import CanIRequest
 from stigmer.wire import descriptors
-from stigmer.wire.message_types import object_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 METHODS = [method for method in descriptors.methods().values() if method.kind is not None]
 OWNERS = {"Agent": ("acme", "platform"), "AgentInstance": ("acme", "platform", "root")}
 """Whose resources there are of a kind; of all others, those of an organization and of one caller."""
-DESTROYS = ("delete", "updateStatus", "update")
 RUNNER_WRITES = {"AgentExecution": ("create", "update", "updateStatus", "delete"), "Session": ("update",)}
 
 
@@ -82,10 +80,6 @@ def is_platform_s_admin(caller: Principal) -> bool:
     return caller.role == "admin" and "*" in caller.organizations
 
 
-def is_list(method: Method) -> bool:
-    return "entries" in descriptors.descriptor(method.reply).fields_by_name or method.reply.endswith("List")
-
-
 async def ended(channel: Any, method: Method, owned: Owned) -> str:
     """How the call on what the owner has ends; of a list, whether it shows that."""
     request, target = await request_of(method, owned)
@@ -94,32 +88,6 @@ async def ended(channel: Any, method: Method, owned: Owned) -> str:
         return code
     shown = {entry.metadata.id for entry in (reply.entries if hasattr(reply, "entries") else reply.items)}
     return f"{code}, shown" if target.metadata.id in shown else f"{code}, not shown"
-
-
-async def request_of(method: Method, owned: Owned) -> tuple[Any, Any]:
-    """A valid request, about what that owner has; and that."""
-    assert method.kind is not None
-    kind, message = method.kind.name, cast("type[Any]", object_class(method.request))
-    fields = descriptors.descriptor(method.request).fields_by_name
-    if method.name in ("create", "apply"):
-        return await owned.sample(kind), None
-    target = await owned.one(kind, fresh=method.name in DESTROYS or is_list(method))
-    if isinstance(target, message):
-        target.metadata.version = None
-        return target, target
-    if message is ApiResourceReference:
-        return ApiResourceReference(org=owned.metadata["org"], slug=target.metadata.slug), target
-    found = {"execution_id": (await owned.one("AgentExecution")).metadata.id} if kind == "ExecutionContext" else {}
-    found |= {"value": target.metadata.id, "resource_id": target.metadata.id}
-    if kind == "AgentExecution":
-        found["execution_id"] = target.metadata.id
-        found["session_id"] = target.spec.session_id
-    else:
-        found["agent_id"] = (await owned.one("Agent")).metadata.id
-    request = message(**{name: value for name, value in found.items() if name in fields})
-    if "status" in fields:
-        request.status = AgentExecutionStatus(error="none")
-    return request, target
 
 
 @pytest.fixture(scope="module")

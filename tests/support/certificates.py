@@ -21,6 +21,7 @@ def _name(name: str) -> x509.Name:
 
 
 LOCAL = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+NAMES = {"stranger": [x509.DNSName("stranger.test")]}
 ELSEWHERE = [x509.IPAddress(ipaddress.ip_address("192.0.2.1"))]
 
 
@@ -55,12 +56,12 @@ def key_bytes(key: ec.EllipticCurvePrivateKey, passphrase: bytes | None = None) 
 
 
 def make(directory: Path) -> Path:
-    """Write ca.pem and, for server and client, NAME.pem and NAME.key."""
+    """Write ca.pem and, for server, client and stranger (stranger.test), NAME.pem and NAME.key."""
     authority_key = ec.generate_private_key(ec.SECP256R1())
     (directory / "ca.pem").write_bytes(_certificate("ca", authority_key, "ca", authority_key))
-    for name in ("server", "client"):
+    for name in ("server", "client", "stranger"):
         key = ec.generate_private_key(ec.SECP256R1())
-        (directory / f"{name}.pem").write_bytes(_certificate(name, key, "ca", authority_key))
+        (directory / f"{name}.pem").write_bytes(_certificate(name, key, "ca", authority_key, NAMES.get(name, LOCAL)))
         (directory / f"{name}.key").write_bytes(key_bytes(key))
     (directory / "locked.key").write_bytes(key_bytes(ec.generate_private_key(ec.SECP256R1()), b"secret"))
     (directory / "nonsense.pem").write_bytes(b"nonsense")

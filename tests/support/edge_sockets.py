@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from child_process import child
 from grpclib.client import Channel
 from grpclib.encoding.proto import ProtoStatusDetailsCodec
+from grpclib.events import SendRequest, listen
 from server_rig import BytesCodec
 
 from stigmer import app as composition
@@ -52,9 +53,17 @@ async def grpcio_client(server: Addressed, compression: str = "", pems: Sequence
         yield send
 
 
-def dial(server: Addressed, codec: CodecBase | None = None) -> Channel:
+def dial(server: Addressed, codec: CodecBase | None = None, bearer: str = "") -> Channel:
+    """Our own client's channel; its calls bear the token, where there is one."""
     host, port = server.address
-    return Channel(host, port, codec=codec or Codec(), status_details_codec=ProtoStatusDetailsCodec())
+    channel = Channel(host, port, codec=codec or Codec(), status_details_codec=ProtoStatusDetailsCodec())
+
+    async def bear(event: SendRequest) -> None:
+        event.metadata["authorization"] = f"Bearer {bearer}"
+
+    if bearer:
+        listen(channel, SendRequest, bear)
+    return channel
 
 
 @contextmanager

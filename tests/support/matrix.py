@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import samples
 from grpclib.exceptions import GRPCError
 
 from stigmer._gen.service_stub import ServiceStub
 from stigmer.access.principal import Principal, Role
+from stigmer.types import AgentExecutionStatus, ApiResourceReference
 from stigmer.types import ApiResourceOwnerScope as Scope
+from stigmer.wire import descriptors
 from stigmer.wire.message_types import object_class
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from stigmer.wire.descriptors import Method
 
+DESTROYS = ("delete", "updateStatus", "update")
 GIVEN: dict[str, Any] = {"timeout": 60, "deadline": None, "metadata": None}
 OURS, OTHERS, EVERYBODY_S = frozenset({"acme"}), frozenset({"umbrella"}), frozenset({"*"})
 ROLES: tuple[Role, ...] = ("reader", "runner", "editor", "admin")
@@ -108,3 +111,33 @@ class Owned:
                 return samples.agent_execution(parent)
             case _:
                 return samples.execution_context(parent)
+
+
+def is_list(method: Method) -> bool:
+    return "entries" in descriptors.descriptor(method.reply).fields_by_name or method.reply.endswith("List")
+
+
+async def request_of(method: Method, owned: Owned) -> tuple[Any, Any]:
+    """A valid request, about what that owner has; and that."""
+    assert method.kind is not None
+    kind, message = method.kind.name, cast("type[Any]", object_class(method.request))
+    fields = descriptors.descriptor(method.request).fields_by_name
+    if method.name in ("create", "apply"):
+        return await owned.sample(kind), None
+    target = await owned.one(kind, fresh=method.name in DESTROYS or is_list(method))
+    if isinstance(target, message):
+        target.metadata.version = None
+        return target, target
+    if message is ApiResourceReference:
+        return ApiResourceReference(org=owned.metadata["org"], slug=target.metadata.slug), target
+    found = {"execution_id": (await owned.one("AgentExecution")).metadata.id} if kind == "ExecutionContext" else {}
+    found |= {"value": target.metadata.id, "resource_id": target.metadata.id}
+    if kind == "AgentExecution":
+        found["execution_id"] = target.metadata.id
+        found["session_id"] = target.spec.session_id
+    else:
+        found["agent_id"] = (await owned.one("Agent")).metadata.id
+    request = message(**{name: value for name, value in found.items() if name in fields})
+    if "status" in fields:
+        request.status = AgentExecutionStatus(error="none")
+    return request, target
