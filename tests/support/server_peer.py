@@ -1,4 +1,4 @@
-"""A grpcio client with one job, run as a process of its own: `server_peer.py JOB PORT [ARGUMENT]`.
+"""A grpcio client with one job, run as a process of its own: `server_peer.py JOB PORT|unix:PATH [ARGUMENT]`.
 
 grpcio's health and reflection packages register the same protos as grpclib's, so they must not share a process with the
 server. Each job prints lines that the test compares; a line on standard input lets it go on where it waits.
@@ -155,7 +155,8 @@ def tls(channel: grpc.Channel, argument: str) -> None:
 def main() -> None:
     job, port, *argument = sys.argv[1:]
     options = [("grpc.max_send_message_length", -1), ("grpc.enable_retries", 0)]
-    with grpc.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+    target = port if port.startswith("unix:") else f"127.0.0.1:{port}"
+    with grpc.insecure_channel(target, options=options) as channel:
         globals()[job](channel, *(argument or [""]))
 
 

@@ -15,7 +15,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from stigmer.server.sockets import Listening, listen
-from stigmer.server.unix_socket import uid_of_peer
 from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -40,15 +39,14 @@ class Accepted:
     Attributes:
         since_s: when, on the loop's clock.
         with_tls: whether it begins with a handshake.
-        uid: the user of the process at the other end of a Unix socket; None for others.
         task: opens it; done when it is open, or could not be.
     """
 
-    __slots__ = ("_acceptor", "_close", "_sent_away", "since_s", "task", "uid", "with_tls")
+    __slots__ = ("_acceptor", "_close", "_sent_away", "since_s", "task", "with_tls")
 
-    def __init__(self, acceptor: Acceptor, since_s: float, *, with_tls: bool, uid: int | None) -> None:
+    def __init__(self, acceptor: Acceptor, since_s: float, *, with_tls: bool) -> None:
         self._acceptor, self.since_s = acceptor, since_s
-        self.with_tls, self.uid = with_tls, uid
+        self.with_tls = with_tls
         self._close: Callable[[], None] | None = None
         self._sent_away = False
         self.task: asyncio.Task[None] | None = None
@@ -177,13 +175,8 @@ class Acceptor:
             return
         if len(self.idle) >= limits.max_idle_connections:
             self._make_room()
-        is_unix = listening.is_unix
-        accepted = Accepted(
-            self,
-            self._loop.time(),
-            with_tls=self._ssl is not None and not is_unix,
-            uid=uid_of_peer(connection) if is_unix else None,
-        )
+        with_tls = self._ssl is not None and listening.file is None
+        accepted = Accepted(self, self._loop.time(), with_tls=with_tls)
         self._accepted.add(accepted)
         self.idle[accepted] = None
         accepted.task = self._loop.create_task(self._open(accepted, connection))

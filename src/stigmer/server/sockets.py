@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import socket
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stigmer.access.peers import is_local
 from stigmer.address import Address, TcpAddress, UnixAddress
 from stigmer.errors import StartupError
 from stigmer.server.unix_socket import bound, identity_of
@@ -55,11 +55,6 @@ class Listening:
     socket: socket.socket
     address: Address
     file: tuple[int, int] | None = None
-
-    @property
-    def is_unix(self) -> bool:
-        """Whether callers come by a file."""
-        return self.file is not None
 
     def close(self) -> None:
         """Listen no more. The file goes first, so that nobody takes it for that of a dead server meanwhile."""
@@ -108,14 +103,10 @@ async def _port(address: TcpAddress, only_here: str | None) -> list[Listening]:
         raise StartupError(f"cannot listen on port {address.port}: choose one between 0 and 65535")
     found = await loop.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     places = dict.fromkeys((family, sockaddr) for family, _, _, _, sockaddr in found)
-    if only_here is not None and not all(_is_loopback(str(sockaddr[0])) for _, sockaddr in places):
+    if only_here is not None and not all(is_local(str(sockaddr[0])) for _, sockaddr in places):
         raise StartupError(f"{address} can be reached from other machines, and {only_here}")
     sockets = _bound(places)
     return [Listening(one, TcpAddress(*one.getsockname()[:2])) for one in sockets]
-
-
-def _is_loopback(host: str) -> bool:
-    return ipaddress.ip_address(host.partition("%")[0]).is_loopback
 
 
 def _bound(places: Iterable[tuple[int, tuple[Any, ...]]]) -> list[socket.socket]:

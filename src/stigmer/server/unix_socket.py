@@ -10,7 +10,6 @@ import fcntl
 import os
 import socket
 import stat
-import struct
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -54,16 +53,6 @@ def identity_of(path: str) -> tuple[int, int]:
     """Device and inode of a file; raises OSError."""
     found = os.lstat(path)
     return found.st_dev, found.st_ino
-
-
-def uid_of_peer(connection: socket.socket) -> int | None:
-    """The user of the process at the other end; None where the system does not say."""
-    option = getattr(socket, "SO_PEERCRED", None)  # Linux
-    if option is None:
-        return None
-    form = "iII"  # process, user, group
-    _, uid, _ = struct.unpack(form, connection.getsockopt(socket.SOL_SOCKET, option, struct.calcsize(form)))
-    return int(uid)
 
 
 @contextmanager
