@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import socket
@@ -10,7 +11,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import certificates
 import pytest
+from bearing import token, tokens_file
+from served_process import served
 
 import stigmer
 
@@ -110,3 +114,83 @@ def test_a_metrics_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         line = refusal(tmp_path, SERVE, "--metrics", address)
     assert line == f"cannot serve metrics on {address}: Address already in use; choose another --metrics"
+
+
+ANONYMOUS = (
+    "can be reached from other machines, and nobody is asked who they are: give --tokens-file, --jwt-issuer or "
+    "--certificates-file, listen on 127.0.0.1 or unix:PATH, or accept it with --insecure-allow-anonymous"
+)
+IN_CLEAR = (
+    "can be reached from other machines, and credentials would cross the network in clear: give --tls-cert and "
+    "--tls-key, listen on 127.0.0.1 or unix:PATH, or accept it with --insecure-allow-plaintext"
+)
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> tuple[str, str]:
+    return "--tokens-file", str(tokens_file(tmp_path / "tokens", token("stg_secret")))
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    pems = certificates.make(tmp_path_factory.mktemp("pems"))
+    return "--tls-cert", str(pems / "server.pem"), "--tls-key", str(pems / "server.key")
+
+
+@pytest.mark.parametrize("elsewhere", ["0.0.0.0:0", "[::]:0"])
+def test_nobody_asked_who_they_are_where_other_machines_call(elsewhere: str, tmp_path: Path) -> None:
+    assert refusal(tmp_path, SERVE, "--listen", elsewhere) == f"{elsewhere} {ANONYMOUS}"
+
+
+@pytest.mark.parametrize("more", [("--insecure-allow-plaintext",), ("--listen", "unix:{}/s.sock")])
+def test_neither_plaintext_nor_another_address_stands_for_anonymous_callers(
+    more: tuple[str, ...], tmp_path: Path
+) -> None:
+    flags = [part.format(tmp_path) for part in more]
+    assert refusal(tmp_path, SERVE, "--listen", "0.0.0.0:0", *flags) == f"0.0.0.0:0 {ANONYMOUS}"
+    assert not (tmp_path / "s.sock").exists()
+
+
+def test_tls_alone_does_not_say_who_calls(tmp_path: Path, tls: tuple[str, ...]) -> None:
+    """Nor does a certificate that an authority of the clients' has signed: it is mapped to nobody."""
+    authority = ("--tls-client-ca", tls[1])
+    assert refusal(tmp_path, SERVE, "--listen", "0.0.0.0:0", *tls, *authority) == f"0.0.0.0:0 {ANONYMOUS}"
+
+
+@pytest.mark.parametrize("more", [(), ("--insecure-allow-anonymous",)])
+def test_tokens_in_clear_where_other_machines_call(
+    more: tuple[str, ...], tmp_path: Path, tokens: tuple[str, str]
+) -> None:
+    assert refusal(tmp_path, SERVE, "--listen", "0.0.0.0:0", *tokens, *more) == f"0.0.0.0:0 {IN_CLEAR}"
+
+
+@pytest.mark.parametrize("case", ["tls", "plaintext", "anonymous", "loopback"])
+async def test_a_start_that_is_not_refused(
+    case: str, tmp_path: Path, tokens: tuple[str, str], tls: tuple[str, ...]
+) -> None:
+    """Each insecure flag warns."""
+    everywhere = ("--listen", "0.0.0.0:0")
+    flags, warned = {
+        "tls": ((*everywhere, *tokens, *tls), []),
+        "plaintext": ((*everywhere, *tokens, "--insecure-allow-plaintext"), ["insecure_allow_plaintext"]),
+        "anonymous": ((*everywhere, "--insecure-allow-anonymous"), ["insecure_allow_anonymous"]),
+        "loopback": (tokens, []),
+    }[case]
+    async with served(tmp_path, *flags) as server:
+        warnings = [line["event"].split(" is set")[0] for line in server.lines if line["level"] == "warning"]
+    assert warnings == warned
+
+
+async def test_the_variables_do_the_same_as_the_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STIGMER_INSECURE_ALLOW_PLAINTEXT", "1")
+    assert await asyncio.to_thread(refusal, tmp_path, SERVE, "--listen", "0.0.0.0:0") == f"0.0.0.0:0 {ANONYMOUS}"
+    env = {"STIGMER_INSECURE_ALLOW_ANONYMOUS": "true", "STIGMER_LOG_LEVEL": "info"}
+    async with served(tmp_path, "--listen", "0.0.0.0:0", env=env) as server:
+        assert server.address[1] > 0
+
+
+def test_a_tokens_file_that_others_may_read(tmp_path: Path, tokens: tuple[str, str]) -> None:
+    Path(tokens[1]).chmod(0o644)
+    assert refusal(tmp_path, SERVE, *tokens) == (
+        f"{tokens[1]}: others may use it (mode 644); make it chmod o= (600 or 640)"
+    )

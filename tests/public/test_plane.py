@@ -281,6 +281,17 @@ def process_state() -> tuple[object, ...]:
     return (*handlers, gc.get_freeze_count(), gc.get_threshold(), sys.getswitchinterval())
 
 
+async def test_other_machines_do_not_reach_a_plane_that_asks_nobody_who_they_are(tmp_path: Path) -> None:
+    settings = await asyncio.to_thread(stigmer.Settings, listen=("0.0.0.0:0",), data_dir=tmp_path / "served")
+    async with stigmer.embedded(tmp_path / "embedded") as plane:
+        with pytest.raises(stigmer.StartupError, match="nobody is asked who they are"):
+            await plane.listen("0.0.0.0:0").__aenter__()
+        async with plane.listen(f"unix:{tmp_path}/s.sock") as server, rpc.channel(server.listens_on) as channel:
+            assert (await rpc.CallerQueryControllerStub(channel).whoami()).name == "local"
+    with pytest.raises(stigmer.StartupError, match="nobody is asked who they are"):
+        await stigmer.serve(settings)
+
+
 async def test_an_address_that_is_none_is_refused(tmp_path: Path) -> None:
     async with stigmer.embedded(tmp_path) as plane:
         with pytest.raises(ValueError, match="not HOST:PORT"):

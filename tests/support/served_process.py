@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from measured import MEASURED
 
+from stigmer.address import tcp_address_of
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping
 
@@ -38,7 +40,7 @@ class Served:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
         self.lines: list[dict[str, Any]] = []
-        self.address = ("127.0.0.1", 0)
+        self.address: tuple[str, int] = ("127.0.0.1", 0)
 
     async def logged(self, event: str) -> dict[str, Any]:
         """The next line of that event."""
@@ -123,8 +125,8 @@ async def served(  # each is named
     server = Served(process)
     try:
         first = (await server.logged(until))["listen"].split(",")[0]
-        host, _, port = first.rpartition(":")
-        server.address = (host.strip("[]"), int(port))
+        if not first.startswith("unix:"):
+            server.address = tcp_address_of(first)
         yield server
     finally:
         if process.returncode is None:

@@ -60,7 +60,8 @@ async def listening(
     Raises:
         StartupError: a TLS file cannot be read, an address not bound, or other machines could reach one and must not.
     """
-    security = await on_thread(lambda _: _security(settings), undo=lambda _: None)
+    others = settings.certificates_file is not None and len(source.gate.takes) > 1  # ways to show who one is
+    security = await on_thread(lambda _: _security(settings, required=not others), undo=lambda _: None)
     _warn_of(settings)
     names = sorted({method.service for method in descriptors.methods().values()})
     async with health.Monitor(probe, names) as monitor:
@@ -111,7 +112,7 @@ def _warn_of(settings: Settings) -> None:
         )
 
 
-def _security(settings: Settings) -> ssl.SSLContext | None:
+def _security(settings: Settings, *, required: bool) -> ssl.SSLContext | None:
     if settings.tls_cert is None or settings.tls_key is None:
         return None
-    return tls.server_context(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    return tls.server_context(settings.tls_cert, settings.tls_key, settings.tls_client_ca, required=required)
