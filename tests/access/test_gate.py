@@ -160,9 +160,13 @@ async def test_a_bad_credential_of_one_sort_is_not_made_good_by_another() -> Non
     assert second.asked == 0
 
 
-@pytest.mark.parametrize("name", ["", *sorted(RESERVED)])
-async def test_nobody_is_given_a_reserved_name(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    principal = Principal(name, "admin", frozenset({"*"}))
+@pytest.mark.parametrize(
+    ("name", "organization"), [("", "*"), *((one, "*") for one in sorted(RESERVED)), ("ann", ""), ("a\x1fb", "*")]
+)
+async def test_nobody_is_given_a_reserved_name_or_what_belongs_to_no_organization(
+    name: str, organization: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    principal = Principal(name, "admin", frozenset({organization}))
     gate = Gate([Badges(lambda _: Identity(principal, lambda: principal))])
     error = await refused(gate, badge())
     assert isinstance(error, Unauthenticated)

@@ -15,7 +15,7 @@ from multidict import MultiDict
 from stigmer.access.credentials import LOCAL_CALLER, Credentials, Identity
 from stigmer.access.failures import Failures
 from stigmer.access.peers import is_local
-from stigmer.access.principal import RESERVED
+from stigmer.access.principal import checked
 from stigmer.errors import StigmerError, Unauthenticated, Unavailable
 from stigmer.telemetry.logs import Seldom, get_logger
 
@@ -148,11 +148,14 @@ class Gate:
             return self._failed(authenticator, error)
 
     def _checked(self, authenticator: Authenticator, identity: Identity) -> Identity | StigmerError:
-        """The identity, unless its name is the server's own."""
-        principal = identity.principal
-        if principal.name and principal.name not in RESERVED and principal.on_behalf_of is None:
+        """The identity, unless nobody may be that."""
+        try:
+            checked(identity.principal)
+        except ValueError as error:
+            why = str(error)
+        else:
             return identity
-        log.error("An authenticator gives a name that nobody may have", name=principal.name, takes=authenticator.takes)
+        log.error("An authenticator gives a principal that nobody may be", why=why, takes=authenticator.takes)
         return self._refusal(_BAD)
 
     def _failed(self, authenticator: Authenticator, error: BaseException) -> Unavailable:
