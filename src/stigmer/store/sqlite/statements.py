@@ -50,14 +50,20 @@ NEWEST_ROWS = f"SELECT {COLUMNS} FROM resources ORDER BY sequence DESC"  # noqa:
 ID = "SELECT id FROM resources WHERE sequence = ?"
 REVISION = "SELECT value FROM counters WHERE name = ''"
 # The root of each table and index, too: where one cannot be read, the store is of no use.
+_LOOKED_AT = {
+    "resources_by_id": "resources {} WHERE kind = '' AND id = ''",
+    "resources_by_slug": "resources {} WHERE kind = '' AND slug = '' AND namespace = ''",
+    "resources_by_owned_slug": "resources {} WHERE kind = '' AND slug = '' AND owner <> 'organization:' || namespace",
+    **dict.fromkeys(("resources_by_kind", "resources_by_owner", "resources_by_shared"), "resources {} WHERE kind = ''"),
+    **dict.fromkeys(("resource_keys_by_owner", "resource_keys_shared"), "resource_keys {} WHERE kind = ''"),
+    "resource_keys_by_sequence": "resource_keys {} WHERE sequence = 0",
+}
 PROBE = (
-    "SELECT (SELECT value FROM counters WHERE name = ''), (SELECT max(sequence) FROM resources),"
-    " (SELECT max(kind) FROM resource_keys), (SELECT max(kind) FROM resources),"
-    " EXISTS (SELECT 1 FROM resources WHERE kind = '' AND id = ''),"
-    " EXISTS (SELECT 1 FROM resources WHERE kind = '' AND slug = '' AND namespace = ''),"
-    " (SELECT max(owner) FROM resources INDEXED BY resources_by_owner WHERE kind = ''),"
+    "SELECT (SELECT value FROM counters WHERE name = ''), (SELECT max(sequence) FROM resources),"  # noqa: S608 - of constants
+    " EXISTS (SELECT 1 FROM resource_keys WHERE kind = '' AND field = '' AND value = ''),"
     " (SELECT max(rowid) FROM records), EXISTS (SELECT 1 FROM records WHERE name = '' AND key = ''),"
-    " (SELECT max(rowid) FROM log_entries), EXISTS (SELECT 1 FROM log_entries WHERE log = '')"
+    " (SELECT max(rowid) FROM log_entries), EXISTS (SELECT 1 FROM log_entries WHERE log = ''), "
+    + ", ".join(f"EXISTS (SELECT 1 FROM {text.format(f'INDEXED BY {name}')})" for name, text in _LOOKED_AT.items())  # noqa: S608 - of constants
 )
 
 ROOT_KEY = f"SELECT value FROM records WHERE name = '{SECRETS}' AND key = '{ROOT}'"  # noqa: S608 - of constants
@@ -118,7 +124,7 @@ SET_COUNT = "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name)
 # caller owns, without a key or with one; {also} is ALSO_KEYS for further keys.
 ROWS_OF_ALL = ("resources AS k INDEXED BY resources_by_kind", "TRUE")
 ROWS_OF_OWNER = ("resources AS k INDEXED BY resources_by_owner", "k.owner = ?")
-ROWS_SHARED = ("resources AS k INDEXED BY resources_shared", "k.shared = 1")
+ROWS_SHARED = ("resources AS k INDEXED BY resources_by_shared", "k.shared = 1")
 HAS_KEY = "k.field = ? AND k.value = ?"
 KEYS_OF_ALL = ("resource_keys AS k", HAS_KEY)
 KEYS_OF_OWNER = ("resource_keys AS k INDEXED BY resource_keys_by_owner", f"k.owner = ? AND {HAS_KEY}")

@@ -21,7 +21,7 @@ BY_SLUG = (
 )
 INDEXES = (
     "CREATE INDEX resources_by_owner ON resources (kind, owner)",
-    "CREATE INDEX resources_shared ON resources (kind, shared)",
+    "CREATE INDEX resources_by_shared ON resources (kind, shared)",
     BY_SLUG,
     "CREATE INDEX resource_keys_by_owner ON resource_keys (kind, owner, field, value, sequence)",
     "CREATE INDEX resource_keys_shared ON resource_keys (kind, shared, field, value, sequence)",
