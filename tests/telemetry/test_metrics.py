@@ -17,12 +17,14 @@ from edge_sockets import dial
 from grpclib.client import UnaryUnaryMethod
 from grpclib.exceptions import GRPCError
 from h2.errors import ErrorCodes
+from matrix import tokens_file
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from served_process import served
 from server_wire import connect, message
 
 import stigmer
+from stigmer.access.principal import Principal
 from stigmer.server.protocol import PIECE_FRAMES
 from stigmer.telemetry import exposition
 from stigmer.telemetry.exposition import exposed
@@ -110,6 +112,21 @@ async def test_a_scrape_tells_what_was_called(tmp_path: Path, loop: str) -> None
         while seen[named("stigmer_connections")] > 1 or seen[named("stigmer_subscriptions")] or ended not in seen:
             seen = await scraped(address)
         assert seen[ended] == 1
+
+
+async def test_calls_that_are_refused_for_who_makes_them_are_counted(tmp_path: Path) -> None:
+    tokens = tokens_file(tmp_path / "tokens", [Principal("bob", "reader", frozenset({"acme"}))])
+    flags = ("--tokens-file", str(tmp_path / "tokens"))
+    async with measured(tmp_path / "data", *flags) as (server, nobody, address):
+        bob = Stubs(channel := dial(server, bearer=tokens["bob"]))
+        for refused in (nobody.callers.whoami(), bob.agents.create(samples.agent())):
+            with pytest.raises(GRPCError):
+                await refused
+        channel.close()
+        seen = await scraped(address)
+    assert seen[named("stigmer_refused_calls_total", code="UNAUTHENTICATED")] == 1
+    assert seen[calls(f"{AGENTS}CommandController/create", "PERMISSION_DENIED")] == 1
+    assert not any("CallerQueryController" in label for _, labels in seen for _, label in labels)
 
 
 async def test_every_call_that_is_given_up_is_counted_once_whether_its_handler_began_or_not(tmp_path: Path) -> None:
