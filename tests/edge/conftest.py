@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import badge_planes
 import pytest
+from badges import Badges
 from edge_rig import Rig, turns
 
 from stigmer.store.sqlite import SqliteStore
@@ -48,3 +50,21 @@ async def wire(store: SqliteStore) -> AsyncGenerator[Callable[..., Rig]]:
 @pytest.fixture
 def rig(wire: Callable[..., Rig]) -> Rig:
     return wire()
+
+
+@pytest.fixture
+def badges() -> Badges:
+    """Knows ann and bob, editors of acme."""
+    return Badges("ann", "bob")
+
+
+@pytest.fixture(params=[badge_planes.own, badge_planes.stock], ids=["its own server", "a stock server"])
+def serve(request: pytest.FixtureRequest, badges: Badges) -> badge_planes.Opened:
+    """A plane with these badges, on its own server and on grpclib's."""
+    return badge_planes.opener(request.param, badges)
+
+
+@pytest.fixture
+def serve_own(badges: Badges) -> badge_planes.Opened:
+    """The same, on its own server alone."""
+    return badge_planes.opener(badge_planes.own, badges)

@@ -184,7 +184,7 @@ async def test_an_authenticator_that_hangs_makes_calls_unavailable(
     monkeypatch.setattr(gates, "ANSWER_S", 0.01)
     async with serve(gate=Gate([slow])) as server, connect(server) as wire:
         assert await call(wire, GOOD) == "14 whoever could tell who calls does not answer: try again"
-        assert "An authenticator fails" in caplog.text
+        assert "The authenticator of a badge fails" in caplog.text
 
 
 async def test_a_caller_that_goes_away_ends_the_check(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from stigmer.access.credentials import Authenticator, Peer
+    from stigmer.access.principal import Principal
 
 log = get_logger("stigmer.access.gate")
 
@@ -35,6 +36,7 @@ COMPLAINT_S = 10.0
 
 _NONE = "no credentials"
 _BAD = "the credentials are not good"
+_ENDED = "the credentials that this call came with have expired or were revoked"
 _AWAY = "whoever could tell who calls does not answer: try again"
 _LOCAL_ALONE = "callers of this machine alone are served: give the server --tokens-file, or another way to know callers"
 
@@ -103,6 +105,16 @@ class Gate:
         self._known[self._key(credentials)] = answer
         return answer
 
+    def still(self, identity: Identity) -> Principal | StigmerError:
+        """Who calls by the same credential now; why it is not good any more, where it is not."""
+        try:
+            return identity.still()
+        except Unauthenticated:
+            return self._refusal(_ENDED)
+        except Exception as error:  # noqa: BLE001  # a host's own: whatever it raises is no yes
+            self._complain("A credential cannot be looked at again", error)
+            return Unavailable(_AWAY)
+
     async def admit(self, credentials: Credentials) -> Identity:
         """As `authenticate`, of whom is not known; a refusal is held back as `failures` says."""
         identity = self.known(credentials)
@@ -159,10 +171,13 @@ class Gate:
         return self._refusal(_BAD)
 
     def _failed(self, authenticator: Authenticator, error: BaseException) -> Unavailable:
+        self._complain(f"The authenticator of a {authenticator.takes} fails", error)
+        return Unavailable(_AWAY)
+
+    def _complain(self, what: str, error: BaseException) -> None:
         """Tell of a fault: its class and place alone, because its text may hold the credential."""
         if self._complaints.now():
-            log.error("An authenticator fails", takes=authenticator.takes, error=type(error).__name__, at=_place(error))
-        return Unavailable(_AWAY)
+            log.error(what, error=type(error).__name__, at=_place(error))
 
     def _refusal(self, why: str) -> Unauthenticated:
         if not self._authenticators:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 from stigmer.access import setup
 from stigmer.access.gate import Gate
 from stigmer.access.principal import checked
+from stigmer.access.quotas import Quota
 from stigmer.address import address_of
 from stigmer.app.assembly import Own, assemble
 from stigmer.pipeline import rules
@@ -75,7 +76,12 @@ class Plane:
         self._authenticators = setup.authenticators(settings)
         gate = Gate([*self._authenticators, *own.authenticators], anonymous=settings.insecure_allow_anonymous)
         features = [*(["tls"] if settings.tls_cert else []), *(f"credentials: {sort}" for sort in gate.takes)]
-        self._app = assemble(self._store, own, sizes, self.metrics, gate=gate, features=features)
+        quota = Quota(
+            settings.max_calls_per_principal,
+            settings.max_subscriptions_per_principal,
+            settings.max_writes_per_principal_s,
+        )
+        self._app = assemble(self._store, own, sizes, self.metrics, gate=gate, quota=quota, features=features)
         maintenance = Job("maintenance", MAINTENANCE_S, self._store.maintain, first_s=MAINTENANCE_S)
         self._jobs = Jobs(self._store, [maintenance])
         self._resources = AsyncExitStack()

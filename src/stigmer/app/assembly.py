@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import stigmer
 from stigmer.access.authorizer import Policy
 from stigmer.access.principal import INTERNAL
+from stigmer.access.quotas import Quotas
 from stigmer.downstream import ResourceClient, SessionClient
 from stigmer.edge.door import Edge
 from stigmer.handlers import HANDLERS, SERVED
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from stigmer.access.authorizer import Authorizer
     from stigmer.access.credentials import Authenticator
     from stigmer.access.gate import Gate
+    from stigmer.access.quotas import Quota
     from stigmer.edge.interceptors import Interceptor
     from stigmer.edge.loopback import LoopbackChannel
     from stigmer.store.contract import Store
@@ -68,6 +70,7 @@ def assemble(  # noqa: PLR0913 - all that is wired
     metrics: Metrics | None = None,
     *,
     gate: Gate | None = None,
+    quota: Quota | None = None,
     features: Sequence[str] = (),
 ) -> App:
     """Wire the services on a store.
@@ -78,6 +81,7 @@ def assemble(  # noqa: PLR0913 - all that is wired
         sizes: how much a caller may ask for.
         metrics: where what is measured is kept.
         gate: knows who calls; None lets those in that are on this machine.
+        quota: of each principal.
         features: what callers are told that this server has, beside an authorizer.
     """
     own, metrics = own or Own(), metrics or Metrics()
@@ -85,7 +89,15 @@ def assemble(  # noqa: PLR0913 - all that is wired
     kinds = {handler.kind.name: handler.kind for handler in HANDLERS}
     about = About(stigmer.__version__, tuple(sorted((*features, *(["authorizer"] if own.authorizer else ())))))
     runtime = Runtime(
-        store, UnitOfWork(store), kinds, ids, clients, sizes or Sizes(), policy=Policy(own.authorizer), about=about
+        store,
+        UnitOfWork(store),
+        kinds,
+        ids,
+        clients,
+        sizes or Sizes(),
+        policy=Policy(own.authorizer),
+        quotas=Quotas(quota),
+        about=about,
     )
     endpoints = [endpoint for one in SERVED for endpoint in one.bind(runtime)]
     edge = Edge(endpoints, ids, own.interceptors, metrics.call, gate)

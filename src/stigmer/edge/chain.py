@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from stigmer.access.rules import decision_of
 from stigmer.edge.interceptors.deadline import within
-from stigmer.edge.interceptors.tracing import within_span
+from stigmer.edge.interceptors.tracing import NOTHING, within_span
 from stigmer.errors import InvalidArgument
 from stigmer.pipeline.context import decoded
 from stigmer.wire import bounds, codec
@@ -24,6 +24,7 @@ from stigmer.wire.scan import scan, surely_fits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from contextlib import AbstractContextManager
 
     import betterproto2
     from google.protobuf.message import Message
@@ -78,6 +79,8 @@ class Route:
         self.request, self.reply = object_class(method.request), object_class(method.reply)
         policy = endpoint.runtime.policy
         self._policy = policy if policy.asks_for(self.decision) else None
+        quotas = endpoint.runtime.quotas
+        self._quotas, self._writes = quotas if quotas.limits else None, not method.service.endswith("QueryController")
         self._slices, self._unit_of_work = endpoint.runtime.slices, endpoint.runtime.unit_of_work
         most = endpoint.runtime.sizes.max_message_parts
         self._max_parts = most if bounds.holds_transcript(method.request) else min(most, bounds.MAX_PARTS)
@@ -92,9 +95,17 @@ class Route:
         """The reply of a unary RPC, handed over within all built-in interceptors."""
         with self._built_in.around(call):
             self.decision.check(call.principal)
-            if call.deadline_s is None and call.span is None:
-                return await self._exchanged(call, exchange)
-            return await within(call, partial(self._exchanged, call, exchange))
+            with self._counted(call):
+                if call.deadline_s is None and call.span is None:
+                    return await self._exchanged(call, exchange)
+                return await within(call, partial(self._exchanged, call, exchange))
+
+    def _counted(self, call: Call) -> AbstractContextManager[object]:
+        """Around a call that no other call makes: it counts against its principal's quota."""
+        if self._quotas is None or call.parent is not None:
+            return NOTHING
+        follows = self.method.server_streaming
+        return self._quotas.around(call.principal, follows=follows, writes=self._writes)
 
     async def _exchanged(self, call: Call, exchange: Exchange) -> Reply:
         request = await self._request(call, exchange.receive)
@@ -118,18 +129,19 @@ class Route:
         """
         with self._built_in.around(call):
             self.decision.check(call.principal)
-            replies = await within(call, partial(self._opened, call, source))
-            try:
-                following = partial(anext, replies, None)
-                if call.deadline_s is not None or call.span is not None:
-                    following = partial(within, call, following)
-                while (reply := await following()) is not None:
-                    call.sent += 1
-                    yield reply
-                    del reply  # it may be long until the next, and large: nobody holds the last one meanwhile
-            finally:
-                with within_span(call):
-                    await replies.aclose()
+            with self._counted(call):
+                replies = await within(call, partial(self._opened, call, source))
+                try:
+                    following = partial(anext, replies, None)
+                    if call.deadline_s is not None or call.span is not None:
+                        following = partial(within, call, following)
+                    while (reply := await following()) is not None:
+                        call.sent += 1
+                        yield reply
+                        del reply  # it may be long until the next, and large: nobody holds the last one meanwhile
+                finally:
+                    with within_span(call):
+                        await replies.aclose()
 
     async def _opened(self, call: Call, source: Source) -> AsyncGenerator[Reply, None]:
         return await self._open(call, await self._request(call, source))

@@ -11,7 +11,7 @@ from collections import defaultdict
 from contextlib import aclosing
 from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from grpclib import const
 from grpclib.exceptions import GRPCError
@@ -26,7 +26,9 @@ from stigmer.edge.interceptors.deadline import within
 from stigmer.edge.interceptors.error_mapping import mapped
 from stigmer.edge.interceptors.tracing import NOTHING
 from stigmer.edge.loopback import LoopbackChannel
+from stigmer.edge.recheck import Recheck
 from stigmer.edge.running import RunningCalls
+from stigmer.edge.servable import Mapped, Shape, shapes_of
 from stigmer.errors import DeadlineExceeded, InvalidArgument, StigmerError, Unimplemented
 from stigmer.pipeline.call import CURRENT, Call, working_on
 from stigmer.pipeline.context import decoded
@@ -35,7 +37,7 @@ from stigmer.wire.descriptors import Method
 from stigmer.wire.status_details import details_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
     import betterproto2
     from google.protobuf.message import Message
@@ -81,11 +83,13 @@ class Edge:
         self._built_in = ours = BuiltIn(ids, observe)
         self._own = of_ring("call", interceptors)
         by_path = {endpoint.method.path: endpoint for endpoint in endpoints}
-        self._store = next(iter(by_path.values())).runtime.store
+        runtime = next(iter(by_path.values())).runtime
+        self._store, self._quotas = runtime.store, runtime.quotas
         self._routes = {path: Route(endpoint, ours, interceptors) for path, endpoint in by_path.items()}
         self.decisions = {path: route.decision for path, route in self._routes.items()}
         self.gate = gate or Gate()
-        self.running = RunningCalls()
+        self._recheck = Recheck(self.gate, self.decisions)
+        self.running = RunningCalls(self._recheck)
 
     def __repr__(self) -> str:
         return f"<Edge {len(self._routes)} RPCs, {self.running!r}>"
@@ -95,7 +99,7 @@ class Edge:
     def for_server(self) -> Edge:
         """The same door for one more server: the calls that come by it are its own, and end with it."""
         other = copy(self)
-        other.running = RunningCalls()
+        other.running = RunningCalls(self._recheck)
         return other
 
     def handlers(self) -> list[IServable]:
@@ -103,11 +107,11 @@ class Edge:
         services: defaultdict[str, dict[str, const.Handler]] = defaultdict(dict)
         for path, route in self._routes.items():
             services[route.method.service][path] = self._served(route)
-        return [_Mapped(served) for served in services.values()]
+        return [Mapped(served) for served in services.values()]
 
     def intercepted(self, servable: IServable) -> IServable:
         """A service that no kind declares, such as health, behind the same interceptors; they see no messages."""
-        return _Mapped({path: self._served_raw(path, shape) for path, shape in _shapes(servable)})
+        return Mapped({path: self._served_raw(path, shape) for path, shape in shapes_of(servable)})
 
     def _served(self, route: Route) -> const.Handler:
         streams = route.method.server_streaming
@@ -148,7 +152,9 @@ class Edge:
             chain = unary_chain(self._own, end)
             with _as_status(call), self.running.run(call), self._built_in.around(call):
                 decision.check(call.principal)
-                await within(call, partial(chain, call, None))
+                counts = self._quotas.limits and call.identity is not NOBODY
+                with self._quotas.around(call.principal) if counts else NOTHING:
+                    await within(call, partial(chain, call, None))
 
         return const.Handler(*shape._replace(func=func))
 
@@ -234,29 +240,6 @@ class Edge:
         if not isinstance(request, route.request):
             raise TypeError(f"{path} wants {route.request.__qualname__}, not {type(request).__qualname__}")
         return route, Call.within(CURRENT.get(), self._store, route.method, terms)
-
-
-class Shape(NamedTuple):
-    """grpclib's `Handler`, with types."""
-
-    func: Callable[[Stream[Any, Any]], Awaitable[None]]
-    cardinality: Any
-    request_type: type[Any]
-    reply_type: type[Any]
-
-
-def _shapes(servable: IServable) -> list[tuple[str, Shape]]:
-    return [(path, Shape(*handler)) for path, handler in servable.__mapping__().items()]
-
-
-class _Mapped:
-    """What grpclib takes for a service."""
-
-    def __init__(self, mapping: Mapping[str, const.Handler]) -> None:
-        self._mapping = dict(mapping)
-
-    def __mapping__(self) -> dict[str, const.Handler]:
-        return self._mapping
 
 
 async def _converted(request: betterproto2.Message) -> Message:

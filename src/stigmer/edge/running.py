@@ -6,6 +6,7 @@ The door says of each call when it begins and when its request is there; a serve
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from stigmer.errors import Stopping
@@ -17,10 +18,22 @@ if TYPE_CHECKING:
     from stigmer.pipeline.call import Call
 
 
-class RunningCalls:
-    """The calls that run, each in a task of its own; one over the loopback in that of its caller."""
+RECHECK_S = 5.0
+"""How often the streams that are open are looked at again."""
+AT_ONCE = 500
+"""So many of them in one turn of the loop."""
 
-    def __init__(self) -> None:
+
+class RunningCalls:
+    """The calls that run, each in a task of its own; one over the loopback in that of its caller.
+
+    Args:
+        recheck: asked every RECHECK_S of each stream of a network: why it is to end; None lets it go on.
+    """
+
+    def __init__(self, recheck: Callable[[Call], StigmerError | None] = lambda _call: None) -> None:
+        self._recheck = recheck
+        self._timer: asyncio.TimerHandle | None = None
         self._running: dict[Call, asyncio.Task[Any]] = {}
         self._finishing: set[Call] = set()
         self._draining = False
@@ -65,13 +78,35 @@ class RunningCalls:
     def began(self, call: Call, task: asyncio.Task[Any]) -> None:
         """Note a call that runs."""
         self._running[call] = task
+        if call.method.server_streaming and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(RECHECK_S, self._look)
 
     def over(self, call: Call) -> None:
         """Note its end."""
         del self._running[call]
         self._finishing.discard(call)
-        if self._idle is not None and not self._running:
-            self._idle.set()
+        if not self._running:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            if self._idle is not None:
+                self._idle.set()
+
+    def _look(self) -> None:
+        """Look at every stream again."""
+        self._timer = None
+        streams = [call for call in self._running if call.method.server_streaming]
+        if streams:
+            self._timer = asyncio.get_running_loop().call_later(RECHECK_S, self._look)
+            self._look_at(streams)
+
+    def _look_at(self, streams: list[Call]) -> None:
+        for call in streams[:AT_ONCE]:
+            error = self._recheck(call) if call in self._running and call.ended_by is None else None
+            if error is not None:
+                self.end([call], partial(_same, error))
+        if left := streams[AT_ONCE:]:
+            asyncio.get_running_loop().call_soon(self._look_at, left)
 
     def end(self, calls: Collection[Call], why: Callable[[], StigmerError]) -> Collection[asyncio.Task[Any]]:
         """End some of those that run, each with an error of its own; their tasks."""
@@ -81,6 +116,10 @@ class RunningCalls:
         for task in tasks:
             task.cancel()
         return tasks
+
+
+def _same(error: StigmerError) -> StigmerError:
+    return error
 
 
 class running:  # noqa: N801 - a context manager, used like a function

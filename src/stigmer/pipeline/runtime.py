@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stigmer.access.authorizer import Policy
+from stigmer.access.quotas import Quotas
 from stigmer.wire.slices import Slices
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Runtime:
         downstream: clients for other kinds, by name. Where there is none, steps use the store directly.
         sizes: how much a caller may ask for.
         policy: what the host's authorizer says.
+        quotas: counts what each principal has open and writes.
         about: what callers are told of this server.
         slices: runs what takes long on the event loop.
     """
@@ -74,6 +76,7 @@ class Runtime:
     downstream: Mapping[str, Client]
     sizes: Sizes = Sizes()
     policy: Policy = field(default_factory=Policy)
+    quotas: Quotas = field(default_factory=Quotas)
     about: About = About()
     slices: Slices = field(default_factory=Slices)
 

@@ -103,6 +103,7 @@ _Address = Annotated[str, AfterValidator(lambda value: str(tcp_address_of(value)
 _Listed = Annotated[str, AfterValidator(lambda value: str(address_of(value)))]
 _Addresses = Annotated[tuple[_Listed, ...], NoDecode, BeforeValidator(_separated), AfterValidator(_distinct)]
 _Count = Annotated[int, BeforeValidator(_number), Field(ge=1, le=2**31 - 1)]
+_Quota = Annotated[int, BeforeValidator(_number), Field(ge=0, le=2**31 - 1)]
 _Seconds = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
 _Positive = Annotated[_Seconds, Field(gt=0)]
 _Path = Annotated[Path, BeforeValidator(_given)]
@@ -186,6 +187,11 @@ class Settings(BaseModel):
     max_connection_memory_bytes: _Count = _set(32 * 2**20, "Bytes of requests and replies held for one connection.")
     max_memory_bytes: _Count = _set(256 * 2**20, "Bytes of requests and replies held for all connections.")
     max_subscriptions: _Count = _set(10_000, "Subscriptions open at once on the whole server.")
+    max_calls_per_principal: _Quota = _set(
+        0, "Calls of one caller in progress at once, subscriptions aside; 0 sets no limit."
+    )
+    max_subscriptions_per_principal: _Quota = _set(0, "Subscriptions of one caller open at once; 0 sets no limit.")
+    max_writes_per_principal_s: _Quota = _set(0, "Writes of one caller in a second; 0 sets no limit.")
     memory_wait_s: _Positive = _set(
         30.0, "Seconds that a call waits for room in the memory limits before it is refused."
     )

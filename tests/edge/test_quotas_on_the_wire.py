@@ -1,0 +1,88 @@
+"""What one principal may have open and write, over a port and on grpclib's own server."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import samples
+from badge_planes import ANN, Opened, failure
+from badges import HEADER
+from edge_rig import Around, agents, executions, id_of
+from google.rpc import error_details_pb2
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+
+from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceOwnerScope as Scope
+
+if TYPE_CHECKING:
+    from stigmer.edge.interceptors import UnaryNext
+    from stigmer.pipeline.call import Call
+
+
+async def test_calls_in_progress_of_a_principal_are_limited(serve: Opened) -> None:
+    entered, go = asyncio.Event(), asyncio.Event()
+
+    async def wait(call: Call, request: Any, proceed: UnaryNext) -> Any:
+        entered.set()
+        await go.wait()
+        return await proceed(call, request)
+
+    async with serve(Around("AgentCommandController/create", wait), max_calls_per_principal=1) as opened:
+        first = asyncio.ensure_future(opened.stubs.agents.create(samples.agent(org="acme"), metadata=ANN))
+        await entered.wait()
+        error = await failure(opened.stubs.agents.create(samples.agent(org="acme"), metadata=ANN))
+        assert error.status is Status.RESOURCE_EXHAUSTED
+        assert isinstance((error.details or [None])[0], error_details_pb2.RetryInfo)
+        go.set()
+        await first
+        await opened.stubs.agents.create(samples.agent(org="acme"), metadata=ANN)
+        await opened.stubs.agents.create(samples.agent(org="acme"), metadata={HEADER: "bob"})
+
+
+async def test_subscriptions_of_a_principal_are_limited(serve: Opened) -> None:
+    async with serve(max_subscriptions_per_principal=1, max_calls_per_principal=1) as opened:
+        id_ = await opened.execution()
+        async with opened.following(id_), opened.following(id_, "bob"):
+            states = opened.stubs.find_executions.subscribe(executions.AgentExecutionId(value=id_), metadata=ANN)
+            assert (await failure(anext(states))).status is Status.RESOURCE_EXHAUSTED
+            await opened.stubs.agents.create(samples.agent(org="acme"), metadata=ANN)
+
+
+async def test_writes_a_second_of_a_principal_are_limited_and_reads_are_not(serve: Opened) -> None:
+    async with serve(max_writes_per_principal_s=1) as opened:
+        made = await opened.stubs.agents.create(samples.agent(org="acme"), metadata=ANN)
+        id_, codes = agents.AgentId(value=id_of(made)), []
+        for _ in range(20):
+            await opened.stubs.find_agents.get(id_, metadata=ANN)
+            try:
+                await opened.stubs.agents.create(samples.agent(org="acme"), metadata=ANN)
+            except GRPCError as error:
+                codes.append(error.status)
+        assert Status.RESOURCE_EXHAUSTED in codes
+
+
+async def test_what_a_call_makes_downstream_is_not_counted_again(serve_own: Opened) -> None:
+    async with serve_own(max_calls_per_principal=1, max_writes_per_principal_s=1) as opened:
+        badges = {HEADER: "ann"}
+        agent = await opened.stubs.agents.create(samples.agent(org="acme"), metadata=badges)
+        execution = samples.agent_execution(agent_id=id_of(agent))
+        made = await opened.stubs.executions.create(execution, metadata={HEADER: "bob"})
+        assert made.spec.session_id
+
+
+async def test_this_process_counts_as_a_principal_too(serve_own: Opened) -> None:
+    entered, go = asyncio.Event(), asyncio.Event()
+
+    async def wait(call: Call, request: Any, proceed: UnaryNext) -> Any:
+        entered.set()
+        await go.wait()
+        return await proceed(call, request)
+
+    async with serve_own(Around("AgentCommandController/create", wait), max_calls_per_principal=1) as opened:
+        first = asyncio.ensure_future(opened.local.agents.create(samples.agent(owner_scope=Scope.platform)))
+        await entered.wait()
+        error = await failure(opened.local.agents.create(samples.agent(owner_scope=Scope.platform)))
+        assert error.status is Status.RESOURCE_EXHAUSTED
+        go.set()
+        await first
