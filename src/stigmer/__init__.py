@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stigmer import errors, rpc, types
+    from stigmer.access.authorizer import Authorizer
+    from stigmer.access.credentials import Authenticator, Credentials, Identity, Peer
     from stigmer.access.principal import Principal
     from stigmer.app import Plane, embedded, serve
     from stigmer.edge.interceptors import Interceptor, StreamNext, UnaryNext
@@ -60,15 +62,20 @@ else:
 __all__ = [
     "Aborted",
     "AlreadyExists",
+    "Authenticator",
+    "Authorizer",
     "Call",
     "Cancelled",
+    "Credentials",
     "DataLoss",
     "DeadlineExceeded",
     "FailedPrecondition",
+    "Identity",
     "Interceptor",
     "Internal",
     "InvalidArgument",
     "NotFound",
+    "Peer",
     "PermissionDenied",
     "Plane",
     "Principal",
@@ -94,6 +101,8 @@ _MODULES = ("errors", "rpc", "types")
 _HOMES = {
     "app": ("Plane", "embedded", "serve"),
     "edge.interceptors": ("Interceptor", "StreamNext", "UnaryNext"),
+    "access.authorizer": ("Authorizer",),
+    "access.credentials": ("Authenticator", "Credentials", "Identity", "Peer"),
     "access.principal": ("Principal",),
     "pipeline.call": ("Call",),
     "settings": ("Settings",),
