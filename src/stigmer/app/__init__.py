@@ -101,11 +101,13 @@ class Plane:
         """
         if self._state != "new":
             raise RuntimeError(f"{self!r} cannot be opened again")
-        for authenticator in self._authenticators:
-            await self._resources.enter_async_context(authenticator)
-        await self._resources.enter_async_context(self._store)
-        self._jobs.start()
-        self._resources.push_async_callback(self._jobs.stop)
+        async with AsyncExitStack() as opened:  # what is open is closed again where the rest cannot be opened
+            for authenticator in self._authenticators:
+                await opened.enter_async_context(authenticator)
+            await opened.enter_async_context(self._store)
+            self._jobs.start()
+            opened.push_async_callback(self._jobs.stop)
+            self._resources = opened.pop_all()
         self._state = "open"
         self.metrics.loop = asyncio.get_running_loop()
         return self
