@@ -6,9 +6,8 @@ import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Self
 
-from anyio import to_thread
-
 from stigmer.access.credentials import Identity
+from stigmer.access.threads import on_thread
 from stigmer.access.token_lines import PREFIX
 from stigmer.errors import Unauthenticated
 
@@ -52,7 +51,7 @@ class Jwt:
 
     async def __aenter__(self) -> Self:
         """Read the file of keys, or begin to fetch them. Raises StartupError for a file that is none of keys."""
-        await to_thread.run_sync(self._prepare)
+        await on_thread(self._prepare)
         await self._keys.__aenter__()
         return self
 

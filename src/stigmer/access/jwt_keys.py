@@ -12,18 +12,16 @@ import ssl
 import stat
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
+from typing import Any, Self, TypeAlias, cast
 
 import httpx2
-from anyio import to_thread
 from joserfc.jwk import JWKRegistry, Key
 
+from stigmer.access.threads import on_thread
 from stigmer.errors import StartupError, Unavailable
 from stigmer.telemetry.logs import get_logger
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 REFRESH_S = 300.0
 """How often the keys are fetched while all that is asked for is known; a key that is withdrawn is refused then."""
@@ -60,9 +58,9 @@ class Keys:
         self, source: str | Path, *, refresh_s: float = REFRESH_S, pause_s: float = PAUSE_S, fetch_s: float = FETCH_S
     ) -> None:
         self._source = source
+        self._load = partial(_read, source) if isinstance(source, Path) else partial(_get, source, fetch_s)
         self._refresh_s, self._pause_s, self._fetch_s = refresh_s, pause_s, fetch_s
         self._keys: dict[KeyId, Key] = {}
-        self._client: httpx2.AsyncClient | None = None
         self._tried_s = -math.inf
         self._failure: str | None = None
         self._fetching: asyncio.Task[None] | None = None
@@ -74,9 +72,7 @@ class Keys:
     async def __aenter__(self) -> Self:
         """Read the file, or begin to fetch from the URL. Raises StartupError for a file that is none of keys."""
         if isinstance(self._source, Path):
-            self._keys = await to_thread.run_sync(_read, self._source, abandon_on_cancel=True)
-        else:
-            self._client = await to_thread.run_sync(_client, self._fetch_s)
+            self._keys = await on_thread(self._load)
         self._refreshing = asyncio.create_task(self._refresh())
         return self
 
@@ -86,8 +82,6 @@ class Keys:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        if self._client is not None:
-            await self._client.aclose()
 
     def holds(self, key_id: KeyId, key: Key) -> bool:
         """Whether the issuer still signs with a key."""
@@ -122,7 +116,7 @@ class Keys:
     async def _fetch(self) -> None:
         try:
             async with asyncio.timeout(self._fetch_s):
-                fetched = await self._fetched()
+                fetched = await on_thread(self._load)
         except Exception as error:  # noqa: BLE001  # whatever the issuer makes the client raise, known keys stay good
             failure = str(error) if isinstance(error, StartupError) else f"{type(error).__name__}: {error}".rstrip(": ")
             if failure != self._failure:
@@ -141,41 +135,30 @@ class Keys:
         known = self._keys.get(key_id)
         return known if known is not None and known == key else key
 
-    async def _fetched(self) -> dict[KeyId, Key]:
-        if self._client is None:
-            return await to_thread.run_sync(_read, Path(self._source), abandon_on_cancel=True)
-        text = await _body(self._client, str(self._source))
-        return await to_thread.run_sync(keys_of, text, abandon_on_cancel=True)
 
+def _get(url: str, within_s: float) -> dict[KeyId, Key]:
+    """The keys at a URL. No redirect is followed: who answers at the URL is trusted, nobody else.
 
-def _client(timeout_s: float) -> httpx2.AsyncClient:
-    """What asks the issuer. It follows no redirect: who answers at the URL is trusted, nobody else."""
-    return httpx2.AsyncClient(
-        verify=ssl.create_default_context(),
-        timeout=timeout_s,
-        follow_redirects=False,
-        headers={"accept": "application/json", "accept-encoding": "identity"},
-        limits=httpx2.Limits(max_keepalive_connections=0),
-    )
-
-
-async def _body(client: httpx2.AsyncClient, url: str) -> bytes:
-    """What a GET answers. Raises httpx2's errors, and ValueError for an answer that cannot be one of keys."""
-    async with client.stream("GET", url) as response:
-        if response.status_code != 200:
-            raise ValueError(f"status {response.status_code}")
-        if response.headers.get("content-encoding", "identity") != "identity":
-            raise ValueError("a compressed answer, which was not asked for")
-        return await _bounded(response.aiter_raw())
-
-
-async def _bounded(chunks: AsyncIterator[bytes]) -> bytes:
-    body = bytearray()
-    async for chunk in chunks:
-        body += chunk
-        if len(body) > MAX_BYTES:
-            raise ValueError(f"over {MAX_BYTES} bytes")
-    return bytes(body)
+    Raises:
+        ValueError: the answer is none of keys, or too long.
+        TimeoutError: it does not end.
+        httpx2.HTTPError: there is none.
+    """
+    by_s, body = time.monotonic() + within_s, bytearray()
+    headers = {"accept": "application/json", "accept-encoding": "identity"}
+    with (
+        httpx2.Client(verify=ssl.create_default_context(), timeout=within_s, follow_redirects=False) as client,
+        client.stream("GET", url, headers=headers) as response,
+    ):
+        if response.status_code != 200 or response.headers.get("content-encoding", "identity") != "identity":
+            raise ValueError(f"status {response.status_code}, where 200 and an answer as it is were asked for")
+        for chunk in response.iter_raw():
+            body += chunk
+            if len(body) > MAX_BYTES:
+                raise ValueError(f"over {MAX_BYTES} bytes")
+            if time.monotonic() > by_s:
+                raise TimeoutError
+    return keys_of(bytes(body))
 
 
 def _read(path: Path) -> dict[KeyId, Key]:

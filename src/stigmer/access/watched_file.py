@@ -12,8 +12,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, NamedTuple, Self, TypeAlias, TypeVar
 
-from anyio import to_thread
-
+from stigmer.access.threads import on_thread
 from stigmer.errors import StartupError
 from stigmer.telemetry.logs import get_logger
 
@@ -158,7 +157,7 @@ class WatchedFile(Generic[K, V]):
 
     async def __aenter__(self) -> Self:
         """Read the file. Raises StartupError, which says what is wrong with it."""
-        await to_thread.run_sync(self._read, abandon_on_cancel=True)
+        await on_thread(self._read)
         self._watching = asyncio.create_task(self._watch())
         return self
 
@@ -176,7 +175,7 @@ class WatchedFile(Generic[K, V]):
     async def look(self) -> None:
         """Take what has changed of the file, or keep what was and say why."""
         try:
-            if await to_thread.run_sync(self._read, abandon_on_cancel=True):
+            if await on_thread(self._read):
                 log.info("Callers are known by a changed file", file=str(self._path), entries=len(self.entries))
                 self._complaint = ""
         except StartupError as error:
