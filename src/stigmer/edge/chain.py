@@ -17,7 +17,7 @@ from stigmer.errors import InvalidArgument
 from stigmer.pipeline.context import decoded
 from stigmer.wire import bounds, codec
 from stigmer.wire.descriptors import descriptor
-from stigmer.wire.faults import is_fallible
+from stigmer.wire.faults import is_fallible, wire_faults
 from stigmer.wire.lazy import class_of
 from stigmer.wire.message_types import object_class
 from stigmer.wire.scan import scan, surely_fits
@@ -154,7 +154,7 @@ class Route:
         else:
             call.request_bytes, wire = arrived.ByteSize(), arrived
         self._strip(wire)
-        if self._fallible and (faults := await self._slices.run(codec.faults(wire))):
+        if self._fallible and (faults := await self._slices.run(wire_faults(wire))):
             raise InvalidArgument(*faults)
         if self._policy is not None and call.is_first_of_its_principal:
             await self._policy.check(call.principal, self.decision, self.decision.id_in(wire, call.principal))

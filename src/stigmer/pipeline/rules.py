@@ -7,7 +7,6 @@ A transcript is checked in pieces, since the engine takes about 1 us for each pa
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -17,7 +16,7 @@ from stigmer.errors import Violation
 from stigmer.wire.bounds import TRANSCRIPT, holds_transcript
 from stigmer.wire.descriptors import message_class
 from stigmer.wire.scan import has_more_parts
-from stigmer.wire.shapes import is_map, map_parts, reachable
+from stigmer.wire.shapes import is_map, map_parts, path_part, reachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -176,15 +175,10 @@ def _locate(elements: Iterable[FieldPathElementPb], root: Descriptor, start: int
         subscript = element.subscript.value if element.subscript is not None else None
         if isinstance(subscript, int) and not steps:
             subscript += start
-        steps.append(_words(element, subscript))
+        name = element.field_name or str(element.field_number)  # the number where the name is not known
+        steps.append(path_part(name, subscript))
         value = _type_at(value, element.field_name, whole=subscript is None)
     return ".".join(steps), value
-
-
-def _words(element: FieldPathElementPb, subscript: object) -> str:
-    """`name`, `name[0]` or `name["key"]`; the number stands in for a name that is not known."""
-    name = element.field_name or str(element.field_number)
-    return name if subscript is None else f"{name}[{json.dumps(subscript, ensure_ascii=False)}]"
 
 
 def _type_at(parent: Descriptor | None, name: str, *, whole: bool) -> Descriptor | None:

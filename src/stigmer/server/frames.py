@@ -108,9 +108,6 @@ class FrameReader:
             return SETTINGS + SETTINGS_PER_STREAM * len(self._connection.streams)
         return OTHER
 
-    def _stream_at(self, at: int) -> int:
-        return int.from_bytes(self._data[at + 5 : at + HEADER_BYTES], "big")
-
     def _charge(self, cost: int, now: float) -> None:
         left = self._left + (now - self._at) * PER_S + self._connection.take_earned() - cost
         self._left, self._at = min(left, ALLOWANCE), now

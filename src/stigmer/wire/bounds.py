@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from stigmer.errors import Violation
 from stigmer.wire.descriptors import descriptor
-from stigmer.wire.paths import At, path_of
-from stigmer.wire.shapes import entries_of, has_any, is_map, reachable, value_field
+from stigmer.wire.shapes import At, entries_of, has_any, is_map, path_of, reachable, value_field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

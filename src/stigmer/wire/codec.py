@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
 import betterproto2
 from google.protobuf.message import DecodeError, Message
 
-from stigmer.errors import InvalidArgument, Violation
+from stigmer.errors import InvalidArgument
 from stigmer.wire import descriptors
 from stigmer.wire.converters import Converter, Converters
 from stigmer.wire.faults import object_fault, wire_faults
@@ -26,7 +26,7 @@ from stigmer.wire.message_types import full_name_of
 from stigmer.wire.slices import at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
 M = TypeVar("M", bound=betterproto2.Message)
 
@@ -86,7 +86,7 @@ def from_wire(wire: Message) -> betterproto2.Message:
     try:
         return converter.read(wire)
     except _REFUSALS as error:
-        raise InvalidArgument(*at_once(faults(wire))) from error
+        raise InvalidArgument(*at_once(wire_faults(wire))) from error
 
 
 def wire_of(message: betterproto2.Message) -> Message:
@@ -95,11 +95,6 @@ def wire_of(message: betterproto2.Message) -> Message:
     if isinstance(source, bytes):
         return parse(class_of(message), source)
     return source if source is not None else to_wire(message)
-
-
-def faults(wire: Message) -> Iterator[Violation | None]:
-    """Why no object could hold what a caller sent; None at each point where the work could be left (see `slices`)."""
-    return wire_faults(wire)
 
 
 def lazily(cls: type[M], source: Message | bytes) -> M:

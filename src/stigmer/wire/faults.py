@@ -6,7 +6,6 @@ such field of an object; a message that a caller sent is looked through beforeha
 
 from __future__ import annotations
 
-import json
 import traceback
 from functools import cache
 from linecache import getline
@@ -18,8 +17,7 @@ from stigmer.errors import Violation
 from stigmer.wire import scalars
 from stigmer.wire.converters import FILENAME, MAX_RECURSION, TOO_DEEP
 from stigmer.wire.message_types import is_recursive
-from stigmer.wire.paths import At, path_of
-from stigmer.wire.shapes import entries_of, has_any, message_type, value_field
+from stigmer.wire.shapes import At, entries_of, has_any, message_type, path_of, path_part, value_field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -70,8 +68,8 @@ def _place(code: CodeType, number: int, variables: Mapping[str, Any]) -> str:
         named = getline(code.co_filename, number)
     name = named.partition("  # ")[2].strip()
     if "for e in v" in line:
-        return f"{name}[{len(variables['m']) - 1}]"
-    return f"{name}[{json.dumps(variables['k'])}]" if "for k, e in v" in line else name
+        return path_part(name, len(variables["m"]) - 1)
+    return path_part(name, variables["k"] if "for k, e in v" in line else None)
 
 
 def _words(error: Exception) -> str:

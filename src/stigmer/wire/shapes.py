@@ -1,15 +1,40 @@
-"""What a field holds and what there can be in a type of messages, asked of their descriptors."""
+"""What a field holds, what there can be in a type of messages, and where a field stands in a message, in words."""
 
 from __future__ import annotations
 
+import json
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
     from google.protobuf.message import Message
+
+
+At: TypeAlias = "tuple[At, str, object] | None"
+"""Where a field stands: what it is in, its name, the index or key where it is an entry; None is the request itself.
+
+Cheap to make on the way through a message; `path_of` puts it in words.
+"""
+
+
+def path_of(at: At) -> str:
+    """The path of a field from the request's root: `spec.sub_agents[0].name`, `metadata.labels["key"]`."""
+    pieces: list[str] = []
+    while at is not None:
+        at, name, entry = at
+        pieces.append(path_part(name, entry))
+    return ".".join(reversed(pieces))
+
+
+def path_part(name: str, entry: object) -> str:
+    """`name`, `name[0]` or `name["key"]`; an entry of None is none. A surrogate, which no text can hold, is escaped."""
+    if entry is None:
+        return name
+    key = json.dumps(entry, ensure_ascii=False).encode(errors="backslashreplace").decode()
+    return f"{name}[{key}]"
 
 
 def is_map(field: FieldDescriptor) -> bool:
