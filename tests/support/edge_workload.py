@@ -9,6 +9,8 @@ import samples
 from edge_rig import agents, contexts, executions, id_of, instances, sessions
 
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceDeleteInput, ApiResourceId, ApiResourceReference
+from stigmer.types import ApiResourceIamPermission as Permission
+from stigmer.types import ApiResourceKind, CanIRequest, WhoamiRequest
 
 if TYPE_CHECKING:
     from edge_rig import Stubs
@@ -24,6 +26,8 @@ async def every_rpc(stubs: Stubs) -> None:
     await _of_agent(stubs, agent)
     await _of_environment(stubs)
     await stubs.sessions.delete(sessions.SessionId(value=execution.spec.session_id))
+    assert (await stubs.callers.whoami(WhoamiRequest())).name == "local"
+    assert (await stubs.callers.can_i(CanIRequest(permission=Permission.can_view, kind=ApiResourceKind.agent))).allowed
 
 
 def _reference(resource: Any) -> ApiResourceReference:
