@@ -37,9 +37,9 @@ MAX_VIOLATIONS = 1_000
 """When so many fields of a transcript are broken, the rest is not looked at."""
 SMALL_BYTES = 2 * MAX_PARTS
 """Messages up to this size cannot have more parts than that."""
-PIECE_BYTES = 16_384
+PIECE_BYTES = 4_096
 """How much of a transcript is checked at once; messages up to this size are checked whole."""
-PIECE_ENTRIES = 500
+PIECE_ENTRIES = 200
 
 
 def violations(

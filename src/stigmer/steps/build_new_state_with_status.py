@@ -41,7 +41,7 @@ MERGED = (
     "callback_token",
 )
 """Fields that replace what is stored where the report sets them; all else stays."""
-ENTRIES_A_STEP = 1_000
+ENTRIES_A_STEP = 100
 LONG_BYTES = 1024 * 1024
 """What is longer is written a piece at a time: it costs half as much again, but holds up nobody."""
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from stigmer.pipeline.context import AnyContext, Context
     from stigmer.pipeline.kind import Resource
 
-_ENTRIES_A_STEP = 500
+_ENTRIES_A_STEP = 100
 
 
 @dataclass(frozen=True, slots=True)

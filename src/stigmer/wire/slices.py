@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-SLICE_S = 0.002
+SLICE_S = 0.0005
 """How long work goes on before the event loop has its turn."""
 
 T = TypeVar("T")
