@@ -36,6 +36,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
+def little() -> Account:
+    account = Account()
+    account.cost_s = 0.0
+    return account
+
+
 def costly() -> Account:
     account = Account()
     account.begin()  # nothing of it is forgotten
@@ -50,8 +56,12 @@ async def handler(clock: Clock, steps: list[str], name: str, wait: Callable[[], 
     steps.append(name)
 
 
+async def finished(call: Paced) -> None:
+    await call
+
+
 def begun(scheduler: Scheduler, account: Account, begin: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
-    return asyncio.create_task(Paced(scheduler, account, 0.0, begin).run())
+    return asyncio.create_task(finished(Paced(scheduler, account, 0.0, begin)))
 
 
 async def test_a_flood_that_waits_for_one_thing_goes_on_a_few_steps_a_turn_and_others_go_on_between(
@@ -63,13 +73,13 @@ async def test_a_flood_that_waits_for_one_thing_goes_on_a_few_steps_a_turn_and_o
         begun(scheduler, flood[number % 5], partial(handler, clock, steps, "flood", read.wait)) for number in range(100)
     ]
     await asyncio.sleep(0)
-    assert scheduler.has_time(Account())  # somebody else asks
+    assert scheduler.has_time(little())  # somebody else asks
     read.set()
     most, others = 0, list[int]()
     while not all(task.done() for task in tasks):
         if len(steps) > 10 and len(others) < 3:
             before = len(steps)
-            await begun(scheduler, Account(), partial(handler, clock, steps, "other", partial(asyncio.sleep, 0)))
+            await begun(scheduler, little(), partial(handler, clock, steps, "other", partial(asyncio.sleep, 0)))
             others.append(steps[before:].count("flood"))
         before = len(steps)
         await asyncio.sleep(0)
@@ -85,8 +95,8 @@ async def test_each_step_is_charged_to_its_connection(clock: Clock) -> None:
             clock.work()
             await asyncio.sleep(0)
 
-    account = Account()
-    await Paced(Scheduler(), account, 0.0, three).run()
+    account = little()
+    await Paced(Scheduler(), account, 0.0, three)
     assert account.cost_s == pytest.approx(3 * STEP_S, rel=0.2)  # a little is forgotten between steps
 
 
@@ -94,27 +104,28 @@ async def test_what_was_said_of_the_first_step_is_set_right(clock: Clock) -> Non
     async def one() -> None:
         clock.work()
 
-    scheduler, account = Scheduler(), Account()
+    scheduler, account = Scheduler(), little()
     scheduler.charge(account, 10 * STEP_S)
-    await Paced(scheduler, account, 10 * STEP_S, one).run()
+    await Paced(scheduler, account, 10 * STEP_S, one)
     assert account.cost_s == pytest.approx(STEP_S)
 
 
 async def test_a_call_that_is_cancelled_while_it_waits_for_its_turn_ends_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    scheduler, account, ended = Scheduler(), costly(), list[str]()
+    scheduler, account, ended, read = Scheduler(), costly(), list[str](), asyncio.Event()
     monkeypatch.setattr(scheduler, "has_time", lambda _account: False)
 
     async def told() -> None:
         try:
-            await asyncio.sleep(0)
+            await read.wait()
         except asyncio.CancelledError:
             ended.append("cancelled")
             raise
 
     task = begun(scheduler, account, told)
     await asyncio.sleep(0)
+    read.set()
     await asyncio.sleep(0)
     assert account.works
     task.cancel()
@@ -123,6 +134,21 @@ async def test_a_call_that_is_cancelled_while_it_waits_for_its_turn_ends_at_once
     assert ended == ["cancelled"]
     await asyncio.sleep(0)
     assert not account.works
+
+
+async def test_who_only_lets_others_go_first_goes_on_in_the_next_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduler, account, slices = Scheduler(), costly(), list[int]()
+    monkeypatch.setattr(scheduler, "has_time", lambda _account: False)
+
+    async def long_work() -> None:
+        for number in range(5):
+            slices.append(number)
+            await asyncio.sleep(0)
+
+    begun(scheduler, account, long_work)
+    for turn in range(5):
+        await asyncio.sleep(0)
+        assert len(slices) == turn + 1
 
 
 async def test_an_error_of_what_it_waits_for_and_its_own_pass(clock: Clock) -> None:
@@ -136,7 +162,7 @@ async def test_an_error_of_what_it_waits_for_and_its_own_pass(clock: Clock) -> N
         raise ValueError("its own")
 
     with pytest.raises(ValueError, match="its own"):
-        await Paced(Scheduler(), Account(), 0.0, fails).run()
+        await Paced(Scheduler(), Account(), 0.0, fails)
 
 
 async def test_a_call_that_is_cancelled_before_its_first_step_leaves_nothing_behind(
@@ -163,7 +189,7 @@ async def test_one_that_is_forgotten_closes_what_it_runs() -> None:
         finally:
             closed.append("closed")
 
-    coroutine = Paced(Scheduler(), Account(), 0.0, waits).run()
+    coroutine = finished(Paced(Scheduler(), Account(), 0.0, waits))
     coroutine.send(None)
     coroutine.close()
     assert closed == ["closed"]

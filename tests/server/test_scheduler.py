@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from stigmer.server.scheduler import FEW, FOR_FEW, MOST_S, PART, QUIET_S, STALE, TURN_S, Account, Scheduler
+from stigmer.server.scheduler import FEW, FOR_FEW, LITTLE_S, MOST_S, PART, QUIET_S, STALE, TURN_S, Account, Scheduler
 
 
 class Pieces:
@@ -16,6 +16,7 @@ class Pieces:
     def __init__(self, scheduler: Scheduler, name: str, pieces: int, cost_s: float, done: list[str]) -> None:
         self._scheduler, self._name, self._cost_s, self._done = scheduler, name, cost_s, done
         self.account, self.left = Account(), pieces
+        self.account.cost_s = 0.0
 
     def ready(self) -> None:
         self._scheduler.ready(self.account, self)
@@ -156,6 +157,48 @@ async def test_its_memory_is_bounded_by_those_that_wait() -> None:
     while any(work.left for work in works):
         await asyncio.sleep(0)
         assert len(scheduler._cheapest) <= 2 * len(works) + STALE + 1
+
+
+async def test_of_those_that_cost_little_who_has_least_to_be_done_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "perf_counter", lambda: 1.0)
+    scheduler, done = Scheduler(), list[str]()
+    works = [Pieces(scheduler, str(left), left, TURN_S / 10, done) for left in (40, 3, 20, 1, 30)]
+    costly = Pieces(scheduler, "costly", 1, TURN_S / 10, done)
+    costly.account.cost_s = MOST_S
+    scheduler.charge(Account(), 100 * TURN_S)  # this turn of the loop is used up
+    for work in (costly, *works):
+        work.ready()
+    await all_done(*works, costly)
+    ended = sorted({"1", "3", "20", "40"}, key=lambda one: len(done) - done[::-1].index(one))
+    assert ended == ["1", "3", "20", "40"]
+
+
+def test_a_new_connection_is_not_one_that_has_cost_little_until_it_was_idle_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    account = Account()
+    assert account.cost_s > LITTLE_S
+    now += 0.1
+    account.forget()
+    assert account.cost_s < LITTLE_S
+
+
+def test_a_flood_s_cost_is_not_forgotten_while_much_of_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    scheduler = Scheduler()
+    flood, little = Pieces(scheduler, "flood", 100, TURN_S, []), Pieces(scheduler, "little", 1, TURN_S, [])
+    for one in (flood, little):
+        one.account.works[one] = None
+        one.account.begin()
+        one.account.cost_s = 0.02
+    now += 0.1
+    for one in (flood, little):
+        one.account.forget()
+    assert flood.account.cost_s == pytest.approx(0.02)
+    assert little.account.cost_s == pytest.approx(0.02 - 0.1 * PART)
 
 
 async def test_an_error_in_the_work_is_not_the_end_of_it() -> None:

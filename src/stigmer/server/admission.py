@@ -47,6 +47,7 @@ class AdmissionQueue:
         self._timer: asyncio.TimerHandle | None = None
         self._looks_at = 0.0  # when the timer is due: uvloop's has no `when` where that is at once
         self._at_once = False
+        self._call_s = START_S
         self.in_progress = 0
 
     def __repr__(self) -> str:
@@ -76,7 +77,7 @@ class AdmissionQueue:
     @property
     def left_s(self) -> float:
         """What the calls that may start will cost."""
-        return START_S * len(self._ready)
+        return self._call_s * len(self._ready)
 
     def work(self) -> bool:
         """Start the call that has waited longest; whether another one may start."""
@@ -92,7 +93,11 @@ class AdmissionQueue:
 
     def paced(self, begin: Callable[[], Coroutine[Any, Any, None]]) -> Coroutine[Any, Any, None]:
         """The coroutine of a call that starts, charged to the connection and held back where that costs much."""
-        return Paced(self._scheduler, self._account, START_S, begin).run()
+        return self._run(Paced(self._scheduler, self._account, START_S, begin))
+
+    async def _run(self, call: Paced) -> None:
+        await call
+        self._call_s += (call.left_s - self._call_s) / 8
 
     def start_all(self) -> None:
         """Start all, and those to come: the server stops, and tells them so."""

@@ -1,7 +1,8 @@
 """A call's handler, step by step: what each costs is its connection's, and where that costs much, each waits its turn.
 
 A step is what a handler does between two waits. Many calls may wait for one thing, such as a read of the store: without
-this they would all go on in the same turn of the loop.
+this they would all go on in the same turn of the loop. Who only lets others go first goes on in the next one: of long
+work one slice runs in each (`wire.slices`), and who has its turn, or a row, must not wait for all others meanwhile.
 """
 
 from __future__ import annotations
@@ -47,10 +48,6 @@ class Paced:
     def __repr__(self) -> str:
         return f"<Paced, {self.left_s:.4f} s so far>"
 
-    async def run(self) -> None:
-        """The coroutine to its end; for a task."""
-        await self
-
     def work(self) -> bool:
         """Let it take its next step, in the next turn of the loop; there is no more to do."""
         if self._granted is not None and not self._granted.done():
@@ -77,7 +74,9 @@ class Paced:
                 raise
             except BaseException as error:  # noqa: BLE001  # the coroutine's to see
                 failure = error
-            if not isinstance(failure, asyncio.CancelledError) and not self._scheduler.has_time(self._account):
+            if awaited is None or isinstance(failure, asyncio.CancelledError):
+                continue
+            if not self._scheduler.has_time(self._account):
                 try:
                     yield from self._turn()
                 except GeneratorExit:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -31,7 +32,7 @@ log = get_logger("stigmer.server.protocol")
 
 READ_BYTES = 64 * 1024  # as much as is read of one client at once
 PIECE_BYTES, PIECE_FRAMES = 32 * 1024, 8  # of what a client sent, acted on at once
-FRAME_BYTE_S = 1e-6  # what a byte of small frames costs the loop, roughly
+FRAME_BYTE_S = 1e-6  # what a byte of small frames costs the loop, until that is known
 
 
 @dataclass(slots=True)
@@ -75,6 +76,7 @@ class Http2Protocol(asyncio.BufferedProtocol):
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._listening = True
         self._waits = False
+        self._byte_s = FRAME_BYTE_S
         self._counted = 0  # bytes that wait for their turn, as they are counted in the budget
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -108,11 +110,14 @@ class Http2Protocol(asyncio.BufferedProtocol):
     @property
     def left_s(self) -> float:
         """What the bytes that wait will cost."""
-        return FRAME_BYTE_S * len(self._frames)
+        return self._byte_s * len(self._frames)
 
     def work(self) -> bool:
         """Act on the next frames; whether there are more."""
+        before, began = len(self._frames), time.perf_counter()
         more = self._act()
+        if acted := before - len(self._frames):
+            self._byte_s += ((time.perf_counter() - began) / acted - self._byte_s) / 8
         if not more:
             self._wait(waits=False)
         return more

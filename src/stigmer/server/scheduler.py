@@ -4,7 +4,7 @@ Three things are work: acting on the bytes that a client sent, starting its call
 Whoever has cost little lately has it done at once, while this turn of the loop has time. All others wait for later
 turns: the connection that has cost least goes first (least attained service), or that has least to be done, so that one
 which fell behind catches up; one turn of a few is for the connection that has waited longest. What a connection has
-cost is forgotten while nothing of it waits. So a flood waits for itself, and hardly anybody for a flood.
+cost is forgotten while little of it waits. So a flood waits for itself, and hardly anybody for a flood.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ PIECE_S = 0.0005
 """How long a connection may take at one go."""
 LITTLE_S = 0.005
 """A connection that has cost less is one that costs little."""
+NEW_S = 2 * LITTLE_S
+"""What a new connection is taken to have cost, so that nobody costs little again by a new one."""
 PART = 0.1
 """Of the loop's time: what a connection may use without being one that costs much."""
 MOST_S = 1.0
@@ -56,32 +58,37 @@ class Account:
 
     Attributes:
         works: what is to be done, a piece of each in turn.
-        cost_s: seconds of the loop; what it may use anyway is taken off while nothing of it waits.
+        cost_s: seconds of the loop; what it may use anyway is taken off while little of it waits.
         served: whether it waits for a turn, or has one now.
     """
 
-    __slots__ = ("_idle_since", "cost_s", "served", "works")
+    __slots__ = ("_seen_at", "cost_s", "served", "works")
 
     def __init__(self) -> None:
         self.works: dict[Work, None] = {}
-        self.cost_s = 0.0
+        self.cost_s = NEW_S
         self.served = False
-        self._idle_since = time.perf_counter()
+        self._seen_at = time.perf_counter()
 
     def __repr__(self) -> str:
         return f"<Account {self.cost_s:.4f} s, {len(self.works)} works>"
 
     @property
+    def left_s(self) -> float:
+        """What there is to do, roughly."""
+        return sum(work.left_s for work in self.works)
+
+    @property
     def rank_s(self) -> float:
-        """Who goes first: who has cost least, or has least to be done."""
-        return min(self.cost_s, sum(work.left_s for work in self.works))
+        """Who goes first: of those that cost little who has least to be done; then who has cost least, or has that."""
+        return self.left_s if self.cost_s < LITTLE_S else LITTLE_S + min(self.cost_s, self.left_s)
 
     def forget(self) -> None:
-        """Take off what it may use anyway, where nothing of it waits."""
-        if not self.served:
-            now = time.perf_counter()
-            self.cost_s = max(0.0, self.cost_s - PART * (now - self._idle_since))
-            self._idle_since = now
+        """Take off what it may use anyway; not while much of it waits, as that of a flood always does."""
+        now = time.perf_counter()
+        if not self.served or self.left_s < 2 * PIECE_S:
+            self.cost_s = max(0.0, self.cost_s - PART * (now - self._seen_at))
+        self._seen_at = now
 
     def begin(self) -> None:
         """Something waits."""
@@ -90,8 +97,8 @@ class Account:
 
     def end(self) -> None:
         """Nothing waits any more."""
+        self.forget()
         self.served = False
-        self._idle_since = time.perf_counter()
 
 
 class Scheduler:
