@@ -11,7 +11,7 @@ from stigmer.store.errors import DamagedError
 from stigmer.store.rows import LogEntry, Page, Record, Row, Selection, chained
 from stigmer.store.sqlite import statements as sql
 from stigmer.store.sqlite.failures import failure
-from stigmer.store.sqlite.reading import BULK, record_of, row_at, row_of, rows_before
+from stigmer.store.sqlite.reading import BULK, record_of, row_of, rows_at, rows_before
 from stigmer.store.sqlite.search import NEWEST, OLDEST, Search, search
 
 if TYPE_CHECKING:
@@ -141,4 +141,4 @@ def _rows(connection: Reader, found: Found, before: int, most: int) -> Iterator[
     """The rows before a sequence, the newest first, of which so many are wanted, most likely."""
     if isinstance(found, Search):
         return rows_before(connection, found.select, before, most)
-    return (row_at(connection, sequence) for sequence in found.sequences(before))
+    return rows_at(connection, found.sequences(before), most)

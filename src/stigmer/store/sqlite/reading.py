@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stigmer.store.errors import DamagedError
@@ -49,12 +50,26 @@ def rows_before(connection: sqlite3.Connection, select: Select, before: int, mos
             yield from map(row_of, select(sql.ROWS_BEFORE, before))
             return
         for columns in found:
-            *_, sequence, _ = columns
-            row = row_of(columns) if columns[_DATA] is not None else row_at(connection, sequence)
+            row = _whole(connection, columns)
             before = row.sequence
             yield row
         if len(found) < size:
             return
+
+
+def rows_at(connection: sqlite3.Connection, sequences: Iterator[int], most: int) -> Iterator[Row]:
+    """The rows of these sequences, which fall; `most` and what it raises are as of `rows_before`."""
+    size = max(1, min(most, BULK))
+    while these := list(islice(sequences, size)):
+        text = sql.THESE_IN_BULK.format(these=", ".join("?" * len(these)))
+        try:
+            found = _columns(connection.execute(text, these))
+        except (sqlite3.Error, ValueError):  # as above
+            found = []
+        if len(found) == len(these):
+            yield from (_whole(connection, columns) for columns in found)
+        else:
+            yield from (row_at(connection, sequence) for sequence in these)
 
 
 def row_at(connection: sqlite3.Connection, sequence: int | None) -> Row:
@@ -88,6 +103,12 @@ def record_of(columns: Iterable[Any]) -> Record:
     if not fits:
         raise DamagedError(str(values[0]), str(values[1]), "its checksum does not fit")
     return Record(*values)
+
+
+def _whole(connection: sqlite3.Connection, columns: Sequence[Any]) -> Row:
+    """The row of what `_columns` gives."""
+    *_, sequence, _ = columns
+    return row_of(columns) if columns[_DATA] is not None else row_at(connection, sequence)
 
 
 def _columns(cursor: sqlite3.Cursor) -> list[list[Any]]:

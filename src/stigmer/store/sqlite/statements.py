@@ -70,8 +70,8 @@ ROOT_KEY = f"SELECT value FROM records WHERE name = '{SECRETS}' AND key = '{ROOT
 
 HEAD = "SELECT sequence, revision, namespace, slug, created_by, owner FROM resources WHERE kind = ? AND id = ?"
 INSERT = (
-    "INSERT INTO resources (kind, id, namespace, slug, created_by, owner, revision, data, checksum)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO resources (kind, id, namespace, slug, created_by, owner, revision, data, checksum, shared)"
+    " VALUES (?, ?, ?, ?, ?, ?6, ?, ?, ?, ?6 NOT GLOB 'identity_account:*')"
 )
 UPDATE = "UPDATE resources SET data = ?, revision = ?, checksum = ? WHERE sequence = ?"
 DELETE = "DELETE FROM resources WHERE sequence = ?"
@@ -103,7 +103,10 @@ ENTRIES = "SELECT log, number, value, link FROM log_entries WHERE log = ? AND nu
 APPEND = "INSERT INTO log_entries (log, number, value, link) VALUES (?, ?, ?, ?)"
 
 KEYS = "SELECT field, value FROM resource_keys WHERE sequence = ?"
-ADD_KEY = "INSERT OR IGNORE INTO resource_keys (kind, field, value, sequence, owner) VALUES (?, ?, ?, ?, ?)"
+ADD_KEY = (
+    "INSERT OR IGNORE INTO resource_keys (kind, field, value, sequence, owner, shared)"
+    " VALUES (?, ?, ?, ?, ?5, ?5 NOT GLOB 'identity_account:*')"
+)
 DROP_KEY = "DELETE FROM resource_keys WHERE kind = ? AND field = ? AND value = ? AND sequence = ?"
 
 DEPENDENTS = (
@@ -147,12 +150,14 @@ ROWS_BEFORE = f"{ROWS}{BEFORE}"
 SMALL_BYTES = 64 * 1024
 # Many rows as one: their columns as JSON, with the length of their data, and that in one piece; where it is longer than
 # SMALL_BYTES the length is NULL, and it stays out.
-ROWS_IN_BULK = (
+IN_BULK = (
     "SELECT json_group_array(json_array("  # noqa: S608 - of constants
     "kind, id, namespace, slug, iif(small, length(data), NULL), created_by, owner, revision, sequence, checksum)),"
     " CAST(group_concat(iif(small, data, NULL), '') AS BLOB)"
-    f" FROM (SELECT *, length(data) <= {SMALL_BYTES} AS small FROM ({ROWS_BEFORE} LIMIT ?))"
+    f" FROM (SELECT *, length(data) <= {SMALL_BYTES} AS small FROM ("
 )
+ROWS_IN_BULK = f"{IN_BULK}{ROWS_BEFORE} LIMIT ?))"
+THESE_IN_BULK = f"{IN_BULK}SELECT {COLUMNS} FROM resources WHERE sequence IN ({{these}}) ORDER BY sequence DESC))"  # noqa: S608 - of constants
 COUNT_FOUND = f"SELECT count(*) FROM {{along}} {FOUND}"  # noqa: S608 - of constants
 SAMPLE = f"SELECT count(*) FROM (SELECT 1 FROM {{along}} {FOUND} LIMIT ?)"  # noqa: S608 - of constants
 NEWEST_OF_KEY = f"{ROWS.format(along=KEYS_OF_ALL[0], holds=HAS_KEY, also='')}{NEWEST_FIRST} LIMIT 1"

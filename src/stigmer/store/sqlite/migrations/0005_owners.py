@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from stigmer.store.sqlite.migrations.sums import named, sum_of
 
 OWNER = "ALTER TABLE {table} ADD COLUMN owner TEXT NOT NULL DEFAULT ''"
-SHARED = "ALTER TABLE {table} ADD COLUMN shared INTEGER AS (owner NOT GLOB 'identity_account:*')"
+SHARED = "ALTER TABLE {table} ADD COLUMN shared INTEGER NOT NULL DEFAULT 1"
 BY_SLUG = (
     "CREATE INDEX resources_by_owned_slug ON resources (kind, slug, owner, namespace)"
     " WHERE slug IS NOT NULL AND owner <> 'organization:' || namespace"
@@ -41,16 +41,19 @@ OWNER_OF_PARENT = (
     "SELECT r.owner FROM resource_keys AS k JOIN resources AS r ON r.kind = ? AND r.id = k.value"
     " WHERE k.sequence = ? AND k.field = ? AND r.owner <> ''"
 )
-FILL = "UPDATE resources SET owner = ?, namespace = ?, checksum = ? WHERE sequence = ?"
+FILL = (
+    "UPDATE resources SET owner = ?1, shared = ?1 NOT GLOB 'identity_account:*', namespace = ?, checksum = ?"
+    " WHERE sequence = ?"
+)
 
-FILL_KEYS = "UPDATE resource_keys SET owner = ? WHERE sequence = ?"
+FILL_KEYS = "UPDATE resource_keys SET owner = ?1, shared = ?1 NOT GLOB 'identity_account:*' WHERE sequence = ?"
 
 PLATFORM, IDENTITY = 1, 3
 """Numbers of scopes."""
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Add the column and fill it, one row after the other in memory; 12 s for 100,000 rows. Damaged rows stay so."""
+    """Add the columns and fill them, a row at a time; 100,000 of 2 KB take 5 s and 16 MiB. Damaged rows stay so."""
     for table in ("resources", "resource_keys"):
         connection.execute(OWNER.format(table=table))
         connection.execute(SHARED.format(table=table))
