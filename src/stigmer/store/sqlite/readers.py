@@ -38,7 +38,7 @@ STEPS = 20_000
 """So many steps of SQLite's virtual machine, a millisecond or two, between two looks at whether a read may go on."""
 BATCH_S = 0.002
 """Once the reads of a batch took so long, what they found is handed out, and the next batch begins."""
-BUDGET_S = 0.01
+BUDGET_S = 0.005
 """CPU time of a read on an ordinary worker; one that takes more starts again on the worker for slow reads."""
 MOVES = 3
 """So often the write-ahead log is moved on, each time what was committed meanwhile: once all is, it begins anew."""
