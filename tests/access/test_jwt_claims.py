@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stigmer.access.jwt_claims import ClaimNames
-from stigmer.access.principal import RESERVED, Principal
+from stigmer.access.principal import RESERVED, ROLES, Principal
 from stigmer.errors import Unauthenticated
 
 
@@ -88,3 +91,24 @@ def test_an_email_that_the_issuer_has_not_verified_is_no_name(verified: object) 
         names.principal({"email": "ann@example.com", "email_verified": verified})
     assert names.principal({"email": "ann@example.com"}).name == "oidc:ann@example.com"
     assert names.principal({"email": "ann@example.com", "email_verified": True}).name == "oidc:ann@example.com"
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text("ab .,*\n\0", max_size=5)
+    | st.sampled_from([*ROLES, "*", "acme", "local"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("ab.", max_size=3), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["sub", "a", "a.b", "b", "email"]), JSON))
+def test_whatever_claims_hold_they_give_a_principal_or_are_refused(claims: dict[str, Any]) -> None:
+    names = ClaimNames(role="a.b", organizations="b", name_prefix="", default_role="reader")
+    with suppress(Unauthenticated):
+        principal = names.principal(claims)
+        assert principal.name == claims["sub"] not in RESERVED
+        assert principal.role in ROLES
+        assert all(isinstance(one, str) and one.strip() for one in principal.organizations)

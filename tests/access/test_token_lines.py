@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import string
+from contextlib import suppress
 
 import pytest
 from bearing import principal, token
@@ -90,3 +91,19 @@ def test_a_fingerprint_is_no_name_and_no_part_of_the_digest() -> None:
         principal(one.fingerprint)
     assert one.fingerprint.removeprefix("fp:") not in one.digest.hex()
     assert one.fingerprint != token("stg_bob").fingerprint
+
+
+FIELDS = st.sampled_from(
+    ["ann", "local", "editor", "acme", "acme,*", "*", "", "2027-03-31", "0000-00-00", DIGEST, "\r"]
+)
+
+
+@given(
+    st.lists(st.lists(FIELDS | st.text("aé ,*#\0\t", max_size=5), max_size=7).map(":".join), max_size=5).map("\n".join)
+)
+def test_no_text_gives_a_reserved_name_or_raises_anything_but_a_value_error(text: str) -> None:
+    with suppress(ValueError):
+        for one in tokens_of(text).values():
+            assert one.principal.name not in RESERVED
+            assert "" not in one.principal.organizations
+            assert token_of(one.line) == one
