@@ -203,6 +203,16 @@ async def test_an_issuer_s_certificate_has_to_be_trusted(tmp_path: Path, monkeyp
             assert await keys.find(FIRST) is not None
 
 
+async def test_no_proxy_answers_for_this_machine(issuer: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with publishing(public(NEW)) as proxy:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url.removesuffix("/keys"))
+        async with known(issuer.url, pause_s=0) as keys:
+            assert await keys.find(FIRST) is not None
+            assert await keys.find(NEXT) is None
+        assert proxy.asked == 0
+
+
 async def test_a_file_of_keys_is_read_again(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(json.dumps({"keys": [public(OLD)]}))

@@ -147,7 +147,12 @@ def _get(url: str, within_s: float) -> dict[KeyId, Key]:
     by_s, body = time.monotonic() + within_s, bytearray()
     headers = {"accept": "application/json", "accept-encoding": "identity"}
     with (
-        httpx2.Client(verify=ssl.create_default_context(), timeout=within_s, follow_redirects=False) as client,
+        httpx2.Client(
+            verify=ssl.create_default_context(),
+            trust_env=url.startswith("https:"),  # else a proxy of the environment's could answer for this machine
+            timeout=within_s,
+            follow_redirects=False,
+        ) as client,
         client.stream("GET", url, headers=headers) as response,
     ):
         if response.status_code != 200 or response.headers.get("content-encoding", "identity") != "identity":
