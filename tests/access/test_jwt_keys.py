@@ -142,9 +142,9 @@ async def test_an_issuer_that_is_ill_leaves_known_keys_good_and_says_yes_to_no_o
 
 
 async def test_an_issuer_that_hangs_holds_nobody_up_whose_key_is_known(issuer: Publisher) -> None:
-    async with known(issuer.url, pause_s=0, fetch_s=0.2) as keys:
+    async with known(issuer.url, pause_s=0) as keys:
         await keys.find(FIRST)
-        issuer.hangs = True
+        issuer.hangs, keys._fetch_s = True, 0.2
         waiting = asyncio.create_task(keys.find(NEXT))
         await until(lambda: issuer.asked == 2)
         assert await keys.find(FIRST) is not None
