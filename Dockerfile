@@ -33,12 +33,14 @@ RUN groupadd --gid 10001 stigmer \
  && install --directory --owner=stigmer --group=stigmer --mode=0700 /var/lib/stigmer
 COPY --from=build /opt/stigmer /opt/stigmer
 # Inside the container the server listens on every interface, because a published port arrives on the container's own
-# address and never on its loopback. There is no authentication: publish the port on the host's loopback alone
-# (docker run --publish 127.0.0.1:7234:7234), as docker-compose.yml does.
+# address and never on its loopback. The published port is the boundary, so credentials may come to it in clear: publish
+# it on the host's loopback alone (docker run --publish 127.0.0.1:7234:7234), as docker-compose.yml does, or turn TLS on.
+# Callers need credentials: without STIGMER_TOKENS_FILE, or JWTs or client certificates, the server does not start.
 # Set anything else by STIGMER_* variables rather than by flags: the health check reads the same ones. Metrics are served
 # where STIGMER_METRICS=0.0.0.0:9464 asks for it.
 ENV PATH=/opt/stigmer/bin:$PATH \
     STIGMER_LISTEN=0.0.0.0:7234 \
+    STIGMER_INSECURE_ALLOW_PLAINTEXT=1 \
     STIGMER_DATA_DIR=/var/lib/stigmer \
     STIGMER_LOG_FORMAT=json
 # By number, so that an orchestrator can see that it is not root.

@@ -58,11 +58,12 @@ def test_there_is_a_program_for_each_way_to_call() -> None:
     of = {page: sum(block.language == "python" for block in blocks(document(page))) for page in PAGES}
     assert {page: number for page, number in of.items() if number} == {
         "README.md": 1,
+        "docs/callers.md": 1,
         "docs/calling.md": 3,
         "docs/embedding.md": 4,
         "docs/errors.md": 1,
     }
-    assert len(PROGRAMS) == 9
+    assert len(PROGRAMS) == 10
 
 
 def test_the_programs_import_nothing_that_is_not_public() -> None:
@@ -133,6 +134,9 @@ def test_a_grpcurl_command_names_a_method_and_sends_what_it_takes(command: str) 
             request = descriptors.message_class(descriptors.methods()[f"/{path}"].request)()
             json_format.Parse(data, request, descriptor_pool=descriptors.POOL)
             assert at_once(rules.violations(request)) == []
+        case ["grpcurl", "-cacert", "server.pem", "-H", header, host, path] if host.endswith(":7234"):
+            assert header.startswith("authorization: Bearer ")
+            assert f"/{path}" in descriptors.methods()
         case ["grpcurl", "-plaintext", host, "describe", name] if host == address:
             assert descriptors.POOL.FindMessageTypeByName(name).full_name == name
         case other:
@@ -140,4 +144,4 @@ def test_a_grpcurl_command_names_a_method_and_sends_what_it_takes(command: str) 
 
 
 def test_the_grpcurl_commands_are_there() -> None:
-    assert len(GRPCURL) == 6
+    assert len(GRPCURL) == 7

@@ -249,6 +249,9 @@ class Settings(BaseModel):
         if isinstance(address, UnixAddress):
             return f"grpcurl -plaintext -unix {address.path} list"
         tls = f"-cacert {self.tls_cert}" if self.tls_cert else "-plaintext"
-        if self.tls_client_ca:
+        bears = self.tokens_file or self.jwt_issuer
+        if self.tls_client_ca and not (bears and self.certificates_file):
             tls += " -cert CLIENT.pem -key CLIENT.key"
+        if bears:
+            tls += ' -H "authorization: Bearer TOKEN"'
         return f"grpcurl {tls} {address.dialled} list"
