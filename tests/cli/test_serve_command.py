@@ -74,6 +74,7 @@ def test_every_setting_has_a_flag(app: App, tmp_path: Path) -> None:
         "max_memory_bytes": 46,
         "memory_wait_s": 24.0, "request_timeout_s": 25.0, "reply_timeout_s": 26.0, "handshake_timeout_s": 27.0,
         "idle_connection_s": 28.0, "max_subscriptions": 3, "keepalive_s": 4.0, "keepalive_timeout_s": 5.0,
+        "max_calls_per_principal": 29, "max_writes_per_principal_s": 30, "max_subscriptions_per_principal": 31,
         "grace_s": 6.0,
     }  # fmt: skip
     assert set(values) | set(SWITCHES) == set(Settings.model_fields)
