@@ -1,10 +1,12 @@
 """A gRPC client that knows nothing of stigmer but its address: it asks the server's reflection for the messages.
 
-Run by main.py, each command in a process of its own: `client.py create|follow|work ADDRESS [EXECUTION_ID]`.
+Run by main.py, each command in a process of its own, with the caller's token in STIGMER_TOKEN:
+`client.py create|refused|follow|work ADDRESS [EXECUTION_ID]`.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -23,11 +25,27 @@ API_VERSION = "agentic.stigmer.ai/v1"
 TIMEOUT_S = 10
 
 
+class Bearer(
+    grpc.UnaryUnaryClientInterceptor,  # type: ignore[misc]  # grpcio has no types
+    grpc.UnaryStreamClientInterceptor,  # type: ignore[misc]  # as above
+    grpc.StreamStreamClientInterceptor,  # type: ignore[misc]  # as above
+):
+    """Sends a token with each call."""
+
+    def __init__(self, token: str) -> None:
+        self._header = ("authorization", f"Bearer {token}")
+
+    def _intercept(self, proceed: Any, details: Any, request: Any) -> Any:  # noqa: ANN401 - of any call
+        return proceed(details._replace(metadata=[*(details.metadata or ()), self._header]), request)
+
+    intercept_unary_unary = intercept_unary_stream = intercept_stream_stream = _intercept
+
+
 class Client:
     """Calls any method of any service that the server reflects."""
 
-    def __init__(self, address: str) -> None:
-        self._channel = grpc.insecure_channel(address)
+    def __init__(self, address: str, token: str) -> None:
+        self._channel = grpc.intercept_channel(grpc.insecure_channel(address), Bearer(token))
         self._pool = DescriptorPool(ProtoReflectionDescriptorDatabase(self._channel))
 
     def message(self, name: str, **fields: Any) -> Any:  # noqa: ANN401 - made of a descriptor at run time
@@ -53,20 +71,35 @@ class Client:
 
 def create(client: Client) -> None:
     """Create an agent, and an execution of it with no session."""
-    agent = client.message(f"{AGENTIC}.agent.v1.Agent", api_version=API_VERSION, kind="Agent")
-    agent.metadata.name, agent.metadata.owner_scope = "Release Notes Writer", 2
-    agent.metadata.org = "acme"
-    agent.spec.instructions = "Write release notes from a list of commits, for people who use the product."
-    agent = client.call(f"{AGENTIC}.agent.v1.AgentCommandController", "create", agent)
-    say("caller", f"created agent {agent.metadata.slug} ({agent.metadata.id})")
-    say("caller", f"… the server gave it a default instance: {agent.status.default_instance_id}")
+    agent = created(client)
+    say("editor", f"created agent {agent.metadata.slug} ({agent.metadata.id})")
+    say("editor", f"… the server gave it a default instance: {agent.status.default_instance_id}")
     execution = client.message(f"{EXECUTIONS}.AgentExecution", api_version=API_VERSION, kind="AgentExecution")
     execution.metadata.name = "Notes for 0.1"
     execution.spec.agent_id, execution.spec.message = agent.metadata.id, "Write the notes for release 0.1"
     execution = client.call(f"{EXECUTIONS}.AgentExecutionCommandController", "create", execution)
-    say("caller", f"created execution {execution.metadata.id} with no session")
-    say("caller", f"… the server made one, through its loopback: {execution.spec.session_id}")
+    say("editor", f"created execution {execution.metadata.id} with no session")
+    say("editor", f"… the server made one, through its loopback: {execution.spec.session_id}")
     print(execution.metadata.id)
+
+
+def created(client: Client) -> Any:  # noqa: ANN401 - made of a descriptor at run time
+    """An agent, as the server answers it."""
+    agent = client.message(f"{AGENTIC}.agent.v1.Agent", api_version=API_VERSION, kind="Agent")
+    agent.metadata.name, agent.metadata.owner_scope = "Release Notes Writer", 2
+    agent.metadata.org = "acme"
+    agent.spec.instructions = "Write release notes from a list of commits, for people who use the product."
+    return client.call(f"{AGENTIC}.agent.v1.AgentCommandController", "create", agent)
+
+
+def refused(client: Client) -> None:
+    """Try to create an agent without the right to."""
+    try:
+        created(client)
+    except grpc.RpcError as error:
+        say("reader", f"may not create an agent: {error.code().name}")
+        return
+    raise SystemExit("a reader created an agent")
 
 
 def follow(client: Client, execution_id: str) -> None:
@@ -75,9 +108,9 @@ def follow(client: Client, execution_id: str) -> None:
     for state in client.stream(f"{EXECUTIONS}.AgentExecutionQueryController", "subscribe", request):
         phase = state.status.DESCRIPTOR.fields_by_name["phase"].enum_type.values_by_number[state.status.phase].name
         last = f": {state.status.messages[-1].content}" if state.status.messages else ""
-        say("follower", f"sees {phase}{last}")
+        say("reader", f"sees {phase}{last}")
         print("following", flush=True)
-    say("follower", "the stream ended: the execution is over")
+    say("reader", "the stream ended: the execution is over")
 
 
 def work(client: Client, execution_id: str) -> None:
@@ -104,8 +137,8 @@ def say(who: str, what: str) -> None:
     sys.stderr.write(f"  {who:>8} │ {what}\n")  # in one piece: three processes write here
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"create": create, "follow": follow, "work": work}
+COMMANDS: dict[str, Callable[..., None]] = {"create": create, "refused": refused, "follow": follow, "work": work}
 
 if __name__ == "__main__":
     command, address, *arguments = sys.argv[1:]
-    COMMANDS[command](Client(address), *arguments)
+    COMMANDS[command](Client(address, os.environ["STIGMER_TOKEN"]), *arguments)

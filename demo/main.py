@@ -1,7 +1,8 @@
 """The main job, as it happens: `make demo`.
 
-A server on a free port and a fresh directory; one client creates an agent and an execution of it, a second follows the
-execution, a third reports its progress. Each is a process of its own that knows only the server's address.
+A server on a free port and a fresh directory, and three callers with a token each: an editor creates an agent and an
+execution of it, a reader may not, and follows the execution, a runner reports its progress. Each is a process of its
+own that knows only the server's address and its token.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 CLIENT = Path(__file__).with_name("client.py")
+ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("STIGMER_")}
 SERVER_LINES = {
     "Successfully created default instance": "made the agent's default instance",
     "Successfully auto-created session via in-process gRPC": "made the execution's session over the loopback",
@@ -34,17 +36,35 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
     print("Starting `stigmer serve` on a free port, with its data in a fresh directory.")
-    with tempfile.TemporaryDirectory() as folder, server(Path(folder)) as (address, log):
-        print(f"It listens on {address}. Three clients, each a process of its own, now use it:\n")
-        execution_id = finished(client("create", address))
-        follower = client("follow", address, execution_id)
-        next(iter(follower.stdout or ()))  # it has seen the first state
-        finished(client("work", address, execution_id))
-        finished(follower)
-        print("\nMeanwhile the server logged, among others:")
-        tell(log)
+    with tempfile.TemporaryDirectory() as folder:
+        editor, reader, runner = (token(Path(folder), role) for role in ("editor", "reader", "runner"))
+        with server(Path(folder)) as (address, log):
+            run(address, editor, reader, runner)
+            print("\nMeanwhile the server logged, among others:")
+            tell(log)
     print(f"\nThe server stopped cleanly. All of it took {time.monotonic() - started:.1f} s.")
-    print("Next: `make serve`, then the first calls in docs/calling.md.")
+    print("Next: `make serve`, then the first calls in docs/calling.md; with tokens: docs/callers.md.")
+
+
+def run(address: str, editor: str, reader: str, runner: str) -> None:
+    """The job, by three callers; `editor`, `reader` and `runner` are their tokens."""
+    print(f"It listens on {address}. Three callers, each a process with a token of its own, now use it:\n")
+    finished(client(reader, "refused", address))
+    execution_id = finished(client(editor, "create", address))
+    follower = client(reader, "follow", address, execution_id)
+    next(iter(follower.stdout or ()))  # it has seen the first state
+    finished(client(runner, "work", address, execution_id))
+    finished(follower)
+
+
+def token(folder: Path, role: str) -> str:
+    """A token of a caller with that role, as `stigmer tokens new` makes it."""
+    whose = ("--name", f"the-{role}", "--role", role, "--org", "acme")
+    command = [sys.executable, "-m", "stigmer", "tokens", "new", *whose, "--tokens-file", str(folder / "tokens")]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"no token was made: {done.stderr}")
+    return done.stdout.strip()
 
 
 @contextmanager
@@ -52,9 +72,9 @@ def server(folder: Path) -> Generator[tuple[str, Path]]:
     """A running server: its address, and the file that it logs to."""
     log = folder / "log"
     command = [sys.executable, "-m", "stigmer", "serve", "--listen", "127.0.0.1:0", "--log-format", "json"]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("STIGMER_")}
+    files = ("--data-dir", str(folder / "data"), "--tokens-file", str(folder / "tokens"))
     with log.open("w") as stderr:
-        process = subprocess.Popen([*command, "--data-dir", str(folder / "data")], stderr=stderr, env=environment)
+        process = subprocess.Popen([*command, *files], stderr=stderr, env=ENVIRONMENT)
     try:
         yield address_in(log, process), log
     finally:
@@ -76,10 +96,10 @@ def address_in(log: Path, process: subprocess.Popen[bytes]) -> str:
     raise SystemExit(f"the server did not start:\n{log.read_text()}")
 
 
-def client(*arguments: str) -> subprocess.Popen[str]:
-    """Start one client; what it says goes where our own words go."""
-    command = [sys.executable, str(CLIENT), *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=sys.stdout, text=True)
+def client(token: str, *arguments: str) -> subprocess.Popen[str]:
+    """Start one client, which calls with that token; what it says goes where our own words go."""
+    command, environment = [sys.executable, str(CLIENT), *arguments], {**ENVIRONMENT, "STIGMER_TOKEN": token}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=sys.stdout, text=True, env=environment)
 
 
 def finished(process: subprocess.Popen[str]) -> str:
@@ -97,7 +117,9 @@ def tell(log: Path) -> None:
             print(f"    server │ {SERVER_LINES[line['event']]}")
         elif line["event"] == "call" and line["kind"] and line["peer"] != "loopback":
             method = line["method"].rsplit(".", 1)[-1]
-            print(f"    server │ {method} {line['code']} in {line['duration_ms']} ms, {line['id']}")
+            print(
+                f"    server │ {method} {line['code']} in {line['duration_ms']} ms, {line.get('id', '')}".rstrip(", ")
+            )
 
 
 def lines(log: Path) -> list[dict[str, str]]:

@@ -13,13 +13,15 @@ def test_the_demo_tells_the_main_job_from_the_first_call_to_the_end() -> None:
     done = subprocess.run([sys.executable, DEMO], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     told = [
-        "caller │ created agent release-notes-writer",
-        "caller │ created execution aex-",
+        "reader │ may not create an agent: PERMISSION_DENIED",
+        "editor │ created agent release-notes-writer",
+        "editor │ created execution aex-",
         "… the server made one, through its loopback: ses-",
-        "follower │ sees EXECUTION_PENDING",
+        "reader │ sees EXECUTION_PENDING",
         "runner │ reported: Reading the commits",
-        "follower │ sees EXECUTION_COMPLETED: Done",
-        "follower │ the stream ended: the execution is over",
+        "reader │ sees EXECUTION_COMPLETED: Done",
+        "reader │ the stream ended: the execution is over",
+        "server │ AgentCommandController/create PERMISSION_DENIED",
         "server │ made the execution's session over the loopback",
         "The server stopped cleanly.",
     ]
