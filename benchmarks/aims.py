@@ -57,7 +57,7 @@ def judge(rows: Mapping[str, Row], size: Size, start: Start) -> list[Aim]:
         _times_floor("that is at most 8 times what 16 of them cost", report, 8.0),
         _processor_ms(f"{create.title}: at most 1.2 ms of CPU", create, 1.2),
     ]
-    aims += [_cost(rows[key]) for key in rows if key.startswith("hosted ")]
+    aims += [_cost(rows[key]) for key in rows if key.startswith(("hosted ", "callers "))]
     rate = mid(rows["subscribe"].subject)
     aims.append(Aim("25,000 subscribe deliveries a second", f"{rate:,.0f}", rate >= 25_000, "subscribe"))
     return [*aims, *_starts(start)]

@@ -66,12 +66,14 @@ class Calls:
         bodies: requests, sent in turn; none means creates, each with a name of its own.
         callers: how many.
         seconds: how long, after a short warm-up.
+        headers: further ones of each call.
     """
 
     path: str
     bodies: tuple[bytes, ...]
     callers: int
     seconds: float
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Failed(Exception):
@@ -81,7 +83,7 @@ class Failed(Exception):
 def unary(server: Running, calls: Calls) -> Sample:
     """Make calls as fast as they are answered."""
     bodies = cycle(calls.bodies) if calls.bodies else messages.contexts()
-    with Wire(server.address) as wire:
+    with Wire(server.address, calls.headers) as wire:
         _keep_calling(wire, calls, bodies, min(WARM_UP_S, calls.seconds))
         meter = Meter(server)
         took = _keep_calling(wire, calls, bodies, calls.seconds)

@@ -30,6 +30,7 @@ SECTIONS = {
     "Executions": ("report", "create execution"),
     "In process": ("loopback",),
     "Through a host's interceptor": ("hosted",),
+    "Callers who are known": ("callers",),
     "Codec": ("decode", "encode"),
     "Beside a server of the C core": ("beside grpcio",),
 }

@@ -40,9 +40,9 @@ class Running:
 
 
 @contextmanager
-def stigmer(directory: Path, *, uvloop: bool = False) -> Iterator[Running]:
+def stigmer(directory: Path, *, uvloop: bool = False, flags: Sequence[str] = ()) -> Iterator[Running]:
     """`stigmer serve` on a data directory."""
-    with _process(["-m", "stigmer", *_serve(directory, uvloop=uvloop)], directory) as running:
+    with _process(["-m", "stigmer", *_serve(directory, uvloop=uvloop), *flags], directory) as running:
         yield running
 
 

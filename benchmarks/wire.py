@@ -7,9 +7,12 @@ where grpcio.aio takes over 100. It speaks to servers that follow the protocol a
 from __future__ import annotations
 
 import socket
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from hpack import Encoder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
@@ -33,9 +36,15 @@ class Ended(NamedTuple):
 
 
 class Wire:
-    """One connection, blocking. A context manager that closes it."""
+    """One connection, blocking. A context manager that closes it.
 
-    def __init__(self, address: tuple[str, int]) -> None:
+    Args:
+        address: of the server.
+        headers: further ones of each call.
+    """
+
+    def __init__(self, address: tuple[str, int], headers: Sequence[tuple[str, str]] = ()) -> None:
+        self._headers = headers
         self._authority = f"{address[0]}:{address[1]}"
         self.socket = socket.create_connection(address, timeout=TIMEOUT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -152,6 +161,7 @@ class Wire:
                 ("te", "trailers"),
                 ("content-type", "application/grpc"),
                 ("user-agent", "stigmer-benchmarks"),
+                *self._headers,
             ]
         )
         if path in self._seen:

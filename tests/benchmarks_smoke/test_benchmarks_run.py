@@ -27,6 +27,8 @@ def test_the_benchmarks_run_and_write_every_table(tmp_path: Path) -> None:
         "AgentExecution.create",
         "loopback create",
         "get through",
+        "get with a token",
+        "get with a JWT",
         "memory at start",
     ):
         assert any(row.startswith(begin) for row in rows), begin

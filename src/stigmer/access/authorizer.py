@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from stigmer.access.asking import asked, fault_of
 from stigmer.errors import PermissionDenied, Unavailable
 from stigmer.telemetry.logs import Seldom, get_logger
 
@@ -77,30 +78,15 @@ class Policy:
         """
         if self._authorizer is None:
             return True
-        asked = asyncio.get_running_loop().create_task(_asked(self._authorizer, principal, permission, kind, id_))
-        try:
-            await asyncio.wait((asked,), timeout=ANSWER_S)  # whatever it makes of a cancellation
-        finally:
-            asked.cancel()
-        if not asked.done():
-            asked.add_done_callback(_forget)
+        answer = await asked(partial(self._authorizer.check, principal, permission, kind, id_), ANSWER_S)
+        if answer is None:
             raise self._fault("The authorizer does not answer")
-        error = _forget(asked)
+        error = fault_of(answer)
         if error is not None:
             raise self._fault("The authorizer fails", error)
-        return asked.result() is True
+        return answer.result() is True
 
     def _fault(self, event: str, error: BaseException | None = None) -> Unavailable:
         if self._complaints.now():
             log.error(event, exc_info=error)
         return Unavailable("whoever decides what callers may do does not answer: try again")
-
-
-async def _asked(authorizer: Authorizer, principal: Principal, permission: str, kind: str, id_: str | None) -> object:
-    """In a task of its own, whatever its `check` is."""
-    return await authorizer.check(principal, permission, kind, id_)
-
-
-def _forget(asked: asyncio.Task[object]) -> BaseException | None:
-    """How it failed, if it did; asyncio complains of what nobody has asked for."""
-    return asyncio.CancelledError() if asked.cancelled() else asked.exception()

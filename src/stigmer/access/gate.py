@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, TypeAlias
 
 from multidict import MultiDict
 
+from stigmer.access.asking import asked, fault_of
 from stigmer.access.credentials import LOCAL_CALLER, Credentials, Identity
 from stigmer.access.failures import Failures
 from stigmer.access.peers import is_local
@@ -144,20 +146,19 @@ class Gate:
         return Credentials(MultiDict(found), credentials.peer)
 
     async def _asked(self, authenticator: Authenticator, shown: Credentials) -> Identity | StigmerError | None:
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                identity = await authenticator.authenticate(shown)
-            return None if identity is None else self._checked(authenticator, identity)
-        except Unauthenticated as error:
-            return self._refusal(_BAD if _tells(error.message, shown) else error.message)
-        except Unavailable as error:
-            return Unavailable(_AWAY if _tells(error.message, shown) else error.message)
-        except asyncio.CancelledError as error:
-            if _is_cancelled():
-                raise
-            return self._failed(authenticator, error)
-        except Exception as error:  # noqa: BLE001  # a host's own: whatever it raises is no yes
-            return self._failed(authenticator, error)
+        answer = await asked(partial(authenticator.authenticate, shown), ANSWER_S)
+        if answer is None:
+            return self._failed(authenticator, TimeoutError())
+        match fault_of(answer):
+            case None:
+                identity = answer.result()
+                return None if identity is None else self._checked(authenticator, identity)
+            case Unauthenticated(message=why):
+                return self._refusal(_BAD if _tells(why, shown) else why)
+            case Unavailable(message=why):
+                return Unavailable(_AWAY if _tells(why, shown) else why)
+            case error:
+                return self._failed(authenticator, error)
 
     def _checked(self, authenticator: Authenticator, identity: Identity) -> Identity | StigmerError:
         """The identity, unless nobody may be that."""
@@ -192,11 +193,6 @@ def _holds(identity: Identity) -> bool:
         return identity.still() == identity.principal
     except Exception:  # noqa: BLE001  # Unauthenticated, or a fault of a host's own: asked again, it is told of
         return False
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
 
 
 def _tells(message: str, shown: Credentials) -> bool:
