@@ -270,6 +270,7 @@ def set_of(*keys: object) -> bytes:
         {"kid": "x", "kty": "RSA", "n": "_" * 5000, "e": "AQAB"},  # verifying would take long
         public(OLD, kid=None),
         public(OLD, use="enc"),
+        public(OLD, use="x509-svid"),
     ],
 )
 def test_a_broken_key_takes_nothing_from_the_others(broken: Any) -> None:
