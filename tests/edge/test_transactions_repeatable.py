@@ -120,12 +120,12 @@ async def test_an_apply_that_is_overtaken_between_its_two_looks_for_the_slug_upd
     first = samples.environment(labels={"by": "the other"})
     real, looks = rig.store.by_slug, 0
 
-    async def by_slug(kind: str, slug: str, namespace: str) -> object:
+    async def by_slug(kind: str, slug: str, namespace: str, owners: None) -> object:
         nonlocal looks
         looks += 1
         if looks == 2:
             await separately(rig.environments.create(first))
-        return await real(kind, slug, namespace)
+        return await real(kind, slug, namespace, owners)
 
     rig.store.by_slug = by_slug  # type: ignore[method-assign,assignment]
     made = await rig.environments.apply(samples.environment(name=first.metadata.name, labels={"by": "me"}))

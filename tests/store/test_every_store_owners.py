@@ -10,6 +10,7 @@ from store_rows import changed, child, created, creating, ids, row, updating
 
 from stigmer.access.principal import PLATFORM, SHARED, Principal, identity, namespace, organization
 from stigmer.store.changes import Dependent
+from stigmer.store.errors import ConflictError
 from stigmer.store.rows import Query, Through, Window
 from stigmer.store.transaction import Transaction
 
@@ -171,3 +172,45 @@ async def test_a_principal_of_a_hundred_organizations_has_all_of_theirs(store: S
     slugs = await store.by_slug_anywhere("Thing", "s0", owners, limit=200)
     assert [one.namespace for one in slugs] == names[:100]
     assert SHARED not in (owners or ())
+
+
+@pytest.mark.parametrize("staged", [0, 6], ids=["committed", "staged"])
+@pytest.mark.parametrize(
+    ("owners", "seen"),
+    [(None, EVERYBODY), (OF_A, (PLATFORM, A, ANN)), (OF_ALL, (PLATFORM, A, B, NOBODY, BOB)), ((B,), (B,))],
+)
+async def test_a_row_is_there_for_its_owners_by_id_and_slug(
+    store: Store, staged: int, owners: Owners | None, seen: Sequence[str]
+) -> None:
+    rows = [owned(f"of {owner}", owner, slug="same") for owner in EVERYBODY]
+    rows = [replace(one, namespace=f"{one.namespace}{one.owner}") for one in rows]
+    reads = await reading(store, rows, staged)
+    for one in rows:
+        by_id, by_slug = (
+            await reads.get(one.kind, one.id, owners),
+            await reads.by_slug(one.kind, "same", one.namespace, owners),
+        )
+        assert (by_id is not None, by_slug is not None) == (one.owner in seen,) * 2
+    assert await reads.get("Thing", "of nobody", owners) is None
+
+
+async def test_that_some_owners_have_no_such_row_says_nothing_of_others_within_a_transaction(store: Store) -> None:
+    """What is another's is not there, and yet its id is taken: that is no change between two reads."""
+    await created(store, owned("theirs", B, slug="taken"))
+    tx = Transaction(store)
+    assert await tx.get("Thing", "theirs", OF_A) is None
+    assert await tx.get("Thing", "theirs") is not None
+    assert await tx.by_slug("Thing", "taken", "b", OF_A) is None
+    assert await tx.by_slug("Thing", "taken", "b") is not None
+    assert await tx.get("Thing", "theirs", OF_A) is None
+    tx.reads.check()
+    await created(store, owned("mine", A))
+    assert await tx.get("Thing", "mine", OF_A) is not None
+
+
+async def test_a_row_that_comes_between_two_reads_of_its_owners_is_a_conflict(store: Store) -> None:
+    tx = Transaction(store)
+    assert await tx.get("Thing", "late", OF_A) is None
+    await created(store, owned("late", A))
+    with pytest.raises(ConflictError):
+        await tx.get("Thing", "late", OF_A)

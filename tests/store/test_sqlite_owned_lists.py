@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
-from store_rows import creating, row
+from store_rows import created, creating, row
 
 from stigmer.access.principal import PLATFORM, SHARED, Principal, identity, namespace, organization
 from stigmer.store.rows import Query, Through, Window
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from pathlib import Path
 
+    from stigmer.access.principal import Owners
     from stigmer.store.rows import Row
 
     Cost: TypeAlias = Callable[[Callable[[], Awaitable[object]]], Awaitable[int]]
@@ -38,16 +41,18 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 def cost(store: SqliteStore) -> Cost:
     """How many instructions SQLite runs for a read, roughly."""
 
-    async def steps(read: Callable[[], Awaitable[object]]) -> int:
-        ran, workers = itertools.count(), (store._reads._short, store._reads._points)
-        for worker in workers:
-            await worker.connection.run(lambda one: one.set_progress_handler(lambda: next(ran) < 0, 1))
-        await read()
-        for worker in workers:
-            await worker.connection.run(lambda one: one.set_progress_handler(None, 1))
-        return next(ran)
+    return partial(ran, store)
 
-    return steps
+
+async def ran(store: SqliteStore, read: Callable[[], Awaitable[object]]) -> int:
+    """How many instructions SQLite runs for a read, roughly."""
+    count, workers = itertools.count(), (store._reads._short, store._reads._points)
+    for worker in workers:
+        await worker.connection.run(lambda one: one.set_progress_handler(lambda: next(count) < 0, 1))
+    await read()
+    for worker in workers:
+        await worker.connection.run(lambda one: one.set_progress_handler(None, 1))
+    return next(count)
 
 
 def things(owner: str, numbers: Iterable[int], parent: str = "p") -> list[Row]:
@@ -137,3 +142,23 @@ async def test_many_organizations_cost_a_few_index_entries_each(store: SqliteSto
     await store.commit(creating(*things(FOREIGN, range(5000))))
     assert await cost(lambda: page(names)) <= 1.05 * few
     assert few < 100 * of_one
+
+
+@pytest.mark.parametrize("owners", [OWNERS, OF_ALL], ids=["of one", "of all"])
+@pytest.mark.parametrize("warm", [False, True], ids=["on disk", "in memory"])
+async def test_what_others_have_is_looked_for_as_long_as_what_nobody_has(
+    tmp_path: Path, owners: Owners | None, warm: bool
+) -> None:
+    """Whoever guesses ids and slugs learns nothing from how long the answer takes, however long the row."""
+    async with SqliteStore(tmp_path, cache_bytes=2**26 if warm else 0) as store:
+        theirs = replace(row("there", namespace="foreign", slug="there", owner=BOB), data=b"x" * 2**20)
+        await created(store, theirs)
+        costs = {
+            name: await ran(store, partial(store.get, theirs.kind, name, owners)) for name in ("there", "gone!")
+        } | {
+            f"slug {name}": await ran(store, partial(store.by_slug, theirs.kind, name, "foreign", owners))
+            for name in ("there", "gone!")
+        }
+        assert abs(costs["there"] - costs["gone!"]) < 10, costs
+        assert abs(costs["slug there"] - costs["slug gone!"]) < 10, costs
+        assert min(costs.values()) > 20, "each is looked for"

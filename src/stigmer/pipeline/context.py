@@ -118,11 +118,11 @@ class Context(Generic[Q_co, R_co]):
 
     async def find(self, kind: str, id_: str) -> Row | None:
         """The row of any kind with that id."""
-        return self._seen(await self.tx.get(kind, id_))
+        return await self.tx.get(kind, id_, self.call.principal.owners)
 
     async def by_slug(self, kind: str, slug: str, namespace: str) -> Row | None:
         """The row of any kind that holds the slug in the namespace."""
-        return self._seen(await self.tx.by_slug(kind, slug, namespace))
+        return await self.tx.by_slug(kind, slug, namespace, self.call.principal.owners)
 
     async def by_slug_anywhere(self, kind: str, slug: str, *, own: bool = False) -> Sequence[Row]:
         """At most two rows that hold the slug, of any namespace; the one in the empty namespace comes first.
@@ -144,9 +144,6 @@ class Context(Generic[Q_co, R_co]):
         rows = (await self.page(Query(kind, ((path, value),)), Window(1))).rows
         return rows[0] if rows else None
 
-    def _seen(self, row: Row | None) -> Row | None:
-        return row if row is not None and self.call.principal.sees(row.owner) else None
-
     # What is taken, whoever has it.
 
     async def has_id(self, kind: str, id_: str) -> bool:
@@ -159,7 +156,7 @@ class Context(Generic[Q_co, R_co]):
         Only for who may create in that namespace.
         """
         row = await self.tx.by_slug(kind, slug, namespace)
-        return None if row is None else row.id if self._seen(row) else ""
+        return None if row is None else row.id if self.call.principal.sees(row.owner) else ""
 
     # What is the caller's to write.
 

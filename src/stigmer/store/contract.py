@@ -43,12 +43,15 @@ class Store(Protocol):
         """The store's own clock: milliseconds since 1970. Leases and expiries count by it, in every replica."""
         ...
 
-    async def get(self, kind: str, id_: str) -> Row | None:
-        """The row with that id."""
+    async def get(self, kind: str, id_: str, owners: Owners | None = None) -> Row | None:
+        """The row with that id, where one of the owners has it; None is everybody's.
+
+        What others have is looked for neither shorter nor longer than what nobody has.
+        """
         ...
 
-    async def by_slug(self, kind: str, slug: str, namespace: str) -> Row | None:
-        """The row that holds the slug in the namespace."""
+    async def by_slug(self, kind: str, slug: str, namespace: str, owners: Owners | None = None) -> Row | None:
+        """The row that holds the slug in the namespace; of the owners as `get`."""
         ...
 
     async def by_slug_anywhere(

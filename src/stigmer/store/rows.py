@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, TypeAlias
 
+from stigmer.access.principal import includes
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -50,6 +52,11 @@ class Row:
     owner: Owner = ""
     revision: int = ABSENT
     sequence: int = 0
+
+
+def owned(row: Row | None, owners: Owners | None) -> Row | None:
+    """The row, where one of the owners has it; None is everybody's."""
+    return row if row is not None and includes(owners, row.owner) else None
 
 
 @dataclass(frozen=True, slots=True)

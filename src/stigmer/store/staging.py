@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
     from collections.abc import Set as AbstractSet
 
+    from stigmer.access.principal import Owners
     from stigmer.store.changes import Append, Cascade, Require
     from stigmer.store.rows import Key, Row
 
 Name: TypeAlias = tuple[str, ...]
-"""How a row is read: (kind, id), or (kind, slug, namespace)."""
+"""How a row is read: (kind, id) or (kind, slug, namespace), and the owners whose it may be, where these are not all."""
 UNCOMMITTED = 1 << 62
 """Creation sequences from here on are provisional: staged rows are newer than every committed one."""
 
@@ -57,12 +58,17 @@ class ReadSet:
         if row.slug is not None:
             self.note((row.kind, row.slug, row.namespace), row.revision)
 
-    def note_found(self, name: Name, row: Row | None) -> Row | None:
-        """What a name gave, which is returned; raises ConflictError where it gave something else before."""
-        if row is None:
-            self.note(name, ABSENT)
-        else:
+    def note_found(self, name: Name, row: Row | None, owners: Owners | None = None) -> Row | None:
+        """What a name gave of these owners' rows, which is returned; raises ConflictError where that was another one.
+
+        That they have none says nothing of others.
+        """
+        if owners is not None:
+            self.note((*name, *owners), ABSENT if row is None else row.revision)
+        if row is not None:
             self.note_row(row)
+        elif owners is None:
+            self.note(name, ABSENT)
         return row
 
     def check_rows(self, rows: Iterable[Row]) -> None:

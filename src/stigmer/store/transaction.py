@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from stigmer.access.principal import includes
 from stigmer.store.changes import Append, Cascade, Put, Require
-from stigmer.store.rows import ABSENT, Page, Query, Record, Selection, Window
+from stigmer.store.rows import ABSENT, Page, Query, Record, Selection, Window, owned
 from stigmer.store.staging import ReadSet, Staging
 
 if TYPE_CHECKING:
@@ -72,21 +72,21 @@ class Transaction:
         """The rows and records that it writes."""
         return self._staged.written() if self._staged is not None else frozenset()
 
-    async def get(self, kind: str, id_: str) -> Row | None:
-        """The row with that id."""
+    async def get(self, kind: str, id_: str, owners: Owners | None = None) -> Row | None:
+        """The row with that id, where one of the owners has it; None is everybody's."""
         if self._parent is not None or self._staged is not None:
             known, row = self.staged.row((kind, id_))
             if known:
-                return row
-        return self.reads.note_found((kind, id_), await self._store.get(kind, id_))
+                return owned(row, owners)
+        return self.reads.note_found((kind, id_), await self._store.get(kind, id_, owners), owners)
 
-    async def by_slug(self, kind: str, slug: str, namespace: str) -> Row | None:
-        """The row that holds the slug in the namespace."""
+    async def by_slug(self, kind: str, slug: str, namespace: str, owners: Owners | None = None) -> Row | None:
+        """The row that holds the slug in the namespace; of the owners as `get`."""
         for row in self.staged.rows(kind):
             if row.slug == slug and row.namespace == namespace:
-                return row
-        found = self.reads.note_found((kind, slug, namespace), await self._store.by_slug(kind, slug, namespace))
-        return self._unless_staged(found)
+                return owned(row, owners)
+        found = await self._store.by_slug(kind, slug, namespace, owners)
+        return self._unless_staged(self.reads.note_found((kind, slug, namespace), found, owners))
 
     async def by_slug_anywhere(self, kind: str, slug: str, owners: Owners | None = None, limit: int = 2) -> list[Row]:
         """At most `limit` rows of the owners that hold the slug, by namespace: the empty one comes first."""

@@ -13,7 +13,7 @@ from stigmer.access.principal import finding
 from stigmer.store.applying import Application
 from stigmer.store.errors import StoreUnavailableError
 from stigmer.store.feed import LocalFeed
-from stigmer.store.rows import ABSENT, Page, Query, Selection
+from stigmer.store.rows import ABSENT, Page, Query, Selection, owned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -106,11 +106,11 @@ class MemoryStore:
     async def now_ms(self) -> int:
         return time.time_ns() // 1_000_000
 
-    async def get(self, kind: str, id_: str) -> Row | None:
-        return self._read.row((kind, id_))
+    async def get(self, kind: str, id_: str, owners: Owners | None = None) -> Row | None:
+        return owned(self._read.row((kind, id_)), owners)
 
-    async def by_slug(self, kind: str, slug: str, namespace: str) -> Row | None:
-        return self._read.row((kind, slug, namespace))
+    async def by_slug(self, kind: str, slug: str, namespace: str, owners: Owners | None = None) -> Row | None:
+        return owned(self._read.row((kind, slug, namespace)), owners)
 
     async def by_slug_anywhere(
         self, kind: str, slug: str, owners: Owners | None = None, limit: int = 2

@@ -12,7 +12,7 @@ from stigmer.store.rows import LogEntry, Page, Record, Row, Selection, chained
 from stigmer.store.sqlite import statements as sql
 from stigmer.store.sqlite.failures import failure
 from stigmer.store.sqlite.reading import BULK, record_of, row_of, rows_at, rows_before
-from stigmer.store.sqlite.search import NEWEST, OLDEST, Search, search
+from stigmer.store.sqlite.search import NEWEST, OLDEST, Search, has, realm_of, search
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,16 +28,16 @@ CHECKED = 32
 """After so many rows it is asked whether the read may go on."""
 
 
-def by_id(connection: Reader, kind: str, id_: str) -> Row | None:
-    """The row with that id."""
-    row = _one(connection, (kind, id_), sql.GET, kind, id_)
+def by_id(connection: Reader, kind: str, id_: str, owners: Owners | None = None) -> Row | None:
+    """The row with that id, where one of the owners has it."""
+    row = _one_of(connection, owners, (kind, id_), (sql.GET, sql.SEQUENCE_OF_ID), kind, id_)
     return _asked_for(row, (kind, id_), fits=row is None or (row.kind, row.id) == (kind, id_))
 
 
-def by_slug(connection: Reader, kind: str, slug: str, namespace: str) -> Row | None:
-    """The row that holds the slug in the namespace."""
+def by_slug(connection: Reader, kind: str, slug: str, namespace: str, owners: Owners | None = None) -> Row | None:
+    """The row that holds the slug in the namespace, where one of the owners has it."""
     asked = (kind, slug, namespace)
-    row = _one(connection, (kind, slug), sql.BY_SLUG, *asked)
+    row = _one_of(connection, owners, (kind, slug), (sql.BY_SLUG, sql.SEQUENCE_OF_SLUG), *asked)
     return _asked_for(row, (kind, slug), fits=row is None or (row.kind, row.slug, row.namespace) == asked)
 
 
@@ -103,7 +103,27 @@ def log(connection: Reader, name: str, after: int, limit: int) -> list[LogEntry]
     return [entry for entry in found if entry.number > after][:limit]
 
 
-def _one(connection: Reader, name: tuple[str, str], statement: str, *parameters: str) -> Row | None:
+def _one_of(
+    connection: Reader, owners: Owners | None, name: tuple[str, str], statements: tuple[str, str], *parameters: str
+) -> Row | None:
+    """The row that the first statement finds, where one of the owners has it; the second gives its sequence alone.
+
+    Indexes tell whose it is, all owners being asked for whatever there is: to what others have no time is given away.
+    """
+    whole, index = statements
+    if owners is None:
+        return _one(connection, name, whole, *parameters)
+    try:
+        with connection.snapshot():
+            found = connection.execute(index, parameters).fetchone()
+            sequence = OLDEST if found is None else found[0]
+            is_theirs = [has(connection, name[0], realm_of(owner), sequence) for owner in owners]
+            return _one(connection, name, sql.BY_SEQUENCE, sequence) if any(is_theirs) else None
+    except sqlite3.Error as error:
+        raise failure(error, *name) from error
+
+
+def _one(connection: Reader, name: tuple[str, str], statement: str, *parameters: str | int) -> Row | None:
     """The first row of a statement that selects COLUMNS; `name` is what is told where it cannot be read."""
     try:
         found = connection.execute(statement, parameters).fetchone()

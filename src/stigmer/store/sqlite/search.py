@@ -50,8 +50,16 @@ Keys: TypeAlias = tuple[tuple[str, str], ...]
 """Keys that a row must have: the index is walked along the first, the others are looked up; none for all rows."""
 
 
-def _of(owner: Owner) -> Realm:
+def realm_of(owner: Owner) -> Realm:
+    """What belongs to an owner; SHARED is what no single caller owns."""
     return _SHARED if owner == SHARED else Realm(sql.ROWS_OF_OWNER, sql.KEYS_OF_OWNER, (owner,))
+
+
+def has(connection: Reader, kind: str, realm: Realm, sequence: int) -> bool:
+    """Whether the row of that sequence is one of the kind in a realm; told by an index."""
+    table, condition = realm.rows
+    statement = sql.IS_OF.format(table=table, condition=condition)
+    return connection.execute(statement, (kind, *realm.parameters, sequence)).fetchone() is not None
 
 
 class Found(Protocol):
@@ -155,7 +163,7 @@ def search(connection: Reader, query: Query, before: int = NEWEST) -> Found:
         if query.through is not None:
             return Join(connection, query, query.through, before)
         return Search(connection, query.kind, query.keys)
-    realms = [realm for realm in map(_of, query.owners) if _is_inhabited(connection, query.kind, realm)]
+    realms = [realm for realm in map(realm_of, query.owners) if _is_inhabited(connection, query.kind, realm)]
     joined = _joined(connection, query.through, query.owners) if query.through is not None and realms else [()]
     parts = ((realm, (*value, *query.keys)) for realm in realms for value in joined)
     searches = [Search(connection, query.kind, keys, realm) for realm, keys in parts]

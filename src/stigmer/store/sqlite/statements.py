@@ -47,6 +47,9 @@ SLUGS_SHARED = (
 )
 BY_SEQUENCE = f"SELECT {COLUMNS} FROM resources WHERE sequence = ?"  # noqa: S608 - of constants
 NEWEST_ROWS = f"SELECT {COLUMNS} FROM resources ORDER BY sequence DESC"  # noqa: S608 - of constants
+SEQUENCE_OF_ID = "SELECT sequence FROM resources WHERE kind = ? AND id = ?"
+SEQUENCE_OF_SLUG = "SELECT sequence FROM resources WHERE kind = ? AND slug = ? AND namespace = ?"
+IS_OF = "SELECT 1 FROM {table} WHERE k.kind = ? AND {condition} AND k.sequence = ?"
 ID = "SELECT id FROM resources WHERE sequence = ?"
 REVISION = "SELECT value FROM counters WHERE name = ''"
 # The root of each table and index, too: where one cannot be read, the store is of no use.

@@ -14,6 +14,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+from stigmer.access.principal import includes
 from stigmer.store.changes import Changes
 from stigmer.store.errors import StoreUnavailableError
 from stigmer.store.feed import LocalFeed
@@ -177,12 +178,17 @@ class SqliteStore:
     def secret(self, name: str) -> bytes:
         return hashlib.blake2b(name.encode(), key=self._root_key, digest_size=32).digest()
 
-    async def get(self, kind: str, id_: str) -> Row | None:
-        return self._cache.by_id(kind, id_) or await self._filled(lambda reader: queries.by_id(reader, kind, id_))
+    async def get(self, kind: str, id_: str, owners: Owners | None = None) -> Row | None:
+        cached = self._cache.by_id(kind, id_)
+        if cached is not None and includes(owners, cached.owner):
+            return cached
+        return await self._filled(lambda reader: queries.by_id(reader, kind, id_, owners))
 
-    async def by_slug(self, kind: str, slug: str, namespace: str) -> Row | None:
+    async def by_slug(self, kind: str, slug: str, namespace: str, owners: Owners | None = None) -> Row | None:
         cached = self._cache.by_slug(kind, slug, namespace)
-        return cached or await self._filled(lambda reader: queries.by_slug(reader, kind, slug, namespace))
+        if cached is not None and includes(owners, cached.owner):
+            return cached
+        return await self._filled(lambda reader: queries.by_slug(reader, kind, slug, namespace, owners))
 
     async def by_slug_anywhere(
         self, kind: str, slug: str, owners: Owners | None = None, limit: int = 2
