@@ -51,6 +51,8 @@ def judge(rows: Mapping[str, Row], size: Size, start: Start) -> list[Aim]:
         _loopback("loopback get takes at most 1/5 of the same get over TCP (1 caller)", rows["loopback get"], 5),
         _loopback("with the row cache off, at most 1/3 of it", rows["loopback get uncached"], 3),
     ]
+    owned = rows["list owned"]
+    aims.append(_slowdown(f"{owned.title}: at most 1.3 times what it costs a caller of all", owned, "", most=1.3))
     report, create = rows["report"], rows["create execution"]
     aims += [
         _processor_ms(f"{report.title} cost the server at most 8 ms of CPU", report, 8.0),

@@ -30,25 +30,30 @@ def slug(number: int) -> str:
     return f"filled-{number:06}"
 
 
-def fill(directory: Path, *, contexts: int, sessions: int = 0) -> list[str]:
-    """Write contexts and sessions to a new database; the ids of the contexts."""
-    return asyncio.run(_fill(directory, contexts, sessions))
+def organization_of(number: int) -> str:
+    """The organization of that number."""
+    return f"org-{number:02}"
 
 
-async def _fill(directory: Path, contexts: int, sessions: int) -> list[str]:
+def fill(directory: Path, *, contexts: int, sessions: int = 0, organizations: int = 0) -> list[str]:
+    """Write contexts and sessions to a new database, in turn to so many organizations; the ids of the contexts."""
+    return asyncio.run(_fill(directory, contexts, sessions, [*map(organization_of, range(organizations))]))
+
+
+async def _fill(directory: Path, contexts: int, sessions: int, organizations: list[str]) -> list[str]:
     ids = IdSource()
     filled: list[str] = []
     async with SqliteStore(directory, cache_bytes=0) as store:
         for make, count in ((messages.context, contexts), (messages.session, sessions)):
-            rows = list(_rows(ids, make, count))
+            rows = list(_rows(ids, make, count, organizations))
             filled += [row.id for row in rows if row.kind == "ExecutionContext"]
             for start in range(0, len(rows), ROWS_A_COMMIT):
                 await store.commit(Changes(puts=[Put(row, ABSENT) for row in rows[start : start + ROWS_A_COMMIT]]))
     return filled
 
 
-def _rows(ids: IdSource, make: Callable[[str], Any], count: int) -> Iterator[Row]:
-    """Rows that differ in name, slug and id alone."""
+def _rows(ids: IdSource, make: Callable[[str], Any], count: int, organizations: list[str]) -> Iterator[Row]:
+    """Rows that differ in name, slug, id and organization alone."""
     message = make(slug(0))
     kind = _kind(message.kind)
     message.metadata.id, message.metadata.slug = ids.new(kind.meta.id_prefix), slug(0)
@@ -58,6 +63,9 @@ def _rows(ids: IdSource, make: Callable[[str], Any], count: int) -> Iterator[Row
         metadata = message.metadata
         metadata.name = metadata.slug = slug(number)
         metadata.id = ids.new(kind.meta.id_prefix)
+        if organizations:
+            metadata.org = organizations[number % len(organizations)]
+            template = replace(template, namespace=metadata.org, owner=organization(metadata.org))
         yield replace(template, id=metadata.id, slug=metadata.slug, data=message.SerializeToString(deterministic=True))
 
 

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import callers, costs, executions, hosted, report, scenarios
+from benchmarks import callers, costs, executions, hosted, owners, report, scenarios
 from benchmarks.aims import judge
 from benchmarks.profiling import WORKLOADS, profile
 from benchmarks.rounds import FULL, QUICK, SMOKE, Row, Worker
@@ -19,6 +19,7 @@ SCENARIOS = (
     scenarios.sizes,
     scenarios.fan_out,
     scenarios.lists,
+    owners.owned,
     executions.executions,
     scenarios.loopback,
     hosted.hosted,

@@ -57,15 +57,15 @@ class Bench:
         taken: Sample = self.worker.run(function, *arguments)
         return taken
 
-    def filled(self, name: str, contexts: int, sessions: int = 0) -> tuple[Path, list[str]]:
-        """A new database with rows; and the contexts' ids."""
+    def filled(self, name: str, contexts: int, sessions: int = 0, organizations: int = 0) -> tuple[Path, list[str]]:
+        """A new database with rows, of so many organizations; and the contexts' ids."""
         directory = self.directory / name
-        ids: list[str] = self.worker.run(_fill, directory, contexts, sessions)
+        ids: list[str] = self.worker.run(_fill, directory, contexts, sessions, organizations)
         return directory, ids
 
 
-def _fill(directory: Path, contexts: int, sessions: int) -> list[str]:
-    return fill.fill(directory, contexts=contexts, sessions=sessions)
+def _fill(directory: Path, contexts: int, sessions: int, organizations: int) -> list[str]:
+    return fill.fill(directory, contexts=contexts, sessions=sessions, organizations=organizations)
 
 
 def unary(bench: Bench) -> dict[str, Row]:
