@@ -25,6 +25,16 @@ NAMES = {"stranger": [x509.DNSName("stranger.test")]}
 ELSEWHERE = [x509.IPAddress(ipaddress.ip_address("192.0.2.1"))]
 
 
+def _usage(*, signs_others: bool) -> x509.KeyUsage:
+    """What OpenSSL asks for where it is strict, as from Python 3.13 on."""
+    others = dict.fromkeys(
+        ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "crl_sign"), False
+    )
+    return x509.KeyUsage(
+        digital_signature=True, key_cert_sign=signs_others, encipher_only=False, decipher_only=False, **others
+    )
+
+
 def _certificate(
     name: str,
     key: ec.EllipticCurvePrivateKey,
@@ -43,6 +53,9 @@ def _certificate(
         .not_valid_after(now + dt.timedelta(hours=1))
         .add_extension(x509.BasicConstraints(ca=name == issuer, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
+        .add_extension(_usage(signs_others=name == issuer), critical=True)
     )
     return builder.sign(issuer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
