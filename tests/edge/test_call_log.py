@@ -42,6 +42,7 @@ async def test_a_line_has_what_it_takes(rig: Rig, caplog: pytest.LogCaptureFixtu
         "request_id": "mine",
         "kind": "Session",
         "id": id_of(made),
+        "caller": "local",
         "peer": "loopback",
         "attempt": 1,
     }

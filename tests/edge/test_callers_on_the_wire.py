@@ -41,9 +41,10 @@ async def test_a_call_without_good_credentials_is_refused_and_leaves_its_line(
         assert info(error) == {"takes": "badge"}
         line = await calls.next()
         assert (line["method"].rpartition("/")[2], line["code"]) == ("create", "UNAUTHENTICATED")
+        assert line["caller"] == ""
 
 
-async def test_a_call_is_made_by_whom_its_credentials_are_for(serve: Opened, badges: Badges) -> None:
+async def test_a_call_is_made_by_whom_its_credentials_are_for(serve: Opened, badges: Badges, calls: Calls) -> None:
     seen: list[Call] = []
 
     async def note(call: Call, request: Any, proceed: UnaryNext) -> Any:
@@ -56,6 +57,8 @@ async def test_a_call_is_made_by_whom_its_credentials_are_for(serve: Opened, bad
             assert made.status.audit.spec_audit.created_by.id == "ann"
         assert [call.principal for call in seen] == [badges.holders["ann"]] * 2
         assert badges.asked == 1, "the second call is known"
+        while (await calls.next())["caller"] != "ann":
+            pass
 
 
 async def test_a_request_is_not_read_before_it_is_known_who_sends_it(badges: Badges) -> None:

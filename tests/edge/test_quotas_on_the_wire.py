@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import samples
-from badge_planes import ANN, Opened, failure
+from badge_planes import ANN, BOB, Opened, failure
 from badges import HEADER
-from edge_rig import Around, agents, executions, id_of
+from edge_rig import Around, Stubs, agents, executions, id_of
 from google.rpc import error_details_pb2
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
@@ -16,6 +16,8 @@ from grpclib.exceptions import GRPCError
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceOwnerScope as Scope
 
 if TYPE_CHECKING:
+    from badges import Badges
+
     from stigmer.edge.interceptors import UnaryNext
     from stigmer.pipeline.call import Call
 
@@ -86,3 +88,26 @@ async def test_this_process_counts_as_a_principal_too(serve_own: Opened) -> None
         assert error.status is Status.RESOURCE_EXHAUSTED
         go.set()
         await first
+
+
+async def test_a_call_for_another_principal_counts_as_that_one_s(serve_own: Opened, badges: Badges) -> None:
+    """Ann's call makes one for bob, by a channel of its own, while bob has as many in progress as he may."""
+    entered, go = asyncio.Event(), asyncio.Event()
+    refusals: list[GRPCError] = []
+
+    async def between(call: Call, request: Any, proceed: UnaryNext) -> Any:
+        if call.principal.name == "bob":
+            entered.set()
+            await go.wait()
+        else:
+            for_bob = Stubs(opened.plane.channel_as(badges.holders["bob"]))
+            refusals.append(await failure(for_bob.agents.create(samples.agent(org="acme"))))
+        return await proceed(call, request)
+
+    async with serve_own(Around("AgentCommandController/create", between), max_calls_per_principal=1) as opened:
+        of_bob = asyncio.ensure_future(opened.stubs.agents.create(samples.agent(org="acme"), metadata=BOB))
+        await entered.wait()
+        await opened.stubs.agents.create(samples.agent(org="acme"), metadata=ANN)
+        go.set()
+        await of_bob
+    assert [(error.status, (error.message or "")[:3]) for error in refusals] == [(Status.RESOURCE_EXHAUSTED, "bob")]

@@ -248,16 +248,18 @@ async def test_the_twentieth_failure_waits_and_a_valid_caller_from_the_same_addr
 
 
 @pytest.mark.usefixtures("patient")
-async def test_refusals_that_are_held_back_count_as_open_streams(serve: Serve, badges: Badges) -> None:
+async def test_refusals_that_are_held_back_count_as_open_streams(
+    serve: Serve, badges: Badges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "FREE", 0)
     async with serve(gate=Gate([badges]), limits=Limits(max_streams=3)) as server, connect(server) as wire:
-        for _ in range(19):
-            await call(wire, {})
-        for _ in range(3):
-            wire.request(message(b"hello"))
-        await until_held(wire, server, 3)
-        async with connect(server) as other:
-            assert await call(other, GOOD) == "0"
-        assert len(server.shared.live) >= 1
+        numbers = [wire.request(message(b"hello")) for _ in range(3)]  # it reads nothing: it knows of no limit
+        await until(lambda: held(server) == 3)
+        late = wire.request(message(b"hello"), headers=GOOD)
+        assert await wire.status(late) == f"ended {ErrorCodes.REFUSED_STREAM!s}"
+        wire.h2.reset_stream(numbers[0], ErrorCodes.CANCEL)
+        wire.flush()
+        assert await call(wire, GOOD) == "0"
 
 
 @pytest.mark.usefixtures("patient")

@@ -52,6 +52,7 @@ async def test_a_call_refused_by_the_transport_leaves_one_line(
                 "request_id": "",
                 "kind": "",
                 "id": "",
+                "caller": "",
                 "peer": f"[{host}]:{port}",
                 "attempt": 1,
             }

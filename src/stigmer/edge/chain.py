@@ -101,8 +101,8 @@ class Route:
                 return await within(call, partial(self._exchanged, call, exchange))
 
     def _counted(self, call: Call) -> AbstractContextManager[object]:
-        """Around a call that no other call makes: it counts against its principal's quota."""
-        if self._quotas is None or call.parent is not None:
+        """Around a call that counts against its principal's quota: what it makes for that one is a part of it."""
+        if self._quotas is None or not call.is_first_of_its_principal:
             return NOTHING
         follows = self.method.server_streaming
         return self._quotas.around(call.principal, follows=follows, writes=self._writes)

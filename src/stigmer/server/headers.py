@@ -171,7 +171,7 @@ def _deadline_s(headers: Headers) -> float | None:
 
 
 def note(path: str, refusal: Refusal, peer: str) -> None:
-    """Log the call."""
+    """Log the call; of whoever made it, no more than the address is told."""
     log.info(
         "call",
         method=clip(path),
@@ -180,6 +180,7 @@ def note(path: str, refusal: Refusal, peer: str) -> None:
         request_id="",
         kind="",
         id="",
+        caller="",
         peer=peer,
         attempt=1,
     )

@@ -150,6 +150,7 @@ def _line(call: Call, code: Code, level: int, duration_s: float) -> None:
             request_id=call.request_id,
             kind=call.kind.name if call.kind is not None else "",
             id=clip(call.resource_id),
+            caller=call.actor,
             peer=call.peer,
             attempt=call.attempt,
             **more,
