@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
@@ -22,7 +23,7 @@ from stigmer.server.stream import Served, Stream
 from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from grpclib.encoding.base import CodecBase
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from stigmer.server.admission import AdmissionQueue
     from stigmer.server.connection import Connection
     from stigmer.server.headers import Admitted, Headers
+
+T = TypeVar("T")
 
 log = get_logger("stigmer.server.dispatch")
 
@@ -76,6 +79,7 @@ class Dispatcher:
     def __init__(self, service: Service, connection: Connection, called: Callable[[], None]) -> None:
         self._service, self._connection, self._called = service, connection, called
         self._loop = asyncio.get_running_loop()
+        self._context = copy_context()  # that of the connection: events and turns may come in that of any call
         self.streams: dict[int, Stream] = {}
         self.closing = False
         self._refusals = Refusals(connection, service.refused)
@@ -146,7 +150,7 @@ class Dispatcher:
     def _check(self, stream: Stream, credentials: Credentials) -> None:
         """Ask who calls; what comes of the request meanwhile is counted as that of any call that has not started."""
         self.queue.charge(CHECK_S)
-        stream.task = self._loop.create_task(self._service.gate.authenticate(credentials))
+        stream.task = self._task(self._service.gate.authenticate(credentials))
         stream.task.add_done_callback(partial(self._checked, stream))
 
     def _checked(self, stream: Stream, check: asyncio.Task[Identity]) -> None:
@@ -177,8 +181,12 @@ class Dispatcher:
     def start(self, stream: Stream) -> None:
         """Run a call's handler."""
         method = self._service.methods[stream.path]
-        stream.task = self._loop.create_task(self.queue.paced(partial(_run, stream, method)))
+        stream.task = self._task(self.queue.paced(partial(_run, stream, method)))
         stream.task.add_done_callback(partial(self._over, stream))
+
+    def _task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """A task in a context of its own: what is current in one call is current in no other."""
+        return self._loop.create_task(work, context=self._context.copy())
 
     def _over(self, stream: Stream, _task: asyncio.Task[None] | None = None) -> None:
         if not stream.began:  # its caller went away before its handler had a turn, which would have logged it
