@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 import stigmer.steps
-from stigmer.handlers import HANDLERS
+from stigmer.handlers import HANDLERS, SERVICES, standard
 
 PLAIN_CREATE = "ValidateProto ResolveSlug CheckDuplicate BuildNewState Persist"
 UPDATE = "ValidateProto ResolveSlug LoadExisting BuildUpdateState Persist"
@@ -111,6 +113,31 @@ def test_each_rpc_of_the_proto_has_a_pipeline_and_streams_where_the_proto_does(h
     }
     pipelines = handler.pipelines  # type: ignore[attr-defined]  # as above
     assert of_the_proto == {rpc: pipeline.last is not None for rpc, pipeline in pipelines.items()}
+
+
+def test_the_step_lists_of_services_about_no_kind_are_these() -> None:
+    assert {
+        pipeline.name: " ".join(pipeline.names()) for service in SERVICES for pipeline in service.pipelines.values()
+    } == {"caller.whoami": "ValidateProto WhoAmI", "caller.canI": "ValidateProto CanI"}
+
+
+def without(one: Any, rpc: str) -> Any:
+    return replace(one, rpcs={name: steps for name, steps in one.rpcs.items() if name != rpc})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (without(SERVICES[0], "whoami"), "ai.stigmer.iam.caller.v1: the proto has the RPCs"),
+        (without(HANDLERS[0], "apply"), "Agent: the proto has the RPCs"),
+        (replace(SERVICES[0], rpcs={**SERVICES[0].rpcs, "more": standard.GET}), "the handler .*more"),
+        (replace(SERVICES[0], rpcs={**SERVICES[0].rpcs, "whoami": standard.GET_BY_REFERENCE}), "whoami takes .*Whoami"),
+    ],
+    ids=["a service's RPC without steps", "a kind's", "steps without an RPC", "steps for another request"],
+)
+def test_rpcs_and_steps_that_do_not_fit_end_the_start(wrong: Any, says: str) -> None:
+    with pytest.raises(TypeError, match=says):
+        wrong.bind(cast("Any", None))
 
 
 def test_rows_are_read_and_written_through_the_context_alone() -> None:

@@ -99,7 +99,7 @@ ANY_ROLE: Final = Decision("", "", EVERY_ROLE)
 
 def roles_of(permission: str, kind: str) -> frozenset[Role]:
     """The roles that have a permission on resources of a kind; both by their names in the enums."""
-    guarded = _platform_s_own().get(kind)
+    guarded = _guarded_kinds().get(kind)
     if guarded is not None:
         return roles_of(guarded.permission, guarded.resource_kind)
     roles = _PERMISSIONS.get(permission, ADMINS)
@@ -127,7 +127,7 @@ def decision_of(method: Method) -> Decision:
     """
     asked, kind = method.authorization, method.kind
     if asked is None and kind is not None:
-        asked = _platform_s_own().get(kind.enum_name)
+        asked = _guarded_kinds().get(kind.enum_name)
     if asked is not None:
         return _asking(method, asked)
     if method.is_public or method.skip_authorization:
@@ -167,7 +167,7 @@ def _undecided(method: Method, why: str) -> TypeError:
 
 
 @cache
-def _platform_s_own() -> Mapping[str, Authorization]:
+def _guarded_kinds() -> Mapping[str, Authorization]:
     """The kinds whose create asks for a permission on the platform, and what it asks for there."""
     return {
         method.kind.enum_name: method.authorization
