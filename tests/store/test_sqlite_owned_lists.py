@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import math
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 from store_rows import created, creating, row
 
 from stigmer.access.principal import PLATFORM, SHARED, Principal, identity, namespace, organization
+from stigmer.store.errors import DamagedError
 from stigmer.store.rows import Query, Through, Window
-from stigmer.store.sqlite import SqliteStore
+from stigmer.store.sqlite import SqliteStore, queries
+from stigmer.store.sqlite.files import FILE_NAME
+from stigmer.store.sqlite.readers import StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -162,3 +168,33 @@ async def test_what_others_have_is_looked_for_as_long_as_what_nobody_has(
         assert abs(costs["there"] - costs["gone!"]) < 10, costs
         assert abs(costs["slug there"] - costs["slug gone!"]) < 10, costs
         assert min(costs.values()) > 20, "each is looked for"
+
+
+async def test_a_list_of_many_parents_and_owners_stops_where_nobody_waits_for_it(store: SqliteStore) -> None:
+    names = [f"org-{n:02}" for n in range(20)]
+    owners = Principal("ann", "reader", frozenset(names)).owners
+    query = Query("Thing", (), Through("parent", "x", "Parent", OF_AGENT), owners)
+    await store.commit(creating(*(one for name in names for one in parents(organization(name), 20))))
+    await store.commit(creating(*(one for name in names for one in things(organization(name), range(1), "parent"))))
+    looks: list[int] = []
+
+    def is_gone() -> bool:
+        looks.append(1)
+        return len(looks) > 50
+
+    def stopped(connection: Any) -> Any:
+        return connection.attempt(lambda reader: queries.page(reader, query, Window(5)), is_gone, math.inf)
+
+    found = await store._reads._probes.connection.run(stopped)
+    assert (type(found), len(looks)) == (StoppedError, 51)
+
+
+async def test_a_parent_that_an_index_leads_to_and_that_is_not_there_is_damage(tmp_path: Path) -> None:
+    async with SqliteStore(tmp_path) as store:
+        await store.commit(creating(*parents(OWN, 2)))
+    with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as database:
+        database.execute("DELETE FROM resources WHERE id LIKE '%p1'")  # foreign keys are off: its keys stay
+    async with SqliteStore(tmp_path) as store:
+        await store.commit(creating(*things(OWN, range(1))))
+        with pytest.raises(DamagedError, match="leads to no row"):
+            await store.page(Query("Thing", (), Through("parent", "x", "Parent", OF_AGENT), OWNERS), Window(5))

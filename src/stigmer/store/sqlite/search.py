@@ -11,6 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from stigmer.access.principal import SHARED
+from stigmer.store.errors import DamagedError
 from stigmer.store.rows import Query
 from stigmer.store.sqlite import statements as sql
 
@@ -85,6 +86,7 @@ class Search:
     """
 
     def __init__(self, connection: Reader, kind: str, keys: Keys, realm: Realm = EVERYBODYS) -> None:
+        connection.check()  # there may be many of them
         self._connection, self._kind, self._realm = connection, kind, realm
         self._keys = _rarest_first(connection, kind, keys, realm)
 
@@ -96,6 +98,7 @@ class Search:
         return (sequence for (sequence,) in self.select(sql.SEQUENCES_BEFORE, before))
 
     def total(self) -> int:
+        self._connection.check()
         if self._keys or self._realm != EVERYBODYS:
             found = self.select(sql.COUNT_FOUND).fetchone()
         else:
@@ -174,7 +177,14 @@ def _joined(connection: Reader, through: Through, owners: Owners) -> list[Keys]:
     """The values of the joined field, one of which a row must have: the join's own, and the ids of the owners' rows."""
     holders = search(connection, Query(through.kind, (through.key,), owners=owners))
     found = (connection.execute(sql.ID, (sequence,)).fetchone() for sequence in holders.sequences(NEWEST))
-    return [((through.field, value),) for value in dict.fromkeys((through.value, *(id_ for (id_,) in found)))]
+    values = dict.fromkeys((through.value, *(_id_of(row, through.kind) for row in found)))
+    return [((through.field, value),) for value in values]
+
+
+def _id_of(found: tuple[str] | None, kind: str) -> str:
+    if found is None:
+        raise DamagedError(kind, "", "its index leads to no row")
+    return found[0]
 
 
 def _is_inhabited(connection: Reader, kind: str, realm: Realm) -> bool:
