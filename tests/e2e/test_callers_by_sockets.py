@@ -146,11 +146,17 @@ async def test_alone_a_certificate_is_required(tmp_path: Path, pems: Path, loop:
                 await CallerQueryControllerStub(channel).whoami()
 
 
-async def test_a_certificate_of_another_authority_is_no_connection(tmp_path: Path, tokens: Path, pems: Path) -> None:
+@pytest.mark.parametrize("fault", ["another authority", "a name that is no text"])
+@LOOPS
+async def test_a_certificate_that_is_not_good_is_no_connection(
+    tmp_path: Path, tokens: Path, pems: Path, fault: str, loop: str
+) -> None:
+    """With a good token, too."""
     (tmp_path / "others").mkdir()
-    others = certificates.make(tmp_path / "others")
-    forged = rpc.tls_context(pems / "ca.pem", cert=others / "client.pem", key=others / "client.key")
-    async with served(tmp_path, "--tokens-file", str(tokens), *tls_flags(pems, tmp_path)) as server:
+    where, name = (certificates.make(tmp_path / "others"), "client") if fault == "another authority" else (pems, "odd")
+    bad = rpc.tls_context(pems / "ca.pem", cert=where / f"{name}.pem", key=where / f"{name}.key")
+    async with served(tmp_path, loop, "--tokens-file", str(tokens), *tls_flags(pems, tmp_path)) as server:
         with pytest.raises((OSError, StreamTerminatedError)):
-            async with by_tcp(server, tls=forged) as channel:
+            async with by_tcp(server, tls=bad) as channel:
                 await CallerQueryControllerStub(channel).whoami(metadata=BEARER)
+        assert await whoami(by_tcp(server, tls=rpc.tls_context(pems / "ca.pem")), BEARER) == "ann"

@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -20,9 +19,12 @@ def _name(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
-LOCAL = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-NAMES = {"stranger": [x509.DNSName("stranger.test")]}
-ELSEWHERE = [x509.IPAddress(ipaddress.ip_address("192.0.2.1"))]
+LOCAL = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+ELSEWHERE = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("192.0.2.1"))])
+NAMES: dict[str, x509.ExtensionType] = {
+    "stranger": x509.SubjectAlternativeName([x509.DNSName("stranger.test")]),
+    "odd": x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, b"\x30\x03\x86\x01\xff"),
+}
 
 
 def _usage(*, signs_others: bool) -> x509.KeyUsage:
@@ -40,7 +42,7 @@ def _certificate(
     key: ec.EllipticCurvePrivateKey,
     issuer: str,
     issuer_key: ec.EllipticCurvePrivateKey,
-    names: Sequence[x509.GeneralName] = LOCAL,
+    names: x509.ExtensionType = LOCAL,
 ) -> bytes:
     now = dt.datetime.now(dt.UTC)
     builder = (
@@ -52,7 +54,7 @@ def _certificate(
         .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + dt.timedelta(hours=1))
         .add_extension(x509.BasicConstraints(ca=name == issuer, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(names, critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
         .add_extension(_usage(signs_others=name == issuer), critical=True)
@@ -69,10 +71,10 @@ def key_bytes(key: ec.EllipticCurvePrivateKey, passphrase: bytes | None = None) 
 
 
 def make(directory: Path) -> Path:
-    """Write ca.pem and, for server, client and stranger (stranger.test), NAME.pem and NAME.key."""
+    """Write ca.pem and, for server, client, stranger (stranger.test) and odd (a URI that is no text), .pem and .key."""
     authority_key = ec.generate_private_key(ec.SECP256R1())
     (directory / "ca.pem").write_bytes(_certificate("ca", authority_key, "ca", authority_key))
-    for name in ("server", "client", "stranger"):
+    for name in ("server", "client", *NAMES):
         key = ec.generate_private_key(ec.SECP256R1())
         (directory / f"{name}.pem").write_bytes(_certificate(name, key, "ca", authority_key, NAMES.get(name, LOCAL)))
         (directory / f"{name}.key").write_bytes(key_bytes(key))

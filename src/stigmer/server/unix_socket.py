@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Generator
 
+MODE = 0o600
 LOCK_S, RETRY_S = 5.0, 0.01  # how long another server's start in the same directory is waited for, and how often
 
 
@@ -39,10 +40,11 @@ def bound(path: str, backlog: int, unwanted: threading.Event) -> socket.socket:
         with ExitStack() as undo:
             one = undo.enter_context(socket.socket(socket.AF_UNIX))
             with suppress(OSError):  # Linux makes the file with this mode, less the umask
-                os.fchmod(one.fileno(), 0o600)
+                os.fchmod(one.fileno(), MODE)
             one.bind(path)
             undo.callback(Path(path).unlink)
-            Path(path).chmod(0o600)  # where the system or the umask had it otherwise; nobody can connect yet
+            if stat.S_IMODE(os.lstat(path).st_mode) != MODE:  # the system or the umask had it otherwise
+                Path(path).chmod(MODE)  # nobody can connect yet
             one.listen(backlog)
             one.setblocking(False)  # the socket's signature
             undo.pop_all()
