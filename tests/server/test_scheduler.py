@@ -173,6 +173,16 @@ async def test_of_those_that_cost_little_who_has_least_to_be_done_goes_first(mon
     assert ended == ["1", "3", "20", "40"]
 
 
+def test_one_whose_calls_have_piled_up_is_not_put_off_for_it() -> None:
+    """Attack: beside all floods a client that makes 20 calls a second fell behind, and stayed there for 14 s."""
+    behind, flood = Account(), Account()
+    for number in range(100):
+        behind.works[Pieces(Scheduler(), str(number), 2, TURN_S, [])] = None
+    flood.works[Pieces(Scheduler(), "flood", 10, TURN_S, [])] = None
+    behind.cost_s, flood.cost_s = MOST_S, MOST_S / 2
+    assert behind.rank_s < flood.rank_s
+
+
 def test_a_new_connection_is_not_one_that_has_cost_little_until_it_was_idle_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

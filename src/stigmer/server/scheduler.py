@@ -80,8 +80,12 @@ class Account:
 
     @property
     def rank_s(self) -> float:
-        """Who goes first: of those that cost little who has least to be done; then who has cost least, or has that."""
-        return self.left_s if self.cost_s < LITTLE_S else LITTLE_S + min(self.cost_s, self.left_s)
+        """Who goes first: of those that cost little who has least to be done; then who has cost least, or has that.
+
+        What waits behind the least of it does not count: one whose calls have piled up would never catch up.
+        """
+        least_s = min((work.left_s for work in self.works), default=0.0)
+        return least_s if self.cost_s < LITTLE_S else LITTLE_S + min(self.cost_s, least_s)
 
     def forget(self) -> None:
         """Take off what it may use anyway; not while much of it waits, as that of a flood always does."""
