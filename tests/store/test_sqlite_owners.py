@@ -7,12 +7,16 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from base64 import b64decode
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import frozen_database
 import pytest
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
 
+from stigmer import rpc, types
 from stigmer.app import embedded
 from stigmer.store.errors import DamagedError
 from stigmer.store.rows import Query, Window
@@ -91,18 +95,20 @@ async def test_every_row_gets_its_owner_and_its_namespace(old: Path) -> None:
         "AgentExecution": [
             *(acme, acme, mine, mine, globex, mine),
         ],
-        "ExecutionContext": [acme, acme, mine, acme, ("organization:", "")],
+        "ExecutionContext": [acme, acme, mine, ("organization:", ""), ("organization:", "")],
     }
 
 
-async def test_without_the_session_or_the_execution_the_metadata_tell_the_organization(old: Path) -> None:
+async def test_without_its_session_an_execution_is_of_the_organization_that_it_names_and_a_context_of_none(
+    old: Path,
+) -> None:
     lost = "SELECT id FROM resources WHERE kind = '{0}' ORDER BY sequence LIMIT 1"
     session, execution = (lost.format(kind) for kind in ("Session", "AgentExecution"))
     by_hand(old, f"DELETE FROM resources WHERE id IN ({session})", f"DELETE FROM resources WHERE id IN ({execution})")
     await migrated(old)
     found = owners(old)
     assert found["AgentExecution"][0] == ("organization:globex", "globex")
-    assert found["ExecutionContext"][0] == ("organization:elsewhere", "elsewhere")
+    assert found["ExecutionContext"][0] == ("organization:", "")
 
 
 async def test_callers_are_answered_as_before(old: Path) -> None:
@@ -110,6 +116,24 @@ async def test_callers_are_answered_as_before(old: Path) -> None:
     async with embedded(old) as plane:
         for *question, was in frozen_database.answers():
             assert await frozen_database.answer(plane.channel, *question) == was, question[:3]
+
+
+async def test_slugs_are_taken_as_before(old: Path) -> None:
+    """Whoever applies what is there updates it; a context, which has no update, is there."""
+    async with embedded(old) as plane:
+        for stub, method, *_, reply in frozen_database.answers():
+            kind = stub.removesuffix("QueryControllerStub")
+            if method != "get" or kind == "AgentExecution":
+                continue
+            resource = getattr(types, kind).parse(b64decode(reply))
+            id_, resource.metadata.id, resource.metadata.version = resource.metadata.id, "", None
+            commands = getattr(rpc, f"{kind}CommandControllerStub")(plane.channel)
+            if kind == "ExecutionContext":
+                with pytest.raises(GRPCError) as refused:
+                    await commands.apply(resource)
+                assert refused.value.status is Status.ALREADY_EXISTS
+            else:
+                assert (await commands.apply(resource)).metadata.id == id_
 
 
 DIE = """

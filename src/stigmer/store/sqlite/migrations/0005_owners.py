@@ -1,7 +1,8 @@
 """Whose each row is, and the namespaces that come of it.
 
 Until now everybody was `local`, so what belongs to a single caller becomes that one's. An execution belongs to its
-session's owner, a context to its execution's; where that one is gone, to the organization that its metadata names.
+session's owner; where that one is gone, to the organization that its metadata names. A context belongs to its
+execution's owner; where it names none that is there, to callers of all organizations, whatever its metadata name.
 """
 
 import sqlite3
@@ -26,10 +27,8 @@ INDEXES = (
     "CREATE INDEX resource_keys_by_owner ON resource_keys (kind, owner, field, value, sequence)",
     "CREATE INDEX resource_keys_shared ON resource_keys (kind, shared, field, value, sequence)",
 )
-PARENTS = {
-    b"AgentExecution": ("spec.session_id", "Session"),
-    b"ExecutionContext": ("spec.execution_id", "AgentExecution"),
-}
+EXECUTION, CONTEXT = b"AgentExecution", b"ExecutionContext"
+PARENTS = {EXECUTION: ("spec.session_id", "Session"), CONTEXT: ("spec.execution_id", "AgentExecution")}
 PASSES = ("kind NOT IN ('AgentExecution', 'ExecutionContext')", "kind = 'AgentExecution'", "kind = 'ExecutionContext'")
 """Each after those that its rows' owners come of."""
 SEQUENCES = "SELECT sequence FROM resources WHERE {kinds} AND sequence > ? ORDER BY sequence LIMIT 1000"
@@ -106,7 +105,7 @@ def _owned(
     if found is not None:
         owner = str(found[0])
     elif parent:
-        owner = f"organization:{metadata.org}"
+        owner = f"organization:{metadata.org if kind == EXECUTION else ''}"
     else:
         owners = {PLATFORM: "platform", IDENTITY: "identity_account:local"}
         owner = owners.get(metadata.owner_scope, f"organization:{space}")
