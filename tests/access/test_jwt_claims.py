@@ -64,7 +64,12 @@ def test_a_claim_that_is_not_asked_for_gives_nothing() -> None:
 
 @pytest.mark.parametrize(
     "claims",
-    [{"realm": {"access": {"roles": ["admin"]}}}, {"realm.access.roles": "admin", "realm": {"access": {"roles": []}}}],
+    [
+        {"realm": {"access": {"roles": ["admin"]}}},
+        {"realm.access.roles": "admin", "realm": {"access": {"roles": []}}},
+        {"realm.access": {"roles": "admin"}},
+        {"realm": {"access.roles": "admin"}, "realm.access": "reader"},
+    ],
 )
 def test_a_claim_within_others_is_named_with_dots(claims: dict[str, Any]) -> None:
     assert ClaimNames(role="realm.access.roles").principal({"sub": "ann", **claims}).role == "admin"

@@ -144,13 +144,21 @@ async def test_an_issuer_that_is_ill_leaves_known_keys_good_and_says_yes_to_no_o
 async def test_an_issuer_that_hangs_holds_nobody_up_whose_key_is_known(issuer: Publisher) -> None:
     async with known(issuer.url, pause_s=0) as keys:
         await keys.find(FIRST)
-        issuer.hangs, keys._fetch_s = True, 0.2
+        issuer.hangs = True
         waiting = asyncio.create_task(keys.find(NEXT))
         await until(lambda: issuer.asked == 2)
         assert await keys.find(FIRST) is not None
         assert not waiting.done()
+        waiting.cancel()
+
+
+async def test_an_issuer_that_hangs_is_given_up(issuer: Publisher) -> None:
+    async with known(issuer.url, pause_s=0) as keys:
+        await keys.find(FIRST)
+        issuer.hangs, keys._fetch_s = True, 0.05
         with pytest.raises(Unavailable):
-            await waiting
+            await keys.find(NEXT)
+        assert await keys.find(FIRST) is not None
 
 
 async def test_a_caller_who_gives_up_ends_nobody_else_s_wait(issuer: Publisher) -> None:

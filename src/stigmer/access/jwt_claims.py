@@ -62,12 +62,15 @@ class ClaimNames:
         return self.default_role
 
 
-def _claim(claims: Mapping[str, Any], name: str) -> object:
-    """The claim of that name, else the one that its parts between the dots lead to; None where there is none."""
-    found: object = claims
-    for part in [name] if name in claims else name.split("."):
-        found = cast("Mapping[str, object]", found).get(part) if isinstance(found, dict) else None
-    return found
+def _claim(claims: object, name: str) -> object:
+    """The claim of that name, else one within another, whose names are joined with a dot; None where there is none."""
+    if not isinstance(claims, dict):
+        return None
+    table = cast("dict[str, object]", claims)
+    parts = name.split(".")
+    within = ((table.get(".".join(parts[:at])), ".".join(parts[at:])) for at in range(1, len(parts)))
+    found = (table.get(name), *(_claim(inner, rest) for inner, rest in within))
+    return next((one for one in found if one is not None), None)
 
 
 def _words(claims: Mapping[str, Any], name: str | None) -> list[str]:
