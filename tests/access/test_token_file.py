@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -174,4 +175,27 @@ def test_a_kill_in_the_middle_leaves_the_old_file_or_the_new_one(file: Path, kil
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert kept(file) == ([ANN, BOB] if is_new else [ANN])
     token_file.add(file, token("stg_carl"))  # what was left behind is in nobody's way
+    assert [path.name for path in file.parent.iterdir()] == ["tokens"]
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EPERM, "run this as the user that owns it and its directory"),
+        (errno.EBUSY, "see that its directory, not the file alone, is mounted here, and that the disk is not full"),
+        (errno.ENOSPC, "see that its directory, not the file alone, is mounted here, and that the disk is not full"),
+    ],
+)
+def test_a_file_that_cannot_be_replaced_stays_and_the_remedy_is_named(
+    file: Path, monkeypatch: pytest.MonkeyPatch, number: int, remedy: str
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    tokens_file(file, ANN)
+    monkeypatch.setattr(os, "fsync", refused)
+    with pytest.raises(StartupError) as caught:
+        token_file.add(file, BOB)
+    assert str(caught.value) == f"{file}: cannot be changed ({os.strerror(number)}); {remedy}"
+    assert kept(file) == [ANN]
     assert [path.name for path in file.parent.iterdir()] == ["tokens"]
