@@ -13,17 +13,30 @@ from typing import TYPE_CHECKING
 import certificates
 import pytest
 from bearing import token, tokens_file
+from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from served_process import served
 
 from stigmer import rpc
 from stigmer.rpc import CallerQueryControllerStub
+from stigmer.types import (
+    Agent,
+    AgentExecution,
+    AgentExecutionId,
+    AgentExecutionSpec,
+    AgentSpec,
+    ApiResourceMetadata,
+    ApiResourceOwnerScope,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from grpclib.client import Channel
     from served_process import Served
 
 LOOPS = pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
+API = "agentic.stigmer.ai/v1"
 SECRET = "stg_of-a-reader"
 BEARER = {"authorization": f"Bearer {SECRET}"}
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
@@ -143,6 +156,58 @@ async def test_alone_a_certificate_is_required(tmp_path: Path, pems: Path, loop:
         assert await whoami(by_tcp(server, tls=showing)) == "cert:bob"
         with pytest.raises((OSError, StreamTerminatedError)):
             async with by_tcp(server, tls=rpc.tls_context(pems / "ca.pem")) as channel:
+                await CallerQueryControllerStub(channel).whoami()
+
+
+OFTEN = "from stigmer.edge import running; running.RECHECK_S = 0.1; from stigmer.cli import main; main()"
+
+
+async def followed(channel: Channel) -> AsyncIterator[AgentExecution]:
+    """A stream that has begun, of an execution that goes on."""
+    metadata = ApiResourceMetadata(name="Helper", org="acme", owner_scope=ApiResourceOwnerScope.organization)
+    agent = await rpc.AgentCommandControllerStub(channel).create(
+        Agent(api_version=API, kind="Agent", metadata=metadata, spec=AgentSpec(instructions="Answer in a sentence."))
+    )
+    assert agent.metadata
+    execution = await rpc.AgentExecutionCommandControllerStub(channel).create(
+        AgentExecution(
+            api_version=API,
+            kind="AgentExecution",
+            metadata=ApiResourceMetadata(name="Run"),
+            spec=AgentExecutionSpec(agent_id=agent.metadata.id, message="Go"),
+        )
+    )
+    assert execution.metadata
+    states = rpc.AgentExecutionQueryControllerStub(channel).subscribe(AgentExecutionId(execution.metadata.id))
+    await anext(states)
+    return states
+
+
+async def test_a_stream_ends_when_its_certificate_is_mapped_to_nobody_any_more(tmp_path: Path, pems: Path) -> None:
+    showing = rpc.tls_context(pems / "ca.pem", cert=pems / "client.pem", key=pems / "client.key")
+    async with (
+        served(tmp_path, *tls_flags(pems, tmp_path), program=OFTEN) as server,
+        by_tcp(server, tls=showing) as channel,
+    ):
+        states = await followed(channel)
+        await asyncio.to_thread((tmp_path / "certificates").write_text, "# nobody\n")
+        with pytest.raises(GRPCError, match="have expired or were revoked") as ended:
+            await asyncio.wait_for(anext(states), 60)
+        assert ended.value.status is Status.UNAUTHENTICATED
+        assert await whoami(by_tcp(server, tls=showing)) == "UNAUTHENTICATED"
+
+
+@pytest.mark.long
+async def test_a_stream_ends_when_its_certificate_expires(tmp_path: Path, pems: Path) -> None:
+    """Fifteen seconds, which is what the certificate lasts: enough for a loaded machine to begin the stream."""
+    async with served(tmp_path, *tls_flags(pems, tmp_path), program=OFTEN) as server:
+        certificate, key = await asyncio.to_thread(certificates.short_lived, pems, 15)
+        async with by_tcp(server, tls=rpc.tls_context(pems / "ca.pem", cert=certificate, key=key)) as channel:
+            states = await followed(channel)
+            with pytest.raises(GRPCError, match="have expired or were revoked") as ended:
+                await asyncio.wait_for(anext(states), 60)
+            assert ended.value.status is Status.UNAUTHENTICATED
+            with pytest.raises(GRPCError, match="has expired"):  # by the connection that is open still
                 await CallerQueryControllerStub(channel).whoami()
 
 

@@ -42,7 +42,9 @@ def _certificate(
     key: ec.EllipticCurvePrivateKey,
     issuer: str,
     issuer_key: ec.EllipticCurvePrivateKey,
+    *,
     names: x509.ExtensionType = LOCAL,
+    lasts: dt.timedelta = dt.timedelta(hours=1),
 ) -> bytes:
     now = dt.datetime.now(dt.UTC)
     builder = (
@@ -52,7 +54,7 @@ def _certificate(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(hours=1))
+        .not_valid_after(now + lasts)
         .add_extension(x509.BasicConstraints(ca=name == issuer, path_length=None), critical=True)
         .add_extension(names, critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -73,20 +75,34 @@ def key_bytes(key: ec.EllipticCurvePrivateKey, passphrase: bytes | None = None) 
 def make(directory: Path) -> Path:
     """Write ca.pem and, for server, client, stranger (stranger.test) and odd (a URI that is no text), .pem and .key."""
     authority_key = ec.generate_private_key(ec.SECP256R1())
+    (directory / "ca.key").write_bytes(key_bytes(authority_key))
     (directory / "ca.pem").write_bytes(_certificate("ca", authority_key, "ca", authority_key))
     for name in ("server", "client", *NAMES):
         key = ec.generate_private_key(ec.SECP256R1())
-        (directory / f"{name}.pem").write_bytes(_certificate(name, key, "ca", authority_key, NAMES.get(name, LOCAL)))
+        (directory / f"{name}.pem").write_bytes(
+            _certificate(name, key, "ca", authority_key, names=NAMES.get(name, LOCAL))
+        )
         (directory / f"{name}.key").write_bytes(key_bytes(key))
     (directory / "locked.key").write_bytes(key_bytes(ec.generate_private_key(ec.SECP256R1()), b"secret"))
     (directory / "nonsense.pem").write_bytes(b"nonsense")
     return directory
 
 
+def short_lived(directory: Path, seconds: float) -> tuple[Path, Path]:
+    """Write another client's certificate, signed by the authority that `make` has written, and its key."""
+    authority_key = serialization.load_pem_private_key((directory / "ca.key").read_bytes(), None)
+    assert isinstance(authority_key, ec.EllipticCurvePrivateKey)
+    key, lasts = ec.generate_private_key(ec.SECP256R1()), dt.timedelta(seconds=seconds)
+    certificate, key_file = directory / "short.pem", directory / "short.key"
+    certificate.write_bytes(_certificate("short", key, "ca", authority_key, lasts=lasts))
+    key_file.write_bytes(key_bytes(key))
+    return certificate, key_file
+
+
 def self_signed(directory: Path) -> tuple[Path, Path]:
     """Write the certificate of a server elsewhere, which vouches for itself, and its key."""
     key, name = ec.generate_private_key(ec.SECP256R1()), "stigmer.test"
     certificate, key_file = directory / "self-signed.pem", directory / "self-signed.key"
-    certificate.write_bytes(_certificate(name, key, name, key, ELSEWHERE))
+    certificate.write_bytes(_certificate(name, key, name, key, names=ELSEWHERE))
     key_file.write_bytes(key_bytes(key))
     return certificate, key_file

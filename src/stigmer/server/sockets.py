@@ -36,7 +36,7 @@ _REMEDIES_OF_FILES = {
     errno.EADDRINUSE: "another process listens there: stop it, or listen on another path",
     errno.ENOENT: "there is no such directory: make it, or listen on another path",
     errno.ENOTSOCK: "what is there is no socket: move it away, or listen on another path",
-    errno.EACCES: "not permitted: choose a directory that this user may write in",
+    errno.EACCES: "not permitted: choose a directory that this user may read and write",
     errno.EPERM: "not permitted: another user's file is there, so listen on another path",
     errno.EROFS: "its file system is read-only: choose another directory",
 }
