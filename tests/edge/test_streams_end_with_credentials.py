@@ -6,10 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from badge_planes import Opened, failure, finish, info
+from badge_planes import ANN, Opened, failure, finish, info
 from call_lines import Calls, listener
 from edge_rig import executions
-from grpclib.const import Status
+from grpclib.const import Cardinality, Status
 
 from stigmer.access.credentials import Identity
 from stigmer.access.gate import Gate
@@ -21,6 +21,7 @@ from stigmer.edge.running import RunningCalls
 from stigmer.errors import PermissionDenied, StigmerError, Unauthenticated
 from stigmer.pipeline.call import Call
 from stigmer.wire import descriptors
+from stigmer.wire.descriptors import message_class
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -105,6 +106,22 @@ async def test_an_authenticator_that_cannot_say_ends_streams_without_a_yes(
             assert (await failure(anext(states))).status is Status.UNAVAILABLE
     assert "RuntimeError" in caplog.text
     assert "1234" not in caplog.text
+
+
+@pytest.mark.usefixtures("soon")
+async def test_reflection_ends_too(serve_own: Opened, badges: Badges) -> None:
+    asked, told = (message_class(f"grpc.reflection.v1.ServerReflection{what}") for what in ("Request", "Response"))
+    path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+
+    async def asking() -> None:
+        async with opened.channel.request(path, Cardinality.STREAM_STREAM, asked, told, metadata=ANN) as stream:
+            await stream.send_message(asked(list_services=""))
+            await stream.recv_message()
+            badges.holders.clear()
+            await stream.recv_message()
+
+    async with serve_own() as opened:
+        assert (await failure(asking())).status is Status.UNAUTHENTICATED
 
 
 @pytest.mark.usefixtures("soon")

@@ -187,6 +187,20 @@ async def test_an_authenticator_that_hangs_makes_calls_unavailable(
         assert "The authenticator of a badge fails" in caplog.text
 
 
+async def test_a_fault_of_ours_lets_nobody_in_and_does_not_leave_the_call_open(
+    serve: Serve, badges: Badges, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Gate):
+        async def authenticate(self, credentials: Credentials) -> Identity:
+            raise KeyError(credentials.metadata["x-badge"])
+
+    async with serve(gate=Broken([badges])) as server, connect(server) as wire:
+        assert await call(wire, GOOD) == "14 who calls cannot be told: see the server's log"
+        assert server.held_bytes == 0
+    assert "KeyError" in caplog.text
+    assert "'ann'" not in caplog.text
+
+
 async def test_a_caller_that_goes_away_ends_the_check(
     serve: Serve, slow: Badges, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -74,7 +74,7 @@ class Plane:
         self._store = _store(settings, self._grace, self.metrics)
         sizes = Sizes(settings.max_message_parts, settings.max_message_bytes, settings.max_resource_bytes)
         self._authenticators = setup.authenticators(settings)
-        gate = Gate([*self._authenticators, *own.authenticators], anonymous=settings.insecure_allow_anonymous)
+        gate = Gate([*own.authenticators, *self._authenticators], anonymous=settings.insecure_allow_anonymous)
         features = [*(["tls"] if settings.tls_cert else []), *(f"credentials: {sort}" for sort in gate.takes)]
         quota = Quota(
             settings.max_calls_per_principal,
@@ -214,7 +214,7 @@ def embedded(
         where: a data directory, made where it is missing, or ":memory:" to keep nothing when the plane is closed; or
             settings with all that can be set, whose data directory is one of both.
         interceptors: the host's own; they run inside the built-in ones.
-        authenticators: the host's own; they are asked after those of the settings.
+        authenticators: the host's own; they are asked before those of the settings.
         authorizer: the host's own; it narrows what callers may do.
     """
     settings = where if isinstance(where, Settings) else Settings(data_dir=Path(where))

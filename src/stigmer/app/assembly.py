@@ -54,7 +54,7 @@ class Own(NamedTuple):
 
     Attributes:
         interceptors: inside the built-in ones, next to the handlers.
-        authenticators: they are asked after those of the settings.
+        authenticators: they are asked before those of the settings.
         authorizer: it narrows what callers may do.
     """
 

@@ -15,7 +15,7 @@ from h2.exceptions import DenialOfServiceError
 from h2.settings import SettingCodes
 
 from stigmer.access.credentials import NOBODY, Credentials
-from stigmer.errors import Cancelled, StigmerError, Unauthenticated
+from stigmer.errors import Cancelled, StigmerError, Unauthenticated, Unavailable
 from stigmer.server.headers import CALLER_GONE, Refusal, admitted, note, refusal_of, stopping, unknown
 from stigmer.server.health import NAME as HEALTH
 from stigmer.server.refusals import Refusals
@@ -165,6 +165,9 @@ class Dispatcher:
             failed = isinstance(error, Unauthenticated)
             delay_s = self._service.gate.failures.delay_s(self._connection.client) if failed else 0.0
             self._turn_away(stream, refusal_of(error), delay_s)
+        elif error is not None:  # ours; its text may hold the credential
+            log.error("Credentials could not be checked", error=type(error).__name__)
+            self._turn_away(stream, refusal_of(Unavailable("who calls cannot be told: see the server's log")))
         elif stream.path not in self._service.methods:
             self._turn_away(stream, unknown(stream.path))
         else:
