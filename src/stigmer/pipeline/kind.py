@@ -116,11 +116,11 @@ class Kind(Generic[R]):
         Args:
             metadata: of the resource.
             caller: who makes it.
-            parent: the owner of what it `belongs_to`, None where that is not known: all organizations' principals alone
-                have it then.
+            parent: the owner of what it `belongs_to`, None where that is not known: callers of all organizations alone
+                have it then, unless this server says whose it is, which is still to make what it belongs to.
         """
         if self.belongs_to is not None:
-            return parent if parent is not None else organization("")
+            return parent if parent is not None else _said(metadata.org, caller)
         if metadata.owner_scope == ApiResourceOwnerScope.platform:
             return PLATFORM
         if metadata.owner_scope == ApiResourceOwnerScope.identity_account:
@@ -165,6 +165,13 @@ class Kind(Generic[R]):
             for value in _values(get(wire)):
                 keys[path, value] = None
         return keys
+
+
+def _said(org: str, caller: Principal) -> Owner:
+    """Whose it is by the word of this server: the organization's that it names, else whose call it makes it for."""
+    if caller.on_behalf_of is None:
+        return organization("")
+    return organization(org) if org or caller.is_of_all else identity(caller.caller.name)
 
 
 def key_value(value: str | int) -> str:

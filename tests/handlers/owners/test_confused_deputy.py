@@ -65,6 +65,28 @@ async def test_the_hosts_calls_within_the_servers_own_have_the_callers_rights_al
     assert codes == ["PERMISSION_DENIED"]
 
 
+async def test_whose_a_context_is_the_server_alone_may_say_before_its_execution_is_there(store: Counted) -> None:
+    """In its own calls, and no more than the caller might have; anybody else's word counts for nothing."""
+    made: list[Any] = []
+
+    async def say(_call: Call, request: Any, proceed: UnaryNext) -> Any:
+        for channel in (rig.edge.channel(INTERNAL), rig.loopback):
+            for org in ("acme", "globex", ""):
+                sent = samples.execution_context(f"aex-{samples.NOBODY}", org=org)
+                made.append(await outcome(Stubs(channel).contexts.create(sent)))
+        return await proceed(_call, request)
+
+    rig = Rig(store, [Around("EnvironmentCommandController/create", say)])  # type: ignore[arg-type]  # as the fixture's
+    callers = Callers(rig)
+    await callers(ANN).create(samples.environment())
+    assert [one.code for one in made] == ["OK", "PERMISSION_DENIED", "OK", *["PERMISSION_DENIED"] * 3]
+    of_acme, _, of_ann, *_ = (one.reply for one in made)
+    amy, ann = (of("runner", "acme", name=name) for name in ("amy", "ann"))
+    assert await callers(amy).get(of_acme) == of_acme
+    await missing(callers(amy).get(of_ann))
+    assert await callers(ann).get(of_ann) == of_ann
+
+
 async def test_no_metadata_shows_or_writes_what_is_anothers(callers: Callers) -> None:
     theirs, ann = await everything(callers, GIL), callers(ANN)
     await missing(ann.find_agents.get(agents.AgentId(value=id_of(theirs.agent)), metadata=CLAIMS))
