@@ -11,12 +11,12 @@ from badges import HEADER
 from edge_rig import Around, Stubs, agents, executions, id_of
 from google.rpc import error_details_pb2
 from grpclib.const import Status
-from grpclib.exceptions import GRPCError
 
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceOwnerScope as Scope
 
 if TYPE_CHECKING:
     from badges import Badges
+    from grpclib.exceptions import GRPCError
 
     from stigmer.edge.interceptors import UnaryNext
     from stigmer.pipeline.call import Call
@@ -52,16 +52,19 @@ async def test_subscriptions_of_a_principal_are_limited(serve: Opened) -> None:
 
 
 async def test_writes_a_second_of_a_principal_are_limited_and_reads_are_not(serve: Opened) -> None:
-    async with serve(max_writes_per_principal_s=1) as opened:
-        made = await opened.stubs.agents.create(samples.agent(org="acme"), metadata=ANN)
-        id_, codes = agents.AgentId(value=id_of(made)), []
-        for _ in range(20):
-            await opened.stubs.find_agents.get(id_, metadata=ANN)
-            try:
-                await opened.stubs.agents.create(samples.agent(org="acme"), metadata=ANN)
-            except GRPCError as error:
-                codes.append(error.status)
-        assert Status.RESOURCE_EXHAUSTED in codes
+    async with serve(max_writes_per_principal_s=2) as opened:
+        opened.plane._app.edge._quotas._now = lambda: 0.0
+        for _ in range(2):
+            made = await opened.stubs.agents.create(samples.agent(org="acme"), metadata=ANN)
+        error = await failure(opened.stubs.agents.create(samples.agent(org="acme"), metadata=ANN))
+        assert error.status is Status.RESOURCE_EXHAUSTED
+        (retry,) = error.details or (None,)
+        assert isinstance(retry, error_details_pb2.RetryInfo)
+        assert retry.retry_delay.ToMilliseconds() == 500
+        for _ in range(3):
+            await opened.stubs.find_agents.get(agents.AgentId(value=id_of(made)), metadata=ANN)
+        opened.plane._app.edge._quotas._now = lambda: 0.5
+        await opened.stubs.agents.create(samples.agent(org="acme"), metadata=ANN)
 
 
 async def test_what_a_call_makes_downstream_is_not_counted_again(serve_own: Opened) -> None:

@@ -277,14 +277,19 @@ async def test_refusals_that_are_held_back_count_as_open_streams(
 
 
 @pytest.mark.usefixtures("patient")
-async def test_a_server_that_drains_holds_no_refusal_back(serve: Serve, badges: Badges) -> None:
+async def test_a_server_that_drains_holds_no_refusal_back(serve: Serve, service: Service, badges: Badges) -> None:
     async with serve(gate=Gate([badges])) as server, connect(server) as wire:
         for _ in range(19):
             await call(wire, BAD)
         late = wire.request(message(b"hello"), headers=BAD)
         await until_held(wire, server, 1)
+        running = wire.request(message(b""), headers=GOOD, path="/t.T/Wait")
+        await service.entered.wait()
         drained = asyncio.ensure_future(server.drain(30.0))
         assert await wire.status(late) == WRONG
+        assert await call(wire, BAD) == WRONG
+        service.go.set()
+        assert await wire.status(running) == "0"
         assert await drained == 0
 
 

@@ -234,7 +234,8 @@ class Dispatcher:
         return [stream.task for stream in self.streams.values() if stream.task is not None and not stream.task.done()]
 
     def drain(self) -> None:
-        """The server stops: calls that wait for their start, or are being checked, hear so; refusals go out."""
+        """The server stops: calls that wait for their start, or are being checked, hear so; refusals go out at once."""
+        self._refusals.hold_back = False
         for stream in [stream for stream in self.streams.values() if stream.identity is None]:
             self._turn_away(stream, stopping())
         self._refusals.answer_all()

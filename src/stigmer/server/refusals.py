@@ -25,11 +25,15 @@ class Refusals:
     Args:
         connection: whose.
         refused: told the code of each.
+
+    Attributes:
+        hold_back: whether any are; not once the server stops.
     """
 
     def __init__(self, connection: Connection, refused: Callable[[str], None]) -> None:
         self._connection, self._refused = connection, refused
         self._loop = asyncio.get_running_loop()
+        self.hold_back = True
         self._held_back: dict[int, tuple[asyncio.TimerHandle, Refusal]] = {}
 
     def __len__(self) -> int:
@@ -42,7 +46,7 @@ class Refusals:
         """Note the refusal of a call, and answer with it, now or in `delay_s`."""
         note(path, refusal, self._connection.peer)
         self._refused(refusal.status.name)
-        if delay_s:
+        if delay_s and self.hold_back:
             self._held_back[number] = self._loop.call_later(delay_s, self._late, number), refusal
         else:
             self._answer(number, refusal)
