@@ -7,7 +7,6 @@ import gzip
 import json
 import ssl
 import time
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import certificates
@@ -32,12 +31,6 @@ FIRST, NEXT = ("old", "EC"), ("new", "EC")
 COMPLAINT = "The issuer's keys cannot be had; those known stay good"
 
 
-@asynccontextmanager
-async def known(source: str | Path, **times: float) -> AsyncGenerator[Keys]:
-    async with Keys(source, **times) as keys:
-        yield keys
-
-
 @pytest.fixture
 async def issuer() -> AsyncGenerator[Publisher]:
     async with publishing(public(OLD)) as issuer:
@@ -45,7 +38,7 @@ async def issuer() -> AsyncGenerator[Publisher]:
 
 
 async def test_a_key_is_there_as_soon_as_it_is_asked_for(issuer: Publisher) -> None:
-    async with known(issuer.url) as keys:
+    async with Keys(issuer.url) as keys:
         key = await keys.find(FIRST)
         assert key is not None
         assert keys.holds(FIRST, key)
@@ -53,7 +46,7 @@ async def test_a_key_is_there_as_soon_as_it_is_asked_for(issuer: Publisher) -> N
 
 
 async def test_a_key_that_is_not_known_has_them_fetched_once_for_all_who_ask(issuer: Publisher) -> None:
-    async with known(issuer.url, pause_s=0) as keys:
+    async with Keys(issuer.url, pause_s=0) as keys:
         await keys.find(FIRST)
         issuer.keys.append(public(NEW))
         found = await asyncio.gather(*(keys.find(NEXT) for _ in range(50)))
@@ -62,7 +55,7 @@ async def test_a_key_that_is_not_known_has_them_fetched_once_for_all_who_ask(iss
 
 
 async def test_keys_that_nobody_has_do_not_have_them_fetched_again_and_again(issuer: Publisher) -> None:
-    async with known(issuer.url) as keys:
+    async with Keys(issuer.url) as keys:
         await keys.find(FIRST)
         for number in range(100):
             assert await keys.find((f"guess-{number}", "EC")) is None
@@ -73,7 +66,7 @@ async def test_a_key_that_is_withdrawn_is_nobody_s_at_the_next_refresh_and_one_t
     issuer: Publisher,
 ) -> None:
     issuer.keys.append(public(NEW))
-    async with known(issuer.url, refresh_s=0.01) as keys:
+    async with Keys(issuer.url, refresh_s=0.01) as keys:
         old, new = await keys.find(FIRST), await keys.find(NEXT)
         assert old is not None
         assert new is not None
@@ -83,7 +76,7 @@ async def test_a_key_that_is_withdrawn_is_nobody_s_at_the_next_refresh_and_one_t
 
 
 async def test_a_key_that_is_another_one_under_the_old_name_takes_its_place(issuer: Publisher) -> None:
-    async with known(issuer.url, refresh_s=0.01) as keys:
+    async with Keys(issuer.url, refresh_s=0.01) as keys:
         old = await keys.find(FIRST)
         assert old is not None
         issuer.keys[:] = [public(NEW, kid="old")]
@@ -129,20 +122,22 @@ ILL = {
 async def test_an_issuer_that_is_ill_leaves_known_keys_good_and_says_yes_to_no_other(
     issuer: Publisher, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with known(issuer.url, pause_s=0) as keys:
+    caplog.set_level("INFO", "stigmer")
+    async with Keys(issuer.url, pause_s=0) as keys:
         await keys.find(FIRST)
         issuer.answer = ILL[how]
         for _ in range(2):
             with pytest.raises(Unavailable, match="the issuer's keys cannot be fetched: try again"):
                 await keys.find(NEXT)
-        assert len(said(caplog, COMPLAINT)) == 1
+        assert [line["keys"] for line in said(caplog, COMPLAINT)] == [issuer.url]
         assert await keys.find(FIRST) is not None
         issuer.answer = answering(body=GOOD)
         assert await keys.find(NEXT) is not None
+        assert len(said(caplog, "The issuer's keys can be had again")) == 1
 
 
 async def test_an_issuer_that_hangs_holds_nobody_up_whose_key_is_known(issuer: Publisher) -> None:
-    async with known(issuer.url, pause_s=0) as keys:
+    async with Keys(issuer.url, pause_s=0) as keys:
         await keys.find(FIRST)
         issuer.hangs = True
         waiting = asyncio.create_task(keys.find(NEXT))
@@ -153,7 +148,7 @@ async def test_an_issuer_that_hangs_holds_nobody_up_whose_key_is_known(issuer: P
 
 
 async def test_an_issuer_that_hangs_is_given_up(issuer: Publisher) -> None:
-    async with known(issuer.url, pause_s=0) as keys:
+    async with Keys(issuer.url, pause_s=0) as keys:
         await keys.find(FIRST)
         issuer.hangs, keys._fetch_s = True, 0.05
         with pytest.raises(Unavailable):
@@ -162,7 +157,7 @@ async def test_an_issuer_that_hangs_is_given_up(issuer: Publisher) -> None:
 
 
 async def test_a_caller_who_gives_up_ends_nobody_else_s_wait(issuer: Publisher) -> None:
-    async with known(issuer.url, pause_s=0) as keys:
+    async with Keys(issuer.url, pause_s=0) as keys:
         await keys.find(FIRST)
         issuer.hangs = True
         first, second = (asyncio.create_task(keys.find(NEXT)) for _ in range(2))
@@ -175,7 +170,7 @@ async def test_a_caller_who_gives_up_ends_nobody_else_s_wait(issuer: Publisher) 
 
 async def test_an_issuer_that_is_down_at_the_start_is_asked_again(issuer: Publisher) -> None:
     issuer.answer = ILL["an error"]
-    async with known(issuer.url, pause_s=0) as keys:
+    async with Keys(issuer.url, pause_s=0) as keys:
         with pytest.raises(Unavailable):
             await keys.find(FIRST)
         issuer.answer = None
@@ -185,14 +180,14 @@ async def test_an_issuer_that_is_down_at_the_start_is_asked_again(issuer: Publis
 async def test_a_port_where_nobody_listens_is_unavailable() -> None:
     async with publishing() as gone:
         pass
-    async with known(gone.url) as keys:
+    async with Keys(gone.url) as keys:
         with pytest.raises(Unavailable):
             await keys.find(FIRST)
 
 
 async def test_an_end_does_not_wait_for_an_issuer_that_hangs(issuer: Publisher) -> None:
     issuer.hangs = True
-    async with known(issuer.url, fetch_s=60):
+    async with Keys(issuer.url, fetch_s=60):
         await until(lambda: issuer.asked == 1)
         started_s = time.monotonic()
     assert time.monotonic() - started_s < 30
@@ -203,11 +198,11 @@ async def test_an_issuer_s_certificate_has_to_be_trusted(tmp_path: Path, monkeyp
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(place / "server.pem", place / "server.key")
     async with publishing(public(OLD), tls=tls) as issuer:
-        async with known(issuer.url) as keys:
+        async with Keys(issuer.url) as keys:
             with pytest.raises(Unavailable):
                 await keys.find(FIRST)
         monkeypatch.setenv("SSL_CERT_FILE", str(place / "ca.pem"))
-        async with known(issuer.url) as keys:
+        async with Keys(issuer.url) as keys:
             assert await keys.find(FIRST) is not None
 
 
@@ -215,7 +210,7 @@ async def test_no_proxy_answers_for_this_machine(issuer: Publisher, monkeypatch:
     async with publishing(public(NEW)) as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.url.removesuffix("/keys"))
-        async with known(issuer.url, pause_s=0) as keys:
+        async with Keys(issuer.url, pause_s=0) as keys:
             assert await keys.find(FIRST) is not None
             assert await keys.find(NEXT) is None
         assert proxy.asked == 0
@@ -224,7 +219,7 @@ async def test_no_proxy_answers_for_this_machine(issuer: Publisher, monkeypatch:
 async def test_a_file_of_keys_is_read_again(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(json.dumps({"keys": [public(OLD)]}))
-    async with known(file, pause_s=0) as keys:
+    async with Keys(file, pause_s=0) as keys:
         assert await keys.find(FIRST) is not None
         await asyncio.to_thread(file.write_bytes, GOOD)
         assert await keys.find(NEXT) is not None

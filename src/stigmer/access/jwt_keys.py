@@ -39,8 +39,6 @@ _USES = (None, "sig", "jwt-svid")
 KeyId: TypeAlias = tuple[str, str]
 """`kid` and `kty`."""
 
-log = get_logger("stigmer.access.jwt_keys")
-
 
 class Keys:
     """An issuer's keys: an async context manager, which fetches them again and again while it is entered.
@@ -62,6 +60,7 @@ class Keys:
         self._refresh_s, self._pause_s, self._fetch_s = refresh_s, pause_s, fetch_s
         self._keys: dict[KeyId, Key] = {}
         self._tried_s = -math.inf
+        self._log = get_logger("stigmer.access.jwt_keys", keys=str(source))
         self._failure: str | None = None
         self._fetching: asyncio.Task[None] | None = None
         self._refreshing: asyncio.Task[None] | None = None
@@ -120,13 +119,14 @@ class Keys:
         except Exception as error:  # noqa: BLE001  # whatever the issuer makes the client raise, known keys stay good
             failure = str(error) if isinstance(error, StartupError) else f"{type(error).__name__}: {error}".rstrip(": ")
             if failure != self._failure:
-                log.warning(
-                    "The issuer's keys cannot be had; those known stay good", reason=failure, known=len(self._keys)
-                )
+                known = len(self._keys)
+                self._log.warning("The issuer's keys cannot be had; those known stay good", reason=failure, known=known)
             self._failure = failure
         else:
             # one that stays is the same object: `holds` asks for that
             self._keys = {key_id: self._same(key_id, key) for key_id, key in fetched.items()}
+            if self._failure is not None:
+                self._log.info("The issuer's keys can be had again", known=len(self._keys))
             self._failure = None
         finally:
             self._tried_s = time.monotonic()
