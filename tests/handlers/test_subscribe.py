@@ -93,8 +93,8 @@ async def test_nothing_is_lost_between_the_first_read_and_the_first_update(plane
     id_, get = made.metadata.id, plane.app.store.get
     late: list[Any] = []
 
-    async def then_report(kind: str, wanted: str) -> Any:
-        row = await get(kind, wanted)
+    async def then_report(*asked: Any) -> Any:
+        row = await get(*asked)
         if not late:
             late.append(None)
             late[0] = await plane.report(id_, phase=COMPLETED)
@@ -112,12 +112,12 @@ async def test_a_report_before_the_read_is_not_told_twice(plane: Plane) -> None:
     id_ = (await plane.execution()).metadata.id
     get, calls = plane.app.store.get, 0
 
-    async def report_first(kind: str, wanted: str) -> Any:
+    async def report_first(*asked: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 2:  # the first read is LoadTarget's, the second the stream's; the report reads too
             await plane.report(id_, phase=IN_PROGRESS)
-        return await get(kind, wanted)
+        return await get(*asked)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plane.app.store, "get", report_first)
