@@ -134,7 +134,7 @@ def _level(call: Call, code: Code, error: BaseException | None) -> int:
     """How loud: what a health check finds well every ten seconds is for who looks into a fault."""
     if code in _SERVER_FAULTS and not (isinstance(error, Relayed) and error.callers_fault):
         return ERROR
-    return DEBUG if call.method.kind is None and code is Code.OK else INFO
+    return DEBUG if not call.method.request and code is Code.OK else INFO  # no message of ours: health, reflection
 
 
 def _line(call: Call, code: Code, level: int, duration_s: float) -> None:
