@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
-import socket
 import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.servers import free_port
 from container_files import parse_compose, stages
 from markdown_text import blocks, document
 
@@ -31,11 +31,6 @@ def commands(page: str) -> list[str]:
     """Those of the block that makes a token."""
     (block,) = [block for block in blocks(document(page)) if "tokens new" in block.text]
     return [line[2:] for line in block.text.splitlines()]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return int(one.getsockname()[1])
 
 
 class Shell:

@@ -38,6 +38,7 @@ async def wire(store: SqliteStore) -> AsyncGenerator[Callable[..., Rig]]:
     yield make
     for rig in made:
         await rig.unit_of_work.settled()
+    await store._settled()  # a read that nobody waits for any more may still run on its thread
     await turns()
     for rig in made:
         assert not rig.unit_of_work._row_queues._locks

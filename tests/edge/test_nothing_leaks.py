@@ -112,7 +112,7 @@ def growing(app: App) -> dict[str, int]:
 
 async def settle(app: App) -> None:
     await app.unit_of_work.settled()
-    await app.store.probe()
+    await app.store._settled()  # type: ignore[attr-defined]  # white box
     await turns(50)
 
 
