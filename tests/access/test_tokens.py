@@ -142,7 +142,7 @@ async def test_a_file_written_in_place_again_and_again_is_read_as_it_is_at_last(
     async with watching(file) as tokens:
         for number in range(100):
             await asyncio.to_thread(file.write_text, f"{token(f'stg_{number}').line}\n")
-        await until(lambda: tokens.file.entries.keys() == {token("stg_99").digest})
+        await until(lambda: tokens.entries.keys() == {token("stg_99").digest})
 
 
 @pytest.mark.parametrize("harm", ["nonsense", "open to others", "gone"])
@@ -162,7 +162,7 @@ async def test_a_broken_file_changes_nothing_and_is_told_of_once_until_it_is_put
     async with watching(file) as tokens:
         await asyncio.to_thread(break_it)
         await until(lambda: bool(said(caplog, BROKEN)))
-        await tokens.file.look()  # and once more
+        await tokens.look()  # and once more
         assert await tokens.authenticate(bearing(SECRET)) is not None
         (line,) = said(caplog, BROKEN)
         assert line["reason"].startswith(f"{file}: ")
@@ -187,7 +187,7 @@ async def test_a_file_replaced_under_load_refuses_nobody_who_stays_in_it(file: P
         calling = asyncio.create_task(calls())
         for number in range(30):
             await asyncio.to_thread(tokens_file, file, ANN, token(f"stg_{number}", "bob"))
-        await until(lambda: token("stg_29").digest in tokens.file.entries)
+        await until(lambda: token("stg_29").digest in tokens.entries)
         stop.set()
         assert await calling > 0
 
@@ -204,4 +204,4 @@ async def test_ten_thousand_lines_are_read_while_the_loop_goes_on(tmp_path: Path
 
 async def test_its_text_shows_no_token(file: Path) -> None:
     async with watching(file) as tokens:
-        assert repr(tokens) == f"<Tokens of <WatchedFile {file}, 1>>"
+        assert repr(tokens) == f"<Tokens of {file}, 1>"

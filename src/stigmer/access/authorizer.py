@@ -17,8 +17,6 @@ log = get_logger("stigmer.access.authorizer")
 
 ANSWER_S = 1.0
 """How long an authorizer may take for one answer."""
-COMPLAINT_S = 10.0
-"""How long a fault of it goes unmentioned after one that was told of."""
 
 
 class Authorizer(Protocol):
@@ -50,7 +48,7 @@ class Policy:
 
     def __init__(self, authorizer: Authorizer | None = None) -> None:
         self._authorizer = authorizer
-        self._complaints = Seldom(COMPLAINT_S)
+        self._complaints = Seldom()
 
     def asks_for(self, decision: Decision) -> bool:
         """Whether the authorizer is to be asked for calls of a method."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from stigmer.access.credentials import Identity
 from stigmer.access.token_lines import date_of, end_of, principal_of
@@ -27,7 +27,6 @@ PREFIX = "cert:"
 KINDS = ("URI:", "DNS:")
 """Of alternative subjects that a line may name."""
 _FIELDS = "name:role:organizations:not_after:SAN"
-_COMPLAINT_S = 10.0  # how long certificates that are mapped to nobody go unmentioned after one that was told of
 
 log = get_logger("stigmer.access.certificates")
 
@@ -61,8 +60,8 @@ def _plain(subject: str) -> str:
     return subject.lower() if subject.startswith("DNS:") else subject
 
 
-class Certificates:
-    """An authenticator for client certificates: an async context manager, which watches its file while it is entered.
+class Certificates(WatchedFile[str, Holder]):
+    """An authenticator for the client certificates that a file maps to callers.
 
     A certificate that is mapped to nobody, or to two callers, is nobody's.
 
@@ -74,19 +73,8 @@ class Certificates:
     takes, headers = "client certificate", ()
 
     def __init__(self, path: Path, watch_s: float = WATCH_S) -> None:
-        self.file = WatchedFile(path, holders_of, f"write a line for each caller: {_FIELDS}", watch_s=watch_s)
-        self._complaints = Seldom(_COMPLAINT_S)
-
-    def __repr__(self) -> str:
-        return f"<Certificates of {self.file!r}>"
-
-    async def __aenter__(self) -> Self:
-        """Read the file. Raises StartupError, which says what is wrong with it."""
-        await self.file.__aenter__()
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self.file.__aexit__(*error)
+        super().__init__(path, holders_of, f"write a line for each caller: {_FIELDS}", watch_s=watch_s)
+        self._complaints = Seldom()
 
     async def authenticate(self, credentials: Credentials) -> Identity | None:
         """Whose certificate it is; None where it is nobody's. Raises Unauthenticated for one that has expired."""
@@ -111,6 +99,6 @@ class Certificates:
         return next(iter(found))
 
     def _holders(self, certificate: Certificate) -> set[Principal]:
-        now_s, entries = time.time(), self.file.entries
+        now_s, entries = time.time(), self.entries
         holders = [entries.get(_plain(subject)) for subject in certificate.subjects]
         return {one.principal for one in holders if one is not None and one.ends_s > now_s}

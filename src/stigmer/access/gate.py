@@ -33,8 +33,6 @@ MOST_KNOWN = 10_000
 """So many identities are kept, each for a credential and a peer."""
 ANSWER_S = 5.0
 """How long the authenticators may take for one call."""
-COMPLAINT_S = 10.0
-"""How long a fault of theirs goes unmentioned after one that was told of."""
 
 _NONE = "no credentials"
 _BAD = "the credentials are not good"
@@ -62,7 +60,7 @@ class Gate:
         self._headers = sorted({name for one in authenticators for name in one.headers})
         self._uid = os.geteuid()
         self._known: dict[_Key, Identity] = {}
-        self._complaints = Seldom(COMPLAINT_S)
+        self._complaints = Seldom()
         self.failures = Failures()
 
     def __repr__(self) -> str:

@@ -151,8 +151,8 @@ def checked(principal: Principal) -> Principal:
     name, organizations = principal.name, principal.organizations
     if name in RESERVED or not name or not name.isprintable():
         raise ValueError(f"no caller can be called {name!r}: leave out what is not printed, and {sorted(RESERVED)}")
-    if principal.role not in get_args(Role):
-        raise ValueError(f"{name} has the role {principal.role!r}: give one of {get_args(Role)}")
+    if principal.role not in ROLES:
+        raise ValueError(f"{name} has the role {principal.role!r}: give one of {ROLES}")
     wrong = sorted(one for one in organizations if not one or not one.isprintable())
     if wrong:
         raise ValueError(f"{name} is of organizations that are none, {wrong}: leave out the empty and the unprintable")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from hmac import compare_digest
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from stigmer.access.credentials import Identity
 from stigmer.access.token_file import MADE_BY
-from stigmer.access.token_lines import PREFIX, digest_of, tokens_of
+from stigmer.access.token_lines import PREFIX, Token, digest_of, tokens_of
 from stigmer.access.watched_file import WATCH_S, WatchedFile
 from stigmer.errors import Unauthenticated
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from stigmer.access.principal import Principal
 
 
-class Tokens:
-    """An authenticator for the tokens of a file: an async context manager, which watches the file while it is entered.
+class Tokens(WatchedFile[bytes, Token]):
+    """An authenticator for the tokens of a file.
 
     Args:
         path: the tokens file.
@@ -30,18 +30,7 @@ class Tokens:
     takes, headers = "bearer token", ("authorization",)
 
     def __init__(self, path: Path, watch_s: float = WATCH_S) -> None:
-        self.file = WatchedFile(path, tokens_of, MADE_BY, watch_s=watch_s)
-
-    def __repr__(self) -> str:
-        return f"<Tokens of {self.file!r}>"
-
-    async def __aenter__(self) -> Self:
-        """Read the file. Raises StartupError, which says what is wrong with it."""
-        await self.file.__aenter__()
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self.file.__aexit__(*error)
+        super().__init__(path, tokens_of, MADE_BY, watch_s=watch_s)
 
     async def authenticate(self, credentials: Credentials) -> Identity | None:
         """Whose token it is; None for what is no token of this sort. Raises Unauthenticated."""
@@ -53,7 +42,7 @@ class Tokens:
 
     def _holder(self, digest: bytes) -> Principal:
         """Whose token it is now. Raises Unauthenticated."""
-        token = self.file.entries.get(digest)
+        token = self.entries.get(digest)
         if token is None or not compare_digest(token.digest, digest):
             raise Unauthenticated("the bearer token is not known, or was revoked: ask for another one")
         if token.ends_s <= time.time():

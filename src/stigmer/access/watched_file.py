@@ -153,7 +153,7 @@ class WatchedFile(Generic[K, V]):
         self._watching: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<WatchedFile {self._path}, {len(self.entries)}>"
+        return f"<{type(self).__name__} of {self._path}, {len(self.entries)}>"
 
     async def __aenter__(self) -> Self:
         """Read the file. Raises StartupError, which says what is wrong with it."""

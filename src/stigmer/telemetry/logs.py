@@ -59,7 +59,7 @@ class Event(dict[str, Any]):
 class Seldom:
     """For what could be said at each call: says when it is time to say it again."""
 
-    def __init__(self, pause_s: float) -> None:
+    def __init__(self, pause_s: float = 10.0) -> None:
         self._pause_s, self._next_s = pause_s, 0.0
 
     def now(self) -> bool:
