@@ -11,7 +11,7 @@ from collections import defaultdict
 from contextlib import aclosing
 from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from grpclib import const
 from grpclib.exceptions import GRPCError
@@ -28,7 +28,6 @@ from stigmer.edge.interceptors.tracing import NOTHING
 from stigmer.edge.loopback import LoopbackChannel
 from stigmer.edge.recheck import Recheck
 from stigmer.edge.running import RunningCalls
-from stigmer.edge.servable import Mapped, Shape, shapes_of
 from stigmer.errors import DeadlineExceeded, InvalidArgument, StigmerError, Unimplemented
 from stigmer.pipeline.call import CURRENT, Call, working_on
 from stigmer.pipeline.context import decoded
@@ -37,7 +36,7 @@ from stigmer.wire.descriptors import Method
 from stigmer.wire.status_details import details_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 
     import betterproto2
     from google.protobuf.message import Message
@@ -107,11 +106,11 @@ class Edge:
         services: defaultdict[str, dict[str, const.Handler]] = defaultdict(dict)
         for path, route in self._routes.items():
             services[route.method.service][path] = self._served(route)
-        return [Mapped(served) for served in services.values()]
+        return [_Mapped(served) for served in services.values()]
 
     def intercepted(self, servable: IServable) -> IServable:
         """A service that no kind declares, such as health, behind the same interceptors; they see no messages."""
-        return Mapped({path: self._served_raw(path, shape) for path, shape in shapes_of(servable)})
+        return _Mapped({path: self._served_raw(path, one) for path, one in servable.__mapping__().items()})
 
     def _served(self, route: Route) -> const.Handler:
         streams = route.method.server_streaming
@@ -135,9 +134,10 @@ class Edge:
         cardinality = const.Cardinality.UNARY_STREAM if streams else const.Cardinality.UNARY_UNARY
         return const.Handler(func, cardinality, bytes, route.reply)
 
-    def _served_raw(self, path: str, shape: Shape) -> const.Handler:
+    def _served_raw(self, path: str, handler: const.Handler) -> const.Handler:
         _, service, name = path.split("/")
-        streaming = bool(shape.cardinality.server_streaming)
+        serve, cardinality, *types = cast("tuple[Any, ...]", handler)
+        streaming = bool(cardinality.server_streaming)
         method = Method(path, service, name, "", "", streaming, None, None, is_public=False, skip_authorization=True)
         self.decisions[path] = decision = decision_of(method)
 
@@ -147,7 +147,7 @@ class Edge:
             async def end(_call: Call, _request: object) -> Any:  # noqa: ANN401 - there is no reply to pass on
                 if streaming:
                     self.running.refuse_if_draining()
-                await shape.func(stream)
+                await serve(stream)
 
             chain = unary_chain(self._own, end)
             with _as_status(call), self.running.run(call), self._built_in.around(call):
@@ -156,7 +156,7 @@ class Edge:
                 with self._quotas.around(call.principal) if counts else NOTHING:
                     await within(call, partial(chain, call, None))
 
-        return const.Handler(*shape._replace(func=func))
+        return const.Handler(func, cardinality, *types)
 
     def _call(self, served: Incoming, method: Method) -> Call:
         """The call, current from now on: the task is its own."""
@@ -240,6 +240,16 @@ class Edge:
         if not isinstance(request, route.request):
             raise TypeError(f"{path} wants {route.request.__qualname__}, not {type(request).__qualname__}")
         return route, Call.within(CURRENT.get(), self._store, route.method, terms)
+
+
+class _Mapped:
+    """What grpclib takes for a service."""
+
+    def __init__(self, mapping: Mapping[str, const.Handler]) -> None:
+        self._mapping = mapping
+
+    def __mapping__(self) -> Mapping[str, const.Handler]:
+        return self._mapping
 
 
 async def _converted(request: betterproto2.Message) -> Message:
