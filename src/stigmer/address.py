@@ -6,6 +6,7 @@ Settings, clients and the server read them here.
 from __future__ import annotations
 
 import os
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias, cast
 
@@ -83,6 +84,20 @@ def tcp_address_of(text: str, or_else: str = "") -> TcpAddress:
     if len(port) > 5 or int(port) > MAX_PORT:
         raise ValueError(f"a port is a number from 0 to {MAX_PORT}; 0 takes a free one")
     return TcpAddress(bare, int(port))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine itself: `localhost`, or a loopback address."""
+    try:
+        return host == "localhost" or plain_ip(host).is_loopback
+    except ValueError:
+        return False
+
+
+def plain_ip(address: str) -> IPv4Address | IPv6Address:
+    """The address; the IPv4 one that an IPv6 one stands for. Raises ValueError where it is none."""
+    found = ip_address(address)
+    return (found.ipv4_mapped or found) if isinstance(found, IPv6Address) else found
 
 
 def _socket_path(text: str) -> str:

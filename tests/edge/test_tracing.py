@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import subprocess
 import sys
-from contextlib import aclosing
+from contextlib import aclosing, closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import samples
+from bearing import token, tokens_file
 from edge_rig import Around, Rig, Stubs, executions, id_of, said, separately, sessions, turns
 from edge_sockets import dial, listening
 from grpclib.exceptions import GRPCError
@@ -118,6 +120,21 @@ async def test_the_tree_of_an_execution_s_create(rig: Rig, spans: Spans, caplog:
     (whose,) = {span.context.trace_id for span in spans.all() if span.context is not None}
     mine = {line["trace_id"] for line in said(caplog, "call") if line["request_id"] == "mine"}
     assert mine == {trace.format_trace_id(whose)}
+
+
+async def test_no_span_tells_of_a_token(tmp_path: Path, spans: Spans) -> None:
+    secrets = [f"stg_{'0123456789abcdef' * 2}{one}" for one in "ab"]
+    tokens = tokens_file(tmp_path / "tokens", token(secrets[0]))
+    async with listening(tmp_path / "data", tokens_file=tokens) as (server, _):
+        for secret in secrets:
+            with closing(dial(server, bearer=secret)) as channel, suppress(GRPCError):
+                agent = await Stubs(channel).agents.create(samples.agent(org="acme"))
+                await Stubs(channel).executions.create(samples.agent_execution(agent_id=id_of(agent)))
+    assert spans.named(f"{EXECUTION}CommandController/create")
+    told = "".join(span.to_json() for span in spans.all())
+    assert [
+        one for one in (*secrets, *(hashlib.sha256(one.encode()).hexdigest() for one in secrets)) if one in told
+    ] == []
 
 
 async def test_a_refusal_is_an_outcome(rig: Rig, spans: Spans) -> None:

@@ -113,6 +113,15 @@ async def test_who_has_no_credentials_learns_nothing_of_the_server_but_its_healt
     assert (await world.send(HEALTH, b""))["code"] == "OK"
 
 
+async def test_what_a_role_may_not_call_is_refused_before_its_request_is_looked_at(world: World) -> None:
+    """Not even that it cannot be read is told; who may call is told so."""
+    commands = [method for method in NAMED if method.service.endswith("CommandController")]
+    answers = [await world.asks("reader-acme", method, b"\xff" * 10) for method in commands]
+    assert {answer["code"] for answer in answers} == {"PERMISSION_DENIED"}
+    answers = [await world.asks("admin-acme", method, b"\xff" * 10) for method in commands]
+    assert {answer["code"] for answer in answers} == {"INVALID_ARGUMENT"}
+
+
 class Guarded(NamedTuple):
     """A server that many of these tests attack."""
 

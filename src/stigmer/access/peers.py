@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 from stigmer.access.credentials import Certificate, Peer
+from stigmer.address import is_loopback, plain_ip
 
 if TYPE_CHECKING:
     import asyncio
@@ -36,22 +37,16 @@ def peer_of(transport: asyncio.BaseTransport) -> Peer:
 @lru_cache(maxsize=1024)
 def is_local(address: str) -> bool:
     """Whether the address is this machine's own: a loopback one, or a Unix socket."""
-    return address == UNIX or _plain(address).is_loopback
+    return address == UNIX or is_loopback(address)
 
 
 @lru_cache(maxsize=1024)
 def network_of(address: str) -> str:
     """What one caller may have as many addresses as he likes of: a /64 in IPv6, one address in IPv4."""
-    plain = _plain(address)
+    plain = plain_ip(address)
     if plain.version == 4:
         return str(plain)
     return str(ipaddress.IPv6Network((int(plain), 64), strict=False))
-
-
-def _plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """The address; the IPv4 one that an IPv6 one stands for."""
-    found = ipaddress.ip_address(address)
-    return (found.ipv4_mapped or found) if isinstance(found, ipaddress.IPv6Address) else found
 
 
 def _certificate_of(tls: ssl.SSLObject) -> Certificate | None:

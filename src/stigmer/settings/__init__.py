@@ -7,7 +7,6 @@ README and `stigmer.example.toml` repeat it (tests compare them).
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
@@ -15,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import NoDecode
 
-from stigmer.address import Address, UnixAddress, address_of, tcp_address_of
+from stigmer.address import Address, UnixAddress, address_of, is_loopback, tcp_address_of
 from stigmer.errors import StartupError
 from stigmer.settings import sources
 
@@ -69,17 +68,10 @@ def _keys(value: object) -> object:
     if not isinstance(value, str) or "://" not in value:
         return _given(value)
     url = urlsplit(value)
-    is_private = url.scheme == "https" or (url.scheme == "http" and _is_loopback(url.hostname or ""))
+    is_private = url.scheme == "https" or (url.scheme == "http" and is_loopback(url.hostname or ""))
     if not is_private or not url.hostname or "@" in url.netloc:
         raise ValueError("not https://HOST…; http:// is for this machine alone, a user has no place in it")
     return value
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _number(value: object) -> object:
