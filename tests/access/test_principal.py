@@ -7,6 +7,7 @@ import pytest
 from stigmer.access.principal import (
     INTERNAL,
     LOCAL,
+    PERSONAL,
     PLATFORM,
     RESERVED,
     SHARED,
@@ -85,6 +86,13 @@ def test_slugs_of_organizations_and_of_single_callers_do_not_meet() -> None:
     assert [namespace("acme", owner) for owner in (PLATFORM, ACME, ELSEWHERE)] == ["acme"] * 3
     spaces = [namespace(org, owner) for org in ("", "acme") for owner in (ACME, identity("ann"), identity("bob"))]
     assert len(set(spaces)) == 6
+
+
+def test_no_name_of_an_organization_makes_its_slugs_meet_a_single_callers() -> None:
+    named = ["\x1fann\x1f", "\x1e\x1fann\x1f", "\x1e", "\x1f", "ann"]
+    spaces = [namespace(org, organization(org)) for org in named]
+    assert not any(space.startswith(PERSONAL) for space in spaces)
+    assert len(set(spaces)) == len(named)
 
 
 @pytest.mark.parametrize(

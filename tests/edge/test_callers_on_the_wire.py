@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 import samples
@@ -13,13 +13,16 @@ from badges import HEADER, Badges
 from call_lines import Calls, listener
 from edge_rig import Around
 from grpclib.const import Cardinality, Status
+from store_rows import until
 
 from stigmer.access import failures
+from stigmer.types import ApiResourceReference, Environment
 from stigmer.wire.descriptors import message_class
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from stigmer.access.principal import Role
     from stigmer.edge.interceptors import UnaryNext
     from stigmer.pipeline.call import Call
 
@@ -73,6 +76,44 @@ async def withheld(opened: Open) -> None:
     async with opened.channel.request(create, Cardinality.UNARY_UNARY, bytes, bytes) as stream:
         await stream.send_request()
         await stream.recv_initial_metadata()
+
+
+@pytest.mark.parametrize(
+    ("role", "organization", "status"),
+    [
+        ("", "", Status.UNAUTHENTICATED),
+        ("reader", "acme", Status.PERMISSION_DENIED),
+        ("editor", "other", Status.PERMISSION_DENIED),
+        ("editor", "acme", Status.OK),
+    ],
+)
+async def test_a_request_that_comes_late_is_of_whom_its_credential_is_for_then(
+    serve: Opened, badges: Badges, role: Role | Literal[""], organization: str, status: Status
+) -> None:
+    """Else who keeps calls open could write by a credential that was revoked long ago."""
+    create = "/ai.stigmer.agentic.environment.v1.EnvironmentCommandController/create"
+    environment = samples.environment(org="acme")
+    async with serve() as opened:
+        async with opened.channel.request(
+            create, Cardinality.UNARY_UNARY, Environment, Environment, metadata=ANN
+        ) as call:
+            await call.send_request()
+            await until(lambda: badges.asked == 1)
+            del badges.holders["ann"]
+            if role:
+                badges.let("ann", role, organization)
+            await call.send_message(environment, end=True)
+            answer = call.recv_message()
+            if status is Status.OK:
+                assert await answer is not None
+            else:
+                assert (await failure(answer)).status is status
+        slug = ApiResourceReference(slug=environment.metadata.name.lower(), org="acme")
+        found = opened.local.find_environments.get_by_reference(slug)
+        if status is Status.OK:
+            await found
+        else:
+            assert (await failure(found)).status is Status.NOT_FOUND
 
 
 async def test_health_needs_no_credentials_and_reflection_any(serve_own: Opened) -> None:

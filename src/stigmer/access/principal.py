@@ -25,6 +25,7 @@ SHARED: Final = "shared"
 
 PERSONAL: Final = "\x1f"
 """What the namespaces of single callers' slugs begin with: they are together, the empty namespace before them."""
+_ESCAPE = "\x1e"
 _ORGANIZATION, _IDENTITY = "organization", "identity_account"
 
 Owner: TypeAlias = str
@@ -52,12 +53,16 @@ def organization_of(owner: Owner) -> str:
 def namespace(org: str, owner: Owner) -> str:
     """Where the slug of a resource is unique: in its organization, a caller's own ones apart from all others.
 
+    No organization's begins with PERSONAL, whatever its name: else who may write in any could claim callers' own slugs.
+
     Args:
         org: as the resource's metadata names it.
         owner: of the resource.
     """
     scope, _, name = owner.partition(":")
-    return f"{PERSONAL}{name}{PERSONAL}{org}" if scope == _IDENTITY else org
+    if scope == _IDENTITY:
+        return f"{PERSONAL}{name}{PERSONAL}{org}"
+    return f"{_ESCAPE}{org}" if org.startswith((PERSONAL, _ESCAPE)) else org
 
 
 def finding(owner: Owner) -> Owners:

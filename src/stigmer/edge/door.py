@@ -181,10 +181,20 @@ class Edge:
         self.running.refuse_if_draining()
         if data is None:
             raise InvalidArgument.of("", "the call has no request message")
+        self._look_again(call)
         if not call.method.server_streaming:
             self.running.may_finish(call)
         await served.start()
         return data
+
+    def _look_again(self, call: Call) -> None:
+        """Refuse a call whose credential has ended, or lost its role, while the request came: it may take hours."""
+        principal = self.gate.still(call.identity or NOBODY)
+        if isinstance(principal, StigmerError):
+            raise principal
+        if principal != call.principal:
+            call.principal = principal
+            self.decisions[call.method.path].check(principal)
 
     # From the loopback.
 

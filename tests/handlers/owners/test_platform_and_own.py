@@ -111,3 +111,16 @@ async def test_ones_own_that_names_an_organization_is_found_by_it(callers: Calle
     await missing(callers(AMY).kind("Environment").by_reference(slug, "acme"))
     changed = await callers(ANN).kind("Environment").apply(sent)
     assert id_of(changed) == id_of(mine)
+
+
+@pytest.mark.parametrize("facts", PERSONAL, ids=repr)
+async def test_no_organizations_name_tells_of_a_callers_own_slugs_or_takes_them(facts: Any, callers: Callers) -> None:
+    name, editor = samples.unique("mine"), of("editor", "*")
+    own = await sample(callers, ANN, facts.name, name=name, owner_scope=Scope.identity_account)
+    await callers(ANN).create(own)
+    odd = await callers(editor).create(await sample(callers, editor, facts.name, name=name, org="\x1fann\x1f"))
+    assert await callers(editor).get(odd) == odd
+    taken = await sample(callers, editor, facts.name, name=samples.unique("mine"), org="\x1fann\x1f")
+    await callers(editor).create(taken)
+    own.metadata.name, own.metadata.slug = taken.metadata.name, ""
+    await callers(ANN).create(own)
