@@ -80,8 +80,10 @@ async def test_what_a_call_brings_goes_before_what_its_connection_does(place: Pl
     """Also where it is not good: a wrong token does not become the certificate's caller."""
     async with place.client("client") as send:
         assert caller(await send(WHOAMI, b"", metadata=place.bearer)).name == "ann"
-        wrong = await send(WHOAMI, b"", metadata=[("authorization", "Bearer stg_0")])
-        assert wrong["code"] == "UNAUTHENTICATED"
+        for wrong in ("Bearer stg_0", "Bearer x", "Bearer eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ4In0.AAAA", "Basic YTpi", ""):
+            refused = await send(WHOAMI, b"", metadata=[("authorization", wrong)])
+            assert refused["code"] == "UNAUTHENTICATED", wrong
+        assert (await send(WHOAMI, b"", metadata=place.bearer * 2))["code"] == "UNAUTHENTICATED"
         assert caller(await send(WHOAMI, b"")).name == "cert:builder"
 
 

@@ -90,6 +90,8 @@ class Authenticator(Protocol):
     def headers(self) -> Collection[str]:
         """The headers that it reads, in lower case, and may depend on: it sees no others.
 
+        Who reads none is not asked of a call with an `authorization` header that another authenticator reads.
+
         An answer holds for every call that brings the same ones by the same peer, as long as its identity does.
         """
         ...

@@ -40,6 +40,8 @@ _ENDED = "the credentials that this call came with have expired or were revoked"
 _AWAY = "whoever could tell who calls does not answer: try again"
 _LOCAL_ALONE = "callers of this machine alone are served: give the server --tokens-file, or another way to know callers"
 
+_BEARS = "authorization"
+
 _Key: TypeAlias = "tuple[bytes, Peer]"
 
 
@@ -134,6 +136,8 @@ class Gate:
     async def _answer(self, credentials: Credentials) -> Identity | StigmerError:
         shown = self._shown(credentials)
         for authenticator in self._authenticators:
+            if _BEARS in shown.metadata and not authenticator.headers:
+                continue  # who brings a credential, if a wrong one, is not whoever the connection is of
             answer = await self._asked(authenticator, shown)
             if answer is not None:
                 return answer
