@@ -81,7 +81,7 @@ def test_dots_that_lead_nowhere_give_nothing(claims: dict[str, Any]) -> None:
         ClaimNames(role="realm.access.roles").principal({"sub": "ann", **claims})
 
 
-@pytest.mark.parametrize("name", sorted(RESERVED))
+@pytest.mark.parametrize("name", [*sorted(RESERVED), "cert:runner-1"])
 def test_without_a_prefix_the_server_s_own_names_are_nobody_s(name: str) -> None:
     names = ClaimNames(name_prefix="", default_role="reader")
     with pytest.raises(Unauthenticated, match="a name that is the server's own"):

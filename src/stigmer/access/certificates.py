@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from stigmer.access.credentials import Identity
+from stigmer.access.principal import CERTIFICATES
 from stigmer.access.token_lines import date_of, end_of, principal_of
 from stigmer.access.watched_file import WATCH_S, WatchedFile, entries_of
 from stigmer.errors import Unauthenticated
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from stigmer.access.credentials import Certificate, Credentials
     from stigmer.access.principal import Principal
 
-PREFIX = "cert:"
-"""What the names of callers begin with that are known by a certificate."""
 KINDS = ("URI:", "DNS:")
 """Of alternative subjects that a line may name."""
 _FIELDS = "name:role:organizations:not_after:SAN"
@@ -52,7 +51,7 @@ def _holder_of(line: str) -> tuple[str, Holder]:
     if not subject.startswith(KINDS) or subject in KINDS:
         raise ValueError("SAN: write the certificate's name like URI:spiffe://acme/runner or DNS:runner.acme.example")
     principal = principal_of(name, role, organizations.split(",") if organizations else ())
-    return _plain(subject), Holder(replace(principal, name=PREFIX + name), end_of(date_of(not_after)))
+    return _plain(subject), Holder(replace(principal, name=CERTIFICATES + name), end_of(date_of(not_after)))
 
 
 def _plain(subject: str) -> str:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from stigmer.access.principal import RESERVED, ROLES, Principal, Role
+from stigmer.access.principal import CERTIFICATES, RESERVED, ROLES, Principal, Role
 from stigmer.errors import Unauthenticated
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class ClaimNames:
         if self.name == "email" and claims.get("email_verified", True) is not True:
             raise Unauthenticated("the JWT's email is not verified: have the issuer verify it")
         name = self.name_prefix + found
-        if name in RESERVED:
+        if name in RESERVED or name.startswith(CERTIFICATES):
             raise Unauthenticated(f"the JWT has a name that is the server's own: change its claim '{self.name}'")
         return name
 

@@ -144,6 +144,8 @@ INTERNAL = Principal("internal", "admin", _ALL)
 
 RESERVED = frozenset({LOCAL.name, INTERNAL.name, SYSTEM})
 """Names that no credential and no host gives to anybody."""
+CERTIFICATES: Final = "cert:"
+"""What the names of callers begin with that are known by a certificate; no JWT gives such a one."""
 
 
 def checked(principal: Principal) -> Principal:
