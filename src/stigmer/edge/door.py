@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from grpclib import const
 from grpclib.exceptions import GRPCError
 
-from stigmer.access.credentials import NOBODY, Credentials
+from stigmer.access.credentials import NOBODY, Credentials, Identity
 from stigmer.access.gate import Gate
 from stigmer.access.rules import decision_of
 from stigmer.edge.chain import Exchange, Route, of_ring, unary_chain
@@ -189,11 +189,12 @@ class Edge:
 
     def _look_again(self, call: Call) -> None:
         """Refuse a call whose credential has ended, or lost its role, while the request came: it may take hours."""
-        principal = self.gate.still(call.identity or NOBODY)
+        identity = call.identity or NOBODY
+        principal = self.gate.still(identity)
         if isinstance(principal, StigmerError):
             raise principal
         if principal != call.principal:
-            call.principal = principal
+            call.identity, call.principal = Identity(principal, identity.still), principal
             self.decisions[call.method.path].check(principal)
 
     # From the loopback.

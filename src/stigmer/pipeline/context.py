@@ -208,10 +208,15 @@ class Context(Generic[Q_co, R_co]):
         self.tx.delete(row)
         await self.tx.delete_dependents(self.runtime.kinds[row.kind].dependents, row.id)
 
-    async def discard(self, kind: str, id_: str) -> None:
-        """Stage the deletion of what goes with a deleted row, and of its dependents, whoever owns them."""
-        self.tx.discard(kind, id_)
-        await self.tx.delete_dependents(self.runtime.kinds[kind].dependents, id_)
+    async def discard(self, kind: str, id_: str, owner: Owner) -> None:
+        """Stage the deletion of what goes with a deleted row, where its owner has it, and of its dependents.
+
+        Somebody else may have taken the id of one that was deleted before.
+        """
+        row = await self.tx.get(kind, id_)
+        if row is not None and row.owner == owner:
+            self.tx.delete(row)
+            await self.tx.delete_dependents(self.runtime.kinds[kind].dependents, id_)
 
     async def _parent_owner(self, reference: Reference, resource: Resource) -> Owner | None:
         """The owner of what a resource belongs to, which then must be there at commit; None where it is not known."""

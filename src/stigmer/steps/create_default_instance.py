@@ -37,7 +37,7 @@ class CreateDefaultInstance:
 
 @dataclass(frozen=True, slots=True)
 class CreateDefaultInstanceIfNeeded:
-    """Give the execution's agent a default instance where it has none, or its id names nothing any more.
+    """Give the execution's agent a default instance where it has none, or its id names none of it any more.
 
     Reads `new_state`, an execution; stages the agent's status through the store. Does nothing where the execution names
     a session.
@@ -53,11 +53,17 @@ class CreateDefaultInstanceIfNeeded:
             return
         agent: Agent = await ctx.load(row)
         status = required(agent.status)
-        if status.default_instance_id and await other_kinds.find(ctx, "AgentInstance", status.default_instance_id):
+        if await _is_default(ctx, status.default_instance_id, spec.agent_id):
             return
         agent.status = shallow_copy(status)
         agent.status.default_instance_id = await _create(ctx, agent)
         await ctx.save(agent, over=row, by_server=True)
+
+
+async def _is_default(ctx: AnyContext, id_: str, agent_id: str) -> bool:
+    """Whether the agent's default instance is there; somebody else may have taken its id for one of another agent."""
+    instance: AgentInstance | None = await other_kinds.find(ctx, "AgentInstance", id_) if id_ else None
+    return instance is not None and required(instance.spec).agent_id == agent_id
 
 
 async def _create(ctx: AnyContext, agent: Agent) -> str:

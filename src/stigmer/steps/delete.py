@@ -56,4 +56,4 @@ class DeleteResource:
         if self.also_kind:
             id_ = getattr(ctx.kind.wire_of(row).status, self.also_status_id)
             if id_:
-                await ctx.discard(self.also_kind, id_)
+                await ctx.discard(self.also_kind, id_, row.owner)

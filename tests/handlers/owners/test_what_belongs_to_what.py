@@ -24,6 +24,7 @@ from callers import (
 from edge_rig import contexts, executions, id_of
 
 from stigmer.access.principal import LOCAL
+from stigmer.types import AgentInstanceId
 from stigmer.types import ApiResourceOwnerScope as Scope
 
 if TYPE_CHECKING:
@@ -143,6 +144,25 @@ async def test_what_goes_with_a_deleted_resource_goes_whosoever_it_is(callers: C
     await callers(AMY).delete(session)
     assert await callers.rig.ids("AgentExecution") == set()
     assert await callers.rig.ids("ExecutionContext") == {id_of(other)}
+
+
+async def test_a_default_instance_whose_id_another_organization_took_is_that_ones(callers: Callers) -> None:
+    """Neither does it run in it, by whom sees both, nor does it go with the agent."""
+    everybody, ann, gil = callers(ROOT), callers(ANN), callers(GIL)
+    agent, others = await ann.create(samples.agent(org="acme")), await gil.create(samples.agent(org="globex"))
+    await ann.instances.delete(AgentInstanceId(value=agent.status.default_instance_id))
+    taken = samples.agent_instance(id_of(others), org="globex", id=agent.status.default_instance_id)
+    taken = await gil.create(taken)
+    execution = await everybody.create(samples.agent_execution(agent_id=id_of(agent)))
+    session = await everybody.kind("Session").get(execution.spec.session_id)
+    instance = await ann.kind("AgentInstance").get(session.spec.agent_instance_id)
+    assert instance.spec.agent_id == id_of(agent)
+    other = await ann.create(samples.agent(org="acme"))
+    await ann.instances.delete(AgentInstanceId(value=other.status.default_instance_id))
+    await gil.create(samples.agent_instance(id_of(others), org="globex", id=other.status.default_instance_id))
+    await ann.delete(other)
+    await gil.kind("AgentInstance").get(other.status.default_instance_id)
+    assert await gil.get(taken) == taken
 
 
 async def test_default_instances_are_of_their_agents_organization(callers: Callers) -> None:
