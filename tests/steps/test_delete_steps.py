@@ -68,7 +68,7 @@ async def test_delete_resource_takes_what_a_status_field_names(bench: Bench) -> 
     await DeleteResource(also_kind="AgentInstance", also_status_id="default_instance_id")(ctx)
     assert await ctx.tx.get("AgentInstance", instance.id) is None
     removes = staged(ctx).removes
-    assert set(removes) == {Remove("Agent", row.id, row.revision), Remove("AgentInstance", instance.id, instance.revision)}
+    assert set(removes) == {Remove(one.kind, one.id, one.revision) for one in (row, instance)}
 
 
 async def test_delete_resource_goes_on_where_the_status_field_is_empty(bench: Bench) -> None:
