@@ -174,6 +174,34 @@ async def test_nobody_is_given_a_reserved_name_or_what_belongs_to_no_organizatio
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
+@pytest.mark.parametrize("answer", [ANN, {"name": "ann"}, "ann", True])
+async def test_an_answer_that_is_no_identity_lets_nobody_in_and_the_log_says_what_it_was(
+    answer: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = await refused(Gate([Badges(lambda _: answer)]), badge())
+    assert isinstance(error, Unavailable)
+    (record,) = caplog.records
+    assert "answers no stigmer.Identity" in record.getMessage()
+    assert type(answer).__name__ in record.getMessage()
+    assert SECRET not in record.getMessage()
+
+
+async def test_who_brings_credentials_of_a_sort_that_nobody_takes_reads_that_and_not_that_there_were_none() -> None:
+    error = await refused(Gate([Badges(lambda _: None)]), badge())
+    assert isinstance(error, Unauthenticated)
+    assert error.message == (
+        "the credentials that came are of no sort that this server takes; send one of: badge (header 'x-badge')"
+    )
+
+
+@pytest.mark.parametrize("headers", ["x-badge", ("X-Badge",), ["x-badge", "Authorization"]])
+def test_headers_that_no_call_would_be_found_to_bring_are_refused_at_once(headers: Any) -> None:
+    badges = Badges()
+    badges.headers = headers
+    with pytest.raises(ValueError, match=r"badge has headers = .*: give a tuple, lower case"):
+        Gate([badges])
+
+
 async def test_nobody_is_let_act_on_behalf_of_others() -> None:
     principal = Principal("ann", "reader", frozenset(), on_behalf_of=Principal("bob", "admin", frozenset({"*"})))
     error = await refused(Gate([Badges(lambda _: Identity(principal, lambda: principal))]), badge())

@@ -102,6 +102,7 @@ def test_no_name_of_an_organization_makes_its_slugs_meet_a_single_callers() -> N
         Principal("ann", "owner", frozenset()),  # type: ignore[arg-type]  # what a host may give nevertheless
         *(of("editor", "acme", one) for one in ("", "acme\n", "acme\x1fann")),
         internal_for(of("editor", "acme")),
+        *(Principal("ann", "editor", one) for one in ("acme", ["acme"], {"acme"})),  # type: ignore[arg-type]  # as above
     ],
 )
 def test_a_host_gives_no_reserved_names_nor_what_is_no_name_role_or_organization(principal: Principal) -> None:

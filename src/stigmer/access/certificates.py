@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 KINDS = ("URI:", "DNS:")
 """Of alternative subjects that a line may name."""
 _FIELDS = "name:role:organizations:not_after:SAN"
+_NOBODYS = "the client certificate is mapped to no caller, or to several: have its name put into the certificates file"
 
 log = get_logger("stigmer.access.certificates")
 
@@ -76,17 +77,17 @@ class Certificates(WatchedFile[str, Holder]):
         self._complaints = Seldom()
 
     async def authenticate(self, credentials: Credentials) -> Identity | None:
-        """Whose certificate it is; None where it is nobody's. Raises Unauthenticated for one that has expired."""
+        """Whose certificate it is; None where there is none. Raises Unauthenticated if it is nobody's or expired."""
         certificate = credentials.peer.certificate
         if certificate is None:
             return None
         found = self._holders(certificate)
-        if len(found) == 1:
-            return Identity(self._holder(certificate), lambda: self._holder(certificate))
-        if self._complaints.now():
-            names = sorted(one.name for one in found)
-            log.warning("A client certificate is no one caller's", subjects=certificate.subjects, callers=names)
-        return None
+        if len(found) != 1:
+            if self._complaints.now():
+                names = sorted(one.name for one in found)
+                log.warning("A client certificate is no one caller's", subjects=certificate.subjects, callers=names)
+            raise Unauthenticated(_NOBODYS)
+        return Identity(self._holder(certificate), lambda: self._holder(certificate))
 
     def _holder(self, certificate: Certificate) -> Principal:
         """Whose it is now. Raises Unauthenticated."""

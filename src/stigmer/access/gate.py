@@ -22,7 +22,7 @@ from stigmer.errors import StigmerError, Unauthenticated, Unavailable
 from stigmer.telemetry.logs import Seldom, get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from stigmer.access.credentials import Authenticator, Peer
     from stigmer.access.principal import Principal
@@ -35,6 +35,7 @@ ANSWER_S = 5.0
 """How long the authenticators may take for one call."""
 
 _NONE = "no credentials"
+_OTHER = "the credentials that came are of no sort that this server takes"
 _BAD = "the credentials are not good"
 _ENDED = "the credentials that this call came with have expired or were revoked"
 _AWAY = "whoever could tell who calls does not answer: try again"
@@ -52,6 +53,9 @@ class Gate:
         authenticators: in the order in which they are asked. Without any, callers on this machine are `local`.
         anonymous: without any, all others are `local` as well.
 
+    Raises:
+        ValueError: an authenticator names its headers in a way that none would be found by.
+
     Attributes:
         failures: how long refusals are held back.
     """
@@ -59,7 +63,7 @@ class Gate:
     def __init__(self, authenticators: Sequence[Authenticator] = (), *, anonymous: bool = False) -> None:
         self._authenticators = tuple(authenticators)
         self._anonymous = anonymous
-        self._headers = sorted({name for one in authenticators for name in one.headers})
+        self._headers = sorted({name for one in authenticators for name in _headers_of(one)})
         self._uid = os.geteuid()
         self._known: dict[_Key, Identity] = {}
         self._complaints = Seldom()
@@ -141,7 +145,7 @@ class Gate:
             answer = await self._asked(authenticator, shown)
             if answer is not None:
                 return answer
-        return self._refusal(_NONE)
+        return self._refusal(_OTHER if shown.metadata else _NONE)
 
     def _shown(self, credentials: Credentials) -> Credentials:
         found = [(name, value) for name in self._headers for value in credentials.metadata.getall(name, ())]
@@ -163,14 +167,18 @@ class Gate:
                 return self._failed(authenticator, error)
 
     def _checked(self, authenticator: Authenticator, identity: Identity) -> Identity | StigmerError:
-        """The identity, unless nobody may be that."""
+        """The identity, unless it is none, or nobody may be that."""
+        takes = authenticator.takes
+        if not isinstance(identity, Identity):  # pyright: ignore[reportUnnecessaryIsInstance]  # of a host's own code
+            log.error("An authenticator answers no stigmer.Identity", answer=type(identity).__name__, takes=takes)
+            return Unavailable(_AWAY)
         try:
             checked(identity.principal)
         except ValueError as error:
             why = str(error)
         else:
             return identity
-        log.error("An authenticator gives a principal that nobody may be", why=why, takes=authenticator.takes)
+        log.error("An authenticator gives a principal that nobody may be", why=why, takes=takes)
         return self._refusal(_BAD)
 
     def _failed(self, authenticator: Authenticator, error: BaseException) -> Unavailable:
@@ -187,6 +195,16 @@ class Gate:
             return Unauthenticated(_LOCAL_ALONE)
         ways = dict.fromkeys(map(_way, self._authenticators))
         return Unauthenticated(f"{why}; send one of: {', '.join(ways)}", takes=self.takes)
+
+
+def _headers_of(authenticator: Authenticator) -> Collection[str]:
+    """The headers that it reads. Raises ValueError for names that no call's metadata has."""
+    names = authenticator.headers
+    if isinstance(names, str) or any(name != name.lower() for name in names):
+        raise ValueError(
+            f"the authenticator of a {authenticator.takes} has headers = {names!r}: give a tuple, lower case"
+        )
+    return names
 
 
 def _holds(identity: Identity) -> bool:

@@ -152,14 +152,18 @@ def checked(principal: Principal) -> Principal:
     """A principal as somebody else than this server names it: a host, or an authenticator of a host's.
 
     Raises:
-        ValueError: its name is one of RESERVED, that or an organization is empty or unprintable, its role is none, or
-            it acts for another one.
+        ValueError: its name is one of RESERVED, that or an organization is empty or unprintable, its role is none, its
+            organizations are no frozenset (in a text each part of a name would be one), or it acts for another one.
     """
     name, organizations = principal.name, principal.organizations
-    if name in RESERVED or not name or not name.isprintable():
-        raise ValueError(f"no caller can be called {name!r}: leave out what is not printed, and {sorted(RESERVED)}")
+    if name in RESERVED:
+        raise ValueError(f"no caller can be called {name!r}: {', '.join(sorted(RESERVED))} are the server's own names")
+    if not name or not name.isprintable():
+        raise ValueError(f"no caller can be called {name!r}: give a name that is not empty and can be printed")
     if principal.role not in ROLES:
         raise ValueError(f"{name} has the role {principal.role!r}: give one of {ROLES}")
+    if not isinstance(organizations, frozenset):  # pyright: ignore[reportUnnecessaryIsInstance]  # of a host's own code
+        raise ValueError(f"{name} has organizations that are a {type(organizations).__name__}: give a frozenset")  # noqa: TRY004  # as of all that is wrong here
     wrong = sorted(one for one in organizations if not one or not one.isprintable())
     if wrong:
         raise ValueError(f"{name} is of organizations that are none, {wrong}: leave out the empty and the unprintable")

@@ -1,4 +1,4 @@
-"""The authenticators that the settings ask for: `app` hands them to the gate, before a host's own."""
+"""The authenticators that the settings ask for: `app` hands them to the gate, after a host's own."""
 
 from __future__ import annotations
 

@@ -216,6 +216,9 @@ def embedded(
         interceptors: the host's own; they run inside the built-in ones.
         authenticators: the host's own; they are asked before those of the settings.
         authorizer: the host's own; it narrows what callers may do.
+
+    Raises:
+        ValueError: the headers of one of the authenticators are no tuple of names in lower case.
     """
     settings = where if isinstance(where, Settings) else Settings(data_dir=Path(where))
     return Plane(settings, Own(interceptors, authenticators, authorizer))

@@ -41,10 +41,13 @@ def _denied(call: Call, why: str) -> PermissionDenied:
 def _why(owner: Owner, principal: Principal) -> str:
     if owner == PLATFORM:
         return "what belongs to the platform is for admins of all organizations to write"
-    org, yours = organization_of(owner), ", ".join(sorted(principal.caller.organizations)) or "none"
+    name, org = principal.caller.name, organization_of(owner)
+    yours = clip(", ".join(sorted(principal.caller.organizations)))
+    if not yours:
+        return f"{name} is of no organization: call with credentials of one that is"
     if org:
-        return f"{principal.caller.name} is not of the organization '{clip(org)}': use one of its own, {clip(yours)}"
+        return f"{name} is not of the organization '{clip(org)}': use one of its own, {yours}"
     return (
         "what belongs to no organization is for callers of all of them: name one of your own in metadata.org"
-        f" ({clip(yours)}), or for what belongs to another resource, one that you can get"
+        f" ({yours}), or for what belongs to another resource, one that you can get"
     )
