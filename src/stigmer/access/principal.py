@@ -118,13 +118,7 @@ class Principal:
 
     def sees(self, owner: Owner) -> bool:
         """Whether resources of the owner exist for it; where it acts for somebody, for that one."""
-        caller = self.on_behalf_of or self
-        if ALL in caller.organizations and caller.role in _SEEING_ALL:
-            return True
-        scope, _, name = owner.partition(":")
-        if scope == _IDENTITY:
-            return name == caller.name
-        return scope == PLATFORM or ALL in caller.organizations or name in caller.organizations
+        return includes(self.owners, owner)
 
     def may_write(self, owner: Owner) -> bool:
         """Whether it may make, change and delete resources of the owner that it sees, as far as its role allows that.

@@ -219,8 +219,8 @@ class BatchWorker(Worker[Item, Result]):
         self,
         connection: SqliteConnection,
         run_batch: Callable[[sqlite3.Connection, Sequence[Item]], Sequence[Result | Exception]],
-        landed: Callable[[Sequence[Item], Sequence[Result | Exception]], None] | None = None,
-        size_of: Callable[[Item], int] | None = None,
+        landed: Callable[[Sequence[Item], Sequence[Result | Exception]], None] = lambda _items, _results: None,
+        size_of: Callable[[Item], int] = lambda _item: 0,
     ) -> None:
         super().__init__(connection)
         self._run_batch = run_batch
@@ -228,7 +228,7 @@ class BatchWorker(Worker[Item, Result]):
         self._weigh = size_of
 
     def _size_of(self, item: Item) -> int:
-        return self._weigh(item) if self._weigh is not None else 0
+        return self._weigh(item)
 
     async def _process(self, batch: list[Entry[Item, Result]]) -> None:
         items = [entry.item for entry in batch]
@@ -240,8 +240,6 @@ class BatchWorker(Worker[Item, Result]):
             entry.settle(result)
 
     def _land(self, items: Sequence[Item], results: Sequence[Result | Exception]) -> None:
-        if self._landed is None:
-            return
         try:
             self._landed(items, results)
         except Exception as error:  # what was committed is: its callers are told so, and the worker goes on
