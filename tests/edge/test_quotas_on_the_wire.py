@@ -22,21 +22,27 @@ if TYPE_CHECKING:
     from stigmer.pipeline.call import Call
 
 
-async def test_calls_in_progress_of_a_principal_are_limited(serve: Opened) -> None:
-    entered, go = asyncio.Event(), asyncio.Event()
+class Held:
+    """Holds calls up until they may go on."""
 
-    async def wait(call: Call, request: Any, proceed: UnaryNext) -> Any:
-        entered.set()
-        await go.wait()
+    def __init__(self) -> None:
+        self.entered, self.go = asyncio.Event(), asyncio.Event()
+
+    async def wait(self, call: Call, request: Any, proceed: UnaryNext) -> Any:
+        self.entered.set()
+        await self.go.wait()
         return await proceed(call, request)
 
-    async with serve(Around("AgentCommandController/create", wait), max_calls_per_principal=1) as opened:
+
+async def test_calls_in_progress_of_a_principal_are_limited(serve: Opened) -> None:
+    held = Held()
+    async with serve(Around("AgentCommandController/create", held.wait), max_calls_per_principal=1) as opened:
         first = asyncio.ensure_future(opened.stubs.agents.create(samples.agent(org="acme"), metadata=ANN))
-        await entered.wait()
+        await held.entered.wait()
         error = await failure(opened.stubs.agents.create(samples.agent(org="acme"), metadata=ANN))
         assert error.status is Status.RESOURCE_EXHAUSTED
         assert isinstance((error.details or [None])[0], error_details_pb2.RetryInfo)
-        go.set()
+        held.go.set()
         await first
         await opened.stubs.agents.create(samples.agent(org="acme"), metadata=ANN)
         await opened.stubs.agents.create(samples.agent(org="acme"), metadata={HEADER: "bob"})
@@ -77,40 +83,32 @@ async def test_what_a_call_makes_downstream_is_not_counted_again(serve_own: Open
 
 
 async def test_this_process_counts_as_a_principal_too(serve_own: Opened) -> None:
-    entered, go = asyncio.Event(), asyncio.Event()
-
-    async def wait(call: Call, request: Any, proceed: UnaryNext) -> Any:
-        entered.set()
-        await go.wait()
-        return await proceed(call, request)
-
-    async with serve_own(Around("AgentCommandController/create", wait), max_calls_per_principal=1) as opened:
+    held = Held()
+    async with serve_own(Around("AgentCommandController/create", held.wait), max_calls_per_principal=1) as opened:
         first = asyncio.ensure_future(opened.local.agents.create(samples.agent(owner_scope=Scope.platform)))
-        await entered.wait()
+        await held.entered.wait()
         error = await failure(opened.local.agents.create(samples.agent(owner_scope=Scope.platform)))
         assert error.status is Status.RESOURCE_EXHAUSTED
-        go.set()
+        held.go.set()
         await first
 
 
 async def test_a_call_for_another_principal_counts_as_that_one_s(serve_own: Opened, badges: Badges) -> None:
     """Ann's call makes one for bob, by a channel of its own, while bob has as many in progress as he may."""
-    entered, go = asyncio.Event(), asyncio.Event()
+    held = Held()
     refusals: list[GRPCError] = []
 
     async def between(call: Call, request: Any, proceed: UnaryNext) -> Any:
         if call.principal.name == "bob":
-            entered.set()
-            await go.wait()
-        else:
-            for_bob = Stubs(opened.plane.channel_as(badges.holders["bob"]))
-            refusals.append(await failure(for_bob.agents.create(samples.agent(org="acme"))))
+            return await held.wait(call, request, proceed)
+        for_bob = Stubs(opened.plane.channel_as(badges.holders["bob"]))
+        refusals.append(await failure(for_bob.agents.create(samples.agent(org="acme"))))
         return await proceed(call, request)
 
     async with serve_own(Around("AgentCommandController/create", between), max_calls_per_principal=1) as opened:
         of_bob = asyncio.ensure_future(opened.stubs.agents.create(samples.agent(org="acme"), metadata=BOB))
-        await entered.wait()
+        await held.entered.wait()
         await opened.stubs.agents.create(samples.agent(org="acme"), metadata=ANN)
-        go.set()
+        held.go.set()
         await of_bob
     assert [(error.status, (error.message or "")[:3]) for error in refusals] == [(Status.RESOURCE_EXHAUSTED, "bob")]
