@@ -42,7 +42,7 @@ def test_a_file_that_its_owner_and_group_alone_may_use_is_read(file: Path, mode:
 @pytest.mark.parametrize("mode", [0o644, 0o602, 0o601, 0o777])
 def test_a_file_that_others_may_use_is_refused(file: Path, mode: int) -> None:
     tokens_file(file, ANN).chmod(mode)
-    with pytest.raises(StartupError, match=rf"tokens: others may use it \(mode {mode:o}\); make it chmod o="):
+    with pytest.raises(StartupError, match=rf"tokens: others may use it \(mode {mode:o}\); run chmod o= on it"):
         token_file.tokens(file)
 
 

@@ -119,6 +119,27 @@ async def test_a_start_without_a_good_file_is_refused(tmp_path: Path) -> None:
         await Tokens(tmp_path / "none").__aenter__()
 
 
+@pytest.mark.parametrize("text", ["", "\n", "# nobody yet\n"])
+async def test_a_file_that_names_nobody_is_told_of(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "tokens"
+    path.write_text(text)
+    path.chmod(0o600)
+    async with watching(path) as tokens:
+        (line,) = said(caplog, "A file of callers names nobody; none can call by it")
+        assert "stigmer tokens new" in line["next"]
+        assert "not known" in await refusal(tokens, SECRET)
+
+
+async def test_a_file_as_editors_on_windows_write_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    path.write_bytes(b"\xef\xbb\xbf# whose\r\n" + ANN.line.encode() + b"\r\n")
+    path.chmod(0o600)
+    async with watching(path) as tokens:
+        identity = await tokens.authenticate(bearing(SECRET))
+        assert identity is not None
+        assert identity.principal == ANN.principal
+
+
 async def test_a_token_that_is_added_or_revoked_is_so_at_once_for_open_calls_too(file: Path) -> None:
     async with watching(file) as tokens:
         identity = await tokens.authenticate(bearing(SECRET))

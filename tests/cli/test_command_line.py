@@ -61,6 +61,19 @@ def test_a_command_s_help_starts_with_its_line_in_the_list(
 
 
 @pytest.mark.parametrize(
+    "shown",
+    ["--max-writes-per-principal-s N ", "--grace-s SECONDS ", "--max-memory-bytes BYTES", "--jwt-keys URL|FILE "],
+)
+def test_a_flag_s_help_has_the_unit_of_what_it_takes(
+    shown: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["stigmer", "serve", "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    assert shown in f"{capsys.readouterr().out} "
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["serv"], "No such command 'serv'. Did you mean 'serve'?"),

@@ -134,6 +134,19 @@ async def test_a_certificate_of_another_name_is_refused(certificate: tuple[Path,
         assert "TLS failed" in await refusal(address=address, tls_ca=certificate[0])
 
 
+async def test_a_server_that_wants_a_client_certificate_has_the_flags_named(
+    certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanting = server_side(certificate)
+    wanting.load_verify_locations(certificate[0])
+    wanting.verify_mode = ssl.CERT_REQUIRED
+    async with serving(1, wanting) as address:
+        monkeypatch.setenv("STIGMER_LISTEN", address)
+        monkeypatch.setenv("STIGMER_TLS_CERT", str(certificate[0]))
+        monkeypatch.setenv("STIGMER_TLS_KEY", str(certificate[1]))
+        assert "--tls-cert" in await refusal()
+
+
 async def test_files_that_are_no_certificates_are_refused(tmp_path: Path) -> None:
     assert "give PEM files that belong together" in await refusal(address="h:1", tls_ca=tmp_path / "none.pem")
 

@@ -192,5 +192,5 @@ async def test_the_variables_do_the_same_as_the_flags(tmp_path: Path, monkeypatc
 def test_a_tokens_file_that_others_may_read(tmp_path: Path, tokens: tuple[str, str]) -> None:
     Path(tokens[1]).chmod(0o644)
     assert refusal(tmp_path, SERVE, *tokens) == (
-        f"{tokens[1]}: others may use it (mode 644); make it chmod o= (600 or 640)"
+        f"{tokens[1]}: others may use it (mode 644); run chmod o= on it (for mode 600 or 640)"
     )

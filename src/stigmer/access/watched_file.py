@@ -65,7 +65,7 @@ def read(path: Path, made_by: str) -> Content:
             return Content(
                 _mark(status),
                 max(status.st_mtime_ns, status.st_ctime_ns),
-                file.read(MAX_BYTES + 1).decode(errors="surrogateescape"),
+                file.read(MAX_BYTES + 1).decode("utf-8-sig", errors="surrogateescape"),
             )
     except FileNotFoundError:
         raise StartupError(f"{path}: no such file; {made_by}") from None
@@ -84,7 +84,7 @@ def _objection(status: os.stat_result) -> str:
     if not stat.S_ISREG(status.st_mode):
         return "not a file; give the path of one"
     if status.st_mode & stat.S_IRWXO:
-        return f"others may use it (mode {stat.S_IMODE(status.st_mode):o}); make it chmod o= (600 or 640)"
+        return f"others may use it (mode {stat.S_IMODE(status.st_mode):o}); run chmod o= on it (for mode 600 or 640)"
     if status.st_uid not in (0, os.geteuid()):
         return f"belongs to another user (uid {status.st_uid}); make it chown root, or the server's user"
     if status.st_size > MAX_BYTES:
@@ -158,6 +158,7 @@ class WatchedFile(Generic[K, V]):
     async def __aenter__(self) -> Self:
         """Read the file. Raises StartupError, which says what is wrong with it."""
         await on_thread(self._read)
+        self._tell_if_empty()
         self._watching = asyncio.create_task(self._watch())
         return self
 
@@ -166,6 +167,10 @@ class WatchedFile(Generic[K, V]):
             self._watching.cancel()
             with suppress(asyncio.CancelledError):
                 await self._watching
+
+    def _tell_if_empty(self) -> None:
+        if not self.entries:
+            log.warning("A file of callers names nobody; none can call by it", file=str(self._path), next=self._made_by)
 
     async def _watch(self) -> None:
         while True:
@@ -178,6 +183,7 @@ class WatchedFile(Generic[K, V]):
             if await on_thread(self._read):
                 log.info("Callers are known by a changed file", file=str(self._path), entries=len(self.entries))
                 self._complaint = ""
+                self._tell_if_empty()
         except StartupError as error:
             if str(error) != self._complaint:
                 log.error("A file of callers is broken; what was good stays so", reason=str(error))  # noqa: TRY400  # it says it all

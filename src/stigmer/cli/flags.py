@@ -31,6 +31,7 @@ _METAVARS = {
     "jwt_role_claim": "CLAIM",
     "jwt_organizations_claim": "CLAIM",
     "jwt_default_role": "ROLE",
+    "max_writes_per_principal_s": "N",  # of writes, not of seconds
 }
 _UNITS = {"bytes": "BYTES", "s": "SECONDS"}
 _SHOWN_DEFAULTS = {"data_dir": "~/.stigmer"}
@@ -77,7 +78,7 @@ def _kind(field: FieldInfo) -> Any:  # noqa: ANN401  # a type, or a Literal, whi
 
 
 def _metavar(name: str, kind: Any) -> str | None:  # noqa: ANN401  # as above
-    if kind in (str, list[str]):
+    if kind in (str, list[str]) or name in _METAVARS:
         return _METAVARS.get(name, "FILE")
     return _UNITS.get(name.rpartition("_")[2], "N") if kind in (int, float) else None
 

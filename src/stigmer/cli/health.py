@@ -99,7 +99,8 @@ async def _check(target: Address, context: ssl.SSLContext | None, timeout_s: flo
     except GRPCError as error:
         raise StartupError(f"{target}: {error.status.name}: {error.message or 'no message'}") from None
     except (StreamTerminatedError, ProtocolError) as error:
-        raise StartupError(f"{target}: {error}; is it a gRPC server, and does it want TLS (--tls-ca)?") from None
+        wanted = "TLS (--tls-ca)" if context is None else "a client certificate (--tls-cert, --tls-key)"
+        raise StartupError(f"{target}: {error}; is it a gRPC server, and does it want {wanted}?") from None
 
 
 def _reason(error: OSError) -> str:

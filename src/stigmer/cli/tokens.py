@@ -32,7 +32,8 @@ def new(  # noqa: PLR0913  # one flag each
     name: Annotated[str, typer.Option(metavar="NAME", help="Whose token it is; several may have one name.")],
     role: Annotated[str, typer.Option(metavar="ROLE", help=f"What it may do: {', '.join(ROLES)}.")],
     org: Annotated[
-        list[str] | None, typer.Option(metavar="ORG", help="An organization of its; may be repeated, '*' is all.")
+        list[str] | None,
+        typer.Option(metavar="ORG", help="An organization it is for; may be repeated, '*' is all."),
     ] = None,
     expires: Annotated[
         str | None, typer.Option(metavar="90d|DATE", help="Its last day, in UTC; without, it is good until revoked.")
