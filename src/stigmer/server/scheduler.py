@@ -126,12 +126,16 @@ class Scheduler:
 
     def charge(self, account: Account, cost_s: float) -> None:
         """A connection has cost so much more, or less, or is about to."""
-        account.cost_s = min(MOST_S, max(0.0, account.cost_s + cost_s))
+        cost = account.cost_s + cost_s
+        account.cost_s = 0.0 if cost < 0.0 else min(cost, MOST_S)
         self._spent_s += cost_s
-        self._soon()
+        if self._handle is None:
+            self._soon()
 
     def has_time(self, account: Account) -> bool:
         """Whether something may be done for a connection now, in this turn of the loop."""
+        if account is self._last and self._spent_s < TURN_S:  # whatever it has cost; each step of each call asks
+            return True
         account.forget()
         turn_s = self._turn_s()
         costs_little = account.cost_s < LITTLE_S
