@@ -11,6 +11,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import samples
 from damaged import Reader, Resources, flipped, make
 from edge_rig import Stubs, agents
 from edge_sockets import dial
@@ -64,6 +65,9 @@ async def test_a_damaged_row_is_data_loss_by_its_name_and_all_others_are_served(
         await reader.everything()
         assert reader.wrong == []
         assert reader.codes["DATA_LOSS"] == 2  # get and getByReference
+        with pytest.raises(GRPCError) as taken:
+            await Stubs(channel).agents.create(samples.agent(id=victim))
+        assert taken.value.status.name == "ALREADY_EXISTS", "whoever brings the id learns nothing of the row"
         channel.close()
         plain = Channel(*server.address)
         health: Any = await HealthStub(plain).Check(HealthCheckRequest())

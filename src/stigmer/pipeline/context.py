@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, ca
 from stigmer.access.principal import identity
 from stigmer.pipeline.kind import Resource, required
 from stigmer.pipeline.ownership import check_write
+from stigmer.store.errors import DamagedError
 from stigmer.store.rows import Query, Window
 from stigmer.wire import codec
 from stigmer.wire.lazy import class_of
@@ -147,8 +148,11 @@ class Context(Generic[Q_co, R_co]):
     # What is taken, whoever has it.
 
     async def has_id(self, kind: str, id_: str) -> bool:
-        """Whether there is a resource with that id, anybody's: who brings an id is told."""
-        return await self.tx.get(kind, id_) is not None
+        """Whether there is a resource with that id, anybody's, damaged or not: who brings an id is told no more."""
+        try:
+            return await self.tx.get(kind, id_) is not None
+        except DamagedError:
+            return True
 
     async def holder(self, kind: str, slug: str, namespace: str) -> str | None:
         """The id of what holds a slug, empty where that is not there for the caller; None where the slug is free.
