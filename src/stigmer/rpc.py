@@ -11,6 +11,7 @@ A host's own grpclib server takes the same `Codec`, for its own services and for
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError, Message
@@ -82,6 +83,8 @@ def tls_context(
     Raises:
         OSError: a file cannot be read or is no such PEM file, or key and certificate are no pair.
     """
+    for file in (one for one in (ca, cert, key) if one is not None):
+        Path(file).open("rb").close()  # its error names the file, which those of ssl do not
     context = ssl.create_default_context(cafile=ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])

@@ -75,6 +75,9 @@ def test_files_that_are_no_certificates_are_refused(pems: Path) -> None:
         rpc.tls_context(pems / "nonsense.pem")
     with pytest.raises(OSError, match=r"mismatch|MISMATCH"):
         rpc.tls_context(pems / "ca.pem", cert=pems / "client.pem", key=pems / "server.key")
+    for missing in ({"ca": "none.pem"}, {"cert": "none.pem"}, {"cert": pems / "client.pem", "key": "none.pem"}):
+        with pytest.raises(FileNotFoundError, match=r"'none\.pem'"):
+            rpc.tls_context(**missing)
 
 
 async def test_an_address_that_is_none_is_refused_at_once() -> None:
