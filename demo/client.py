@@ -79,7 +79,7 @@ def create(client: Client) -> None:
     execution.spec.agent_id, execution.spec.message = agent.metadata.id, "Write the notes for release 0.1"
     execution = client.call(f"{EXECUTIONS}.AgentExecutionCommandController", "create", execution)
     say("editor", f"created execution {execution.metadata.id} with no session")
-    say("editor", f"… the server made one, through its loopback: {execution.spec.session_id}")
+    say("editor", f"… the server made one, by a call of its own: {execution.spec.session_id}")
     print(execution.metadata.id)
 
 

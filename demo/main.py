@@ -26,7 +26,7 @@ CLIENT = Path(__file__).with_name("client.py")
 ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("STIGMER_")}
 SERVER_LINES = {
     "Successfully created default instance": "made the agent's default instance",
-    "Successfully auto-created session via in-process gRPC": "made the execution's session over the loopback",
+    "Successfully auto-created session via in-process gRPC": "made the execution's session, by a call of its own",
 }
 
 

@@ -16,13 +16,13 @@ def test_the_demo_tells_the_main_job_from_the_first_call_to_the_end() -> None:
         "reader │ may not create an agent: PERMISSION_DENIED",
         "editor │ created agent release-notes-writer",
         "editor │ created execution aex-",
-        "… the server made one, through its loopback: ses-",
+        "… the server made one, by a call of its own: ses-",
         "reader │ sees EXECUTION_PENDING",
         "runner │ reported: Reading the commits",
         "reader │ sees EXECUTION_COMPLETED: Done",
         "reader │ the stream ended: the execution is over",
         "server │ AgentCommandController/create PERMISSION_DENIED",
-        "server │ made the execution's session over the loopback",
+        "server │ made the execution's session, by a call of its own",
         "The server stopped cleanly.",
     ]
     assert [line for line in told if line not in done.stdout] == []
