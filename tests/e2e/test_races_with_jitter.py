@@ -23,7 +23,7 @@ KINDS = {
 
 @pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
 @pytest.mark.parametrize(
-    ("appliers", "rounds"), [(8, 12), (32, 4), *(pytest.param(n, 60, marks=pytest.mark.long) for n in (8, 32))]
+    ("appliers", "rounds"), [(8, 6), (32, 3), *(pytest.param(n, 60, marks=pytest.mark.long) for n in (8, 32))]
 )
 async def test_of_appliers_a_few_milliseconds_apart_one_creates_and_none_is_refused(
     tmp_path: Path, loop: str, appliers: int, rounds: int

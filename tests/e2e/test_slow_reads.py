@@ -61,8 +61,10 @@ def slowest(outcomes: list[Outcome]) -> float:
     return max(one.ms for one in outcomes)
 
 
-@pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
-@pytest.mark.parametrize("sessions", [2_000, pytest.param(20_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("loop", "sessions"),
+    [("--uvloop", 2_000), *(pytest.param(f"--{no}uvloop", 20_000, marks=pytest.mark.long) for no in ("", "no-"))],
+)
 async def test_lists_by_a_hundred_tags_that_are_given_up_hold_up_nobody(
     tmp_path: Path, loop: str, sessions: int
 ) -> None:

@@ -85,14 +85,6 @@ def held(server: Server) -> int:
     return len(live.dispatcher._refusals)
 
 
-async def until_held(wire: Wire, server: Server, number: int) -> None:
-    """The server has acted on all that was sent: it answers a ping after that."""
-    wire.h2.ping(b"until...")
-    wire.flush()
-    while held(server) < number:
-        assert await wire.read()
-
-
 @pytest.mark.parametrize(("headers", "status"), [({}, NO_CREDENTIALS), (BAD, WRONG)], ids=["none", "wrong"])
 async def test_a_call_without_good_credentials_is_refused_on_its_headers_with_a_log_line_and_is_counted(
     serve: Serve, badges: Badges, caplog: pytest.LogCaptureFixture, headers: dict[str, str], status: str
@@ -251,7 +243,7 @@ async def test_the_twentieth_failure_waits_and_a_valid_caller_from_the_same_addr
     async with serve(gate=Gate([badges])) as server, connect(server) as wire:
         assert {await call(wire, BAD) for _ in range(19)} == {WRONG}
         late = wire.request(message(b"x" * 15_000), headers=BAD)
-        await until_held(wire, server, 1)
+        await until(lambda: held(server) == 1)
         assert server.held_bytes == 0, "it holds nothing but a timer"
         assert await call(wire, GOOD) == "0"
         assert held(server) == 1
@@ -282,7 +274,7 @@ async def test_a_server_that_drains_holds_no_refusal_back(serve: Serve, service:
         for _ in range(19):
             await call(wire, BAD)
         late = wire.request(message(b"hello"), headers=BAD)
-        await until_held(wire, server, 1)
+        await until(lambda: held(server) == 1)
         running = wire.request(message(b""), headers=GOOD, path="/t.T/Wait")
         await service.entered.wait()
         drained = asyncio.ensure_future(server.drain(30.0))
@@ -300,7 +292,7 @@ async def test_a_client_that_is_gone_frees_what_is_held_back(serve: Serve, badge
             for _ in range(19):
                 await call(wire, BAD)
             wire.request(message(b"hello"), headers=BAD)
-            await until_held(wire, server, 1)
+            await until(lambda: held(server) == 1)
             (live,) = server.shared.live
         await live.closed
         assert len(live.dispatcher._refusals) == 0
