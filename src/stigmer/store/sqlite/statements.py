@@ -74,7 +74,7 @@ ROOT_KEY = f"SELECT value FROM records WHERE name = '{SECRETS}' AND key = '{ROOT
 HEAD = "SELECT sequence, revision, namespace, slug, created_by, owner FROM resources WHERE kind = ? AND id = ?"
 INSERT = (
     "INSERT INTO resources (kind, id, namespace, slug, created_by, owner, revision, data, checksum, shared)"
-    " VALUES (?, ?, ?, ?, ?, ?6, ?, ?, ?, ?6 NOT GLOB 'identity_account:*')"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ? NOT GLOB 'identity_account:*')"
 )
 UPDATE = "UPDATE resources SET data = ?, revision = ?, checksum = ? WHERE sequence = ?"
 DELETE = "DELETE FROM resources WHERE sequence = ?"
@@ -108,7 +108,7 @@ APPEND = "INSERT INTO log_entries (log, number, value, link) VALUES (?, ?, ?, ?)
 KEYS = "SELECT field, value FROM resource_keys WHERE sequence = ?"
 ADD_KEY = (
     "INSERT OR IGNORE INTO resource_keys (kind, field, value, sequence, owner, shared)"
-    " VALUES (?, ?, ?, ?, ?5, ?5 NOT GLOB 'identity_account:*')"
+    " VALUES (?, ?, ?, ?, ?, ? NOT GLOB 'identity_account:*')"
 )
 DROP_KEY = "DELETE FROM resource_keys WHERE kind = ? AND field = ? AND value = ? AND sequence = ?"
 

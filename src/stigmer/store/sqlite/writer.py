@@ -16,7 +16,7 @@ from stigmer.store.sqlite.checksum import checksum_of_record, checksum_of_row
 from stigmer.store.sqlite.failures import failure, is_damage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from stigmer.store.changes import Change, Changes
     from stigmer.store.rows import Key
@@ -185,11 +185,11 @@ class _Application(Application):
     def insert(self, row: Row) -> int | None:
         values = _columns(row)
         try:
-            cursor = self._execute(sql.INSERT, (*values, checksum_of_row(*values)))
+            cursor = self._execute(sql.INSERT, (*values, checksum_of_row(*values), row.owner))
         except sqlite3.IntegrityError:
             return None
         sequence = int(cursor.lastrowid or 0)
-        self._executemany(sql.ADD_KEY, [(row.kind, *key, sequence, row.owner) for key in row.keys or ()])
+        self._add_keys(row, sequence, row.keys or ())
         self.counts[row.kind] += 1
         return sequence
 
@@ -197,7 +197,10 @@ class _Application(Application):
         self._execute(sql.UPDATE, (row.data, row.revision, checksum_of_row(*_columns(row)), row.sequence))
         have, want = set(self._execute(sql.KEYS, (row.sequence,))), set(row.keys or ())
         self._executemany(sql.DROP_KEY, [(row.kind, *key, row.sequence) for key in have - want])
-        self._executemany(sql.ADD_KEY, [(row.kind, *key, row.sequence, row.owner) for key in want - have])
+        self._add_keys(row, row.sequence, want - have)
+
+    def _add_keys(self, row: Row, sequence: int, keys: Iterable[tuple[str, str]]) -> None:
+        self._executemany(sql.ADD_KEY, [(row.kind, *key, sequence, row.owner, row.owner) for key in keys])
 
     def delete(self, head: Row) -> None:
         self._execute(sql.DELETE, (head.sequence,))

@@ -41,11 +41,11 @@ OWNER_OF_PARENT = (
     " WHERE k.sequence = ? AND k.field = ? AND r.owner <> ''"
 )
 FILL = (
-    "UPDATE resources SET owner = ?1, shared = ?1 NOT GLOB 'identity_account:*', namespace = ?, checksum = ?"
+    "UPDATE resources SET owner = ?, shared = ? NOT GLOB 'identity_account:*', namespace = ?, checksum = ?"
     " WHERE sequence = ?"
 )
 
-FILL_KEYS = "UPDATE resource_keys SET owner = ?1, shared = ?1 NOT GLOB 'identity_account:*' WHERE sequence = ?"
+FILL_KEYS = "UPDATE resource_keys SET owner = ?, shared = ? NOT GLOB 'identity_account:*' WHERE sequence = ?"
 
 PLATFORM, IDENTITY = 1, 3
 """Numbers of scopes."""
@@ -81,8 +81,8 @@ def _fill(connection: sqlite3.Connection, sequence: int, resource: type[Any]) ->
         return
     owner, namespace = _owned(connection, sequence, texts[0], space or "", _metadata(resource, data))
     summed = sum_of(data, kind, id_, namespace, named(slug), created_by, owner, revision)
-    connection.execute(FILL, (owner, namespace, summed, sequence))
-    connection.execute(FILL_KEYS, (owner, sequence))
+    connection.execute(FILL, (owner, owner, namespace, summed, sequence))
+    connection.execute(FILL_KEYS, (owner, owner, sequence))
 
 
 def _metadata(resource: type[Any], data: bytes) -> Any:  # noqa: ANN401 - of `_resource`
