@@ -122,13 +122,16 @@ class Aborted(StigmerError):
 
 
 class FailedPrecondition(StigmerError):
-    """The resource is in a state that does not allow the call."""
+    """The resource is in a state that does not allow the call, told by `type`; or another reason does not, `reason`.
+
+    `subject` is what has to be changed first: an id, or a resource's `org/slug`.
+    """
 
     code = Code.FAILED_PRECONDITION
 
-    def __init__(self, message: str, *, type_: str, subject: str) -> None:
+    def __init__(self, message: str, *, type_: str = "", reason: str = "", subject: str) -> None:
         super().__init__(message)
-        self.type, self.subject = type_, subject
+        self.type, self.reason, self.subject = type_, reason, subject
 
 
 class Unauthenticated(StigmerError):

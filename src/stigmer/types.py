@@ -55,6 +55,7 @@ from stigmer._gen.ai.stigmer.agentic.executioncontext.v1 import (
     ExecutionContextId,
     ExecutionContextSpec,
     ExecutionValue,
+    RotateExecutionValueInput,
 )
 from stigmer._gen.ai.stigmer.agentic.session.v1 import (
     AgentId as SessionAgentId,
@@ -182,6 +183,7 @@ __all__ = [
     "PlatformIdValue",
     "PortMapping",
     "ResourceTier",
+    "RotateExecutionValueInput",
     "RpcAuthorizationConfig",
     "Session",
     "SessionAgentId",

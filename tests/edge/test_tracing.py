@@ -103,6 +103,7 @@ async def test_the_tree_of_an_execution_s_create(rig: Rig, spans: Spans, caplog:
         "BuildNewState",
         "CreateDefaultInstanceIfNeeded",
         "CreateSessionIfNeeded",
+        "CreateExecutionContext",
         "SetInitialPhase",
         "Persist",
     ]

@@ -16,7 +16,7 @@ from stigmer.steps.delete import DeleteResource, ExtractResourceId, LoadExisting
 from stigmer.store.changes import Cascade, Dependent, Remove
 
 CONTEXTS = Dependent("ExecutionContext", "spec.execution_id")
-EXECUTIONS = Dependent("AgentExecution", "spec.session_id", (CONTEXTS,))
+EXECUTIONS = Dependent("AgentExecution", "spec.session_id", (CONTEXTS,), ("runtime_env_keys",))
 REQUESTS = [
     ("Agent", AgentId(value="x")),
     ("AgentExecution", ApiResourceId(value="x")),

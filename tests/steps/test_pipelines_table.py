@@ -50,9 +50,9 @@ TABLE = {
     },
     "AgentExecution": {
         "create": "ValidateProto ResolveSlug ValidateSessionOrAgent BuildNewState CreateDefaultInstanceIfNeeded "
-        "CreateSessionIfNeeded SetInitialPhase Persist",
+        "CreateSessionIfNeeded CreateExecutionContext SetInitialPhase Persist",
         "update": UPDATE,
-        "updateStatus": "ValidateProto LoadExisting BuildNewStateWithStatus Persist",
+        "updateStatus": "ValidateProto LoadExisting BuildNewStateWithStatus Persist DeleteExecutionContexts",
         "delete": DELETE,
         "get": GET,
         "list": LIST,
@@ -70,6 +70,7 @@ TABLE = {
     "ExecutionContext": {
         "create": PLAIN_CREATE,
         "apply": APPLY,
+        "rotate": "ValidateProto LoadExisting RotateValue Persist",
         "delete": DELETE,
         "get": GET,
         "getByReference": BY_REFERENCE,

@@ -23,7 +23,7 @@ from store_rows import (
     updating,
 )
 
-from stigmer.store.changes import Changes
+from stigmer.store.changes import Changes, Require
 from stigmer.store.errors import ConflictError
 from stigmer.store.rows import ABSENT, Query, Window
 
@@ -99,6 +99,17 @@ async def test_a_slug_is_unique_in_its_namespace(store: Store) -> None:
 async def test_a_slug_is_unique_within_one_commit(store: Store) -> None:
     assert await conflict(store, creating(row("a", slug="s"), row("b", slug="s"))) == ("Thing", "s", "")
     assert await ids(store) == []
+
+
+async def test_a_row_that_is_required_at_a_revision_must_not_have_changed(store: Store) -> None:
+    (first,) = await created(store, row("a"))
+    at_first = Changes(requires=[Require("Thing", "a", first.revision)])
+    await store.commit(together(at_first, creating(row("b"))))
+    await store.commit(together(at_first, updating(changed(first, b"second"))))
+    for more in (creating(row("c")), removing(first)):
+        assert await conflict(store, together(at_first, more)) == ("Thing", "a")
+    assert await conflict(store, Changes(requires=[Require("Thing", "none", 1)])) == ("Thing", "none")
+    assert await ids(store) == ["b", "a"]
 
 
 async def test_a_revision_that_passed_is_refused(store: Store) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from store_rows import all_at_once, bare, cascading, child, created, creating, ids, removing, row, together
 
-from stigmer.store.changes import Append, Changes
+from stigmer.store.changes import Append, Changes, Dependent
 from stigmer.store.errors import ConflictError
 from stigmer.store.rows import ABSENT, Query, Record, Window, chained
 from stigmer.store.transaction import Transaction
@@ -333,3 +333,14 @@ async def test_a_transaction_may_only_be_tried(store: Store) -> None:
     assert not ran
     assert not (await ids(store))
     assert not (await store.records("t"))
+
+
+async def test_records_of_cascaded_rows_go_with_them_where_the_dependent_says_so(store: Store) -> None:
+    dependent = Dependent("Child", "parent", (Dependent("Grandchild", "parent", (), ("t",)),), ("t", "u"))
+    (parent,) = await created(store, row("p"))
+    await created(store, child("c", "p"), child("g", "c", "Grandchild"), child("other", "q"))
+    keys = [("t", "c"), ("u", "c"), ("t", "g"), ("u", "g"), ("t", "other"), ("t", "p")]
+    await store.commit(Changes(records=dict.fromkeys(keys, b"x")))
+    await store.commit(together(cascading("p", dependent), removing(parent)))
+    left = [(one.table, one.key) for table in ("t", "u") for one in await store.records(table)]
+    assert left == [("t", "other"), ("t", "p"), ("u", "g")]

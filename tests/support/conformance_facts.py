@@ -153,7 +153,7 @@ EXECUTION_CONTEXT = KindFacts(
     delete_request=ApiResourceDeleteInput,
     make=samples.execution_context,
     scopes=(Scope.api_resource_owner_scope_unspecified,),
-    rpcs=_CRUD - {"update"} | {"get_by_execution_id"},
+    rpcs=_CRUD - {"update"} | {"get_by_execution_id", "rotate"},
     change=put("spec.data", {"TZ": contexts.ExecutionValue(value="Asia/Kolkata")}),
     namespaced=False,
     own_broken=ways.OF_EXECUTION_CONTEXT,

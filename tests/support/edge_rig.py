@@ -107,6 +107,7 @@ class Rig(Stubs):
         self.loopback, internal = self.edge.channel(), self.edge.channel(INTERNAL)
         downstream["Agent"] = ResourceClient[Any]("Agent", internal)
         downstream["AgentInstance"] = ResourceClient[Any]("AgentInstance", internal)
+        downstream["ExecutionContext"] = ResourceClient[Any]("ExecutionContext", internal)
         downstream["Session"] = SessionClient(internal)
         downstream.update(clients)
         super().__init__(self.loopback)

@@ -80,6 +80,7 @@ async def _of_execution(stubs: Stubs, execution: Any) -> None:
 
 async def _of_context(stubs: Stubs, execution: Any) -> None:
     made = await stubs.contexts.apply(samples.execution_context(id_of(execution)))
+    await stubs.contexts.rotate(contexts.RotateExecutionValueInput(resource_id=id_of(made), key="TZ", value="UTC"))
     await stubs.find_contexts.get(contexts.ExecutionContextId(value=id_of(made)))
     await stubs.find_contexts.get_by_reference(_reference(made))
     of_execution = contexts.ExecutionContextExecutionIdInput(execution_id=id_of(execution))

@@ -131,7 +131,7 @@ async def request_of(method: Method, owned: Owned) -> tuple[Any, Any]:
     if message is ApiResourceReference:
         return ApiResourceReference(org=owned.metadata["org"], slug=target.metadata.slug), target
     found = {"execution_id": (await owned.one("AgentExecution")).metadata.id} if kind == "ExecutionContext" else {}
-    found |= {"value": target.metadata.id, "resource_id": target.metadata.id}
+    found |= {"value": target.metadata.id, "resource_id": target.metadata.id, "key": "TZ"}
     if kind == "AgentExecution":
         found["execution_id"] = target.metadata.id
         found["session_id"] = target.spec.session_id

@@ -103,7 +103,7 @@ def assemble(  # noqa: PLR0913 - all that is wired
     edge = Edge(endpoints, ids, own.interceptors, metrics.call, gate)
     internal = edge.channel(INTERNAL)
     clients["Session"] = SessionClient(internal)
-    for kind in ("Agent", "AgentInstance"):
+    for kind in ("Agent", "AgentInstance", "ExecutionContext"):
         clients[kind] = ResourceClient[Any](kind, internal)
     measure(store, kinds, metrics)
     return App(store, edge, edge.channel(), metrics, runtime.unit_of_work)

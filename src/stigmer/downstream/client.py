@@ -58,9 +58,9 @@ class ResourceClient(ServiceStub, Generic[R]):
         await self._found("delete", id_)
 
     async def _found(self, rpc: str, id_: str) -> R | None:
-        """What a method answers whose request holds nothing but an id; None where it says NOT_FOUND."""
+        """What a method answers that is told no more than an id, by its request's first field; None for NOT_FOUND."""
         name = self._methods[rpc].request
-        (field,) = descriptors.descriptor(name).fields_by_name
+        field = descriptors.descriptor(name).fields_by_number[1].name
         try:
             return await self._call(rpc, object_class(name)(**{field: id_}))
         except Relayed as error:

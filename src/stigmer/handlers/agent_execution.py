@@ -10,12 +10,14 @@ from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import (
 )
 from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
-from stigmer.pipeline.kind import Kind, Reference
+from stigmer.pipeline.kind import Ending, Kind, Reference
 from stigmer.pipeline.pipeline import Steps
 from stigmer.steps.build_new_state import BuildNewState
-from stigmer.steps.build_new_state_with_status import BuildNewStateWithStatus
+from stigmer.steps.build_new_state_with_status import TERMINAL, BuildNewStateWithStatus
 from stigmer.steps.create_default_instance import CreateDefaultInstanceIfNeeded
+from stigmer.steps.create_execution_context import RUNTIME_ENV_KEYS, CreateExecutionContext
 from stigmer.steps.create_session_if_needed import CreateSessionIfNeeded
+from stigmer.steps.delete_execution_contexts import DeleteExecutionContexts
 from stigmer.steps.list_resources import HasAll, Is, List
 from stigmer.steps.load_existing import LoadExisting
 from stigmer.steps.load_target import LoadTarget
@@ -36,6 +38,9 @@ HANDLER = Handler(
         belongs_to=Reference("Session", "spec.session_id"),
         refers_to=(Reference("Agent", "spec.agent_id"), Reference("Session", "spec.session_id")),
         dependents=(Dependent("ExecutionContext", "spec.execution_id"),),
+        not_kept=("spec.runtime_env",),
+        records=(RUNTIME_ENV_KEYS,),
+        ending=Ending("status.phase", {phase: phase.name for phase in TERMINAL}),
     ),
     rpcs={
         "create": Steps(
@@ -46,6 +51,7 @@ HANDLER = Handler(
             BuildNewState(),
             CreateDefaultInstanceIfNeeded(),
             CreateSessionIfNeeded(),
+            CreateExecutionContext(),
             SetInitialPhase(),
             Persist(),
         ),
@@ -56,6 +62,7 @@ HANDLER = Handler(
             LoadExisting(id_field="execution_id"),
             BuildNewStateWithStatus(),
             Persist(grows=True),
+            DeleteExecutionContexts(),
         ),
         "delete": standard.DELETE,
         "get": standard.GET,

@@ -1,13 +1,20 @@
-"""ExecutionContext: what one execution runs with; never changed, gone with its execution."""
+"""ExecutionContext: what one execution runs with; gone when that has ended."""
 
-from stigmer._gen.ai.stigmer.agentic.executioncontext.v1 import ExecutionContext, ExecutionContextExecutionIdInput
+from stigmer._gen.ai.stigmer.agentic.executioncontext.v1 import (
+    ExecutionContext,
+    ExecutionContextExecutionIdInput,
+    RotateExecutionValueInput,
+)
 from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
 from stigmer.pipeline.kind import Kind, Reference
 from stigmer.pipeline.pipeline import Steps
 from stigmer.steps.load_by_execution_id import LoadByExecutionId
+from stigmer.steps.load_existing import LoadExisting
 from stigmer.steps.load_for_apply import LoadForApply, ThenCreate
+from stigmer.steps.persist import Persist
 from stigmer.steps.resolve_slug import ResolveSlug
+from stigmer.steps.rotate_value import RotateValue
 from stigmer.steps.validate_proto import ValidateProto
 
 HANDLER = Handler(
@@ -19,6 +26,13 @@ HANDLER = Handler(
     rpcs={
         "create": standard.CREATE,
         "apply": Steps(ExecutionContext, ValidateProto(), ResolveSlug(), LoadForApply(), ThenCreate()),
+        "rotate": Steps(
+            RotateExecutionValueInput,
+            ValidateProto(),
+            LoadExisting(id_field="resource_id"),
+            RotateValue(),
+            Persist(),
+        ),
         "delete": standard.DELETE,
         "get": standard.GET,
         "getByReference": standard.GET_BY_REFERENCE,

@@ -10,12 +10,13 @@ from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
 from stigmer.pipeline.kind import Kind, Reference
 from stigmer.pipeline.pipeline import Steps
+from stigmer.steps.create_execution_context import RUNTIME_ENV_KEYS
 from stigmer.steps.list_resources import HasAll, IsOrHasParent, List
 from stigmer.steps.validate_proto import ValidateProto
 from stigmer.store.changes import Dependent
 
 CONTEXTS = Dependent("ExecutionContext", "spec.execution_id")
-EXECUTIONS = Dependent("AgentExecution", "spec.session_id", (CONTEXTS,))
+EXECUTIONS = Dependent("AgentExecution", "spec.session_id", (CONTEXTS,), (RUNTIME_ENV_KEYS,))
 
 HANDLER = Handler(
     kind=Kind(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from stigmer.access.principal import identity
+from stigmer.errors import FailedPrecondition
 from stigmer.pipeline.kind import Resource, required
 from stigmer.pipeline.ownership import check_write
 from stigmer.store.errors import DamagedError
@@ -202,6 +203,10 @@ class Context(Generic[Q_co, R_co]):
         self.found.pop((row.kind, row.id), None)
         return row
 
+    def note(self, table: str, id_: str, value: bytes) -> None:
+        """Stage a record beside the resource `id_`; it goes with that, where the kind's `records` name the table."""
+        self.tx.put_record(table, id_, value)
+
     async def delete(self, row: Row) -> None:
         """Stage the deletion of a row that was read here, and of its dependents, whoever owns them.
 
@@ -210,7 +215,7 @@ class Context(Generic[Q_co, R_co]):
         """
         check_write(self.call, row.owner)
         self.tx.delete(row)
-        await self.tx.delete_dependents(self.runtime.kinds[row.kind].dependents, row.id)
+        await self._delete_what_goes_with(row.kind, row.id)
 
     async def discard(self, kind: str, id_: str, owner: Owner) -> None:
         """Stage the deletion of what goes with a deleted row, where its owner has it, and of its dependents.
@@ -220,7 +225,16 @@ class Context(Generic[Q_co, R_co]):
         row = await self.tx.get(kind, id_)
         if row is not None and row.owner == owner:
             self.tx.delete(row)
-            await self.tx.delete_dependents(self.runtime.kinds[kind].dependents, id_)
+            await self._delete_what_goes_with(kind, id_)
+
+    async def delete_dependents(self, kind: str, id_: str) -> None:
+        """Stage the deletion of the dependents of a row that stays, whoever owns them; looked up again at commit."""
+        await self.tx.delete_dependents(self.runtime.kinds[kind].dependents, id_)
+
+    async def _delete_what_goes_with(self, kind: str, id_: str) -> None:
+        for table in self.runtime.kinds[kind].records:
+            self.tx.remove_record(table, id_)
+        await self.delete_dependents(kind, id_)
 
     async def _parent_owner(self, reference: Reference, resource: Resource) -> Owner | None:
         """The owner of what a resource belongs to, which then must be there at commit; None where it is not known."""
@@ -229,8 +243,19 @@ class Context(Generic[Q_co, R_co]):
             row = await self.find(*key)
             self.owners[key] = row.owner if row is not None else None
             if row is not None:
-                self.tx.require(*key)
+                self._rely_on(row)
         return self.owners[key]
+
+    def _rely_on(self, parent: Row) -> None:
+        """What something belongs to must be there at commit, and not have ended."""
+        kind = self.runtime.kinds[parent.kind]
+        if kind.ending is None:
+            self.tx.require(parent.kind, parent.id)
+            return
+        if ended := kind.ended_with(parent):
+            message = f"{parent.kind} {parent.id} has ended with {ended}: nothing more can be made that belongs to it"
+            raise FailedPrecondition(message, type_="TERMINAL_PHASE", subject=parent.id)
+        self.tx.require_unchanged(parent)
 
     def _kind_of(self, resource: Resource) -> Kind[Any]:
         return self.runtime.kinds[class_of(cast("betterproto2.Message", resource)).__name__]

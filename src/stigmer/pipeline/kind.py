@@ -17,6 +17,8 @@ from stigmer.wire import codec, descriptors, shapes
 from stigmer.wire.message_types import full_name_of, object_class
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import betterproto2
     from google.protobuf.message import Message
 
@@ -57,6 +59,18 @@ class Reference(NamedTuple):
         return attrgetter(self.path)(resource)
 
 
+class Ending(NamedTuple):
+    """The values of an enum field with which a resource has ended: nothing more is made that belongs to it.
+
+    Attributes:
+        path: of the field.
+        values: the numbers of the values, by their names.
+    """
+
+    path: str
+    values: Mapping[int, str]
+
+
 @dataclass(frozen=True)
 class Kind(Generic[R]):
     """A kind of resource.
@@ -69,6 +83,9 @@ class Kind(Generic[R]):
         belongs_to: whose owner a resource has; without, its own scope and org say it.
         refers_to: what must be there, and be visible, for callers that are not of all organizations to name it.
         dependents: what is deleted with a resource.
+        not_kept: paths of the maps that are for the steps of create alone: no row holds them.
+        records: tables whose record under a resource's id is deleted with it.
+        ending: how a resource ends; None where it does not.
     """
 
     message: type[R]
@@ -78,6 +95,9 @@ class Kind(Generic[R]):
     belongs_to: Reference | None = None
     refers_to: tuple[Reference, ...] = ()
     dependents: tuple[Dependent, ...] = field(default=())
+    not_kept: tuple[str, ...] = ()
+    records: tuple[str, ...] = ()
+    ending: Ending | None = None
 
     @cached_property
     def meta(self) -> KindMeta:
@@ -158,6 +178,17 @@ class Kind(Generic[R]):
     def wire_of(self, row: Row) -> Any:  # noqa: ANN401 - each kind has a message of its own
         """The resource that a row keeps, as the C runtime has it: for who needs little of it. Each call parses anew."""
         return codec.parse(self.generated, row.data)
+
+    def ended_with(self, row: Row) -> str:
+        """The name of the value with which the row's resource has ended; empty where it has not."""
+        if self.ending is None:
+            return ""
+        return self.ending.values.get(attrgetter(self.ending.path)(self.wire_of(row)), "")
+
+    def without_not_kept(self, spec: Any) -> None:  # noqa: ANN401 - each kind has a spec of its own
+        """Take out of a spec what no row holds."""
+        for path in self.not_kept:
+            setattr(spec, path.removeprefix("spec."), {})
 
     def _keys(self, wire: Message) -> dict[tuple[str, str], None]:
         keys: dict[tuple[str, str], None] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stigmer._gen.ai.stigmer.commons.apiresource import (
     ApiResourceAudit,
@@ -39,6 +39,13 @@ def stamp_update(info: Message, actor: str) -> None:
     for name in ("updated_by", "updated_at"):
         info.ClearField(name)
     info.MergeFrom(codec.to_wire(now))
+
+
+def updated(status: Any, actor: str) -> Any:  # noqa: ANN401 - each kind has a status of its own
+    """A stored status, its spec's audit stamped; copied by the C runtime, for a transcript may be large."""
+    wire: Any = codec.to_wire(status)
+    stamp_update(wire.audit.spec_audit, actor)
+    return codec.lazily(status.__class__, wire)
 
 
 def next_version(

@@ -42,6 +42,7 @@ class BuildNewState:
         state.metadata.slug = ctx.slug
         state.metadata.version = audit.next_version(ctx.runtime.ids, sent, None)
         state.spec = shallow_copy(state.spec)
+        ctx.kind.without_not_kept(state.spec)
         await check_references(ctx, state)
         state.status = ctx.kind.new_status(audit.created(ctx.call.actor))
         ctx.new_state = state

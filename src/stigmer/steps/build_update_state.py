@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stigmer.errors import Aborted, InvalidArgument, Violation, clip
 from stigmer.pipeline.kind import Resource, required
 from stigmer.steps import audit
 from stigmer.steps.references import check_references
-from stigmer.wire import codec
 from stigmer.wire.lazy import shallow_copy
 
 if TYPE_CHECKING:
@@ -29,19 +28,20 @@ class BuildUpdateState:
         existing: Resource = await ctx.load(required(ctx.row))
         sent, kept = required(ctx.request.metadata), required(existing.metadata)
         if not ctx.applying:
-            _check_version(ctx, sent, kept)
+            check_version(ctx, sent.version.id if sent.version is not None else "", kept)
         state = shallow_copy(ctx.request)
         state.metadata = _metadata(sent, kept)
         state.metadata.version = audit.next_version(ctx.runtime.ids, sent, kept)
         state.spec = shallow_copy(state.spec)
+        ctx.kind.without_not_kept(state.spec)
         _keep_fixed(ctx.kind.fixed, state, existing)
         await check_references(ctx, state, existing)
-        state.status = _status(existing, ctx.call.actor)
+        state.status = audit.updated(existing.status, ctx.call.actor)
         ctx.new_state = state
 
 
-def _check_version(ctx: AnyContext, sent: ApiResourceMetadata, kept: ApiResourceMetadata) -> None:
-    wanted = sent.version.id if sent.version is not None else ""
+def check_version(ctx: AnyContext, wanted: str, kept: ApiResourceMetadata) -> None:
+    """Refuse a write that was meant for another version; raises Aborted. With none wanted it is for any."""
     current = kept.version.id if kept.version is not None else ""
     if wanted and wanted != current:
         raise Aborted(
@@ -67,10 +67,3 @@ def _keep_fixed(paths: tuple[str, ...], state: Resource, existing: Resource) -> 
         setattr(state.spec, name, before)
     if violations:
         raise InvalidArgument(*violations)
-
-
-def _status(existing: Resource, actor: str) -> Any:  # noqa: ANN401 - each kind has a status of its own
-    """The stored status, stamped; copied by the C runtime, for a transcript may be large."""
-    status: Any = codec.to_wire(existing.status)
-    audit.stamp_update(status.audit.spec_audit, actor)
-    return codec.lazily(existing.status.__class__, status)

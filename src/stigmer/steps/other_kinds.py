@@ -65,11 +65,14 @@ async def create(ctx: AnyContext, kind: str, resource: Any) -> Any:  # noqa: ANN
         if looked_for and await ctx.holder(kind, resource.metadata.slug, namespace) is not None:
             continue
         try:
-            return await _make(ctx, kind, resource)
+            made = await _make(ctx, kind, resource)
         except StigmerError as error:
             refused += 1
             if error.code != Code.ALREADY_EXISTS or refused == MAX_REFUSALS:
                 raise
+        else:
+            ctx.found[kind, made.metadata.id] = made
+            return made
     raise AssertionError("counting does not end")
 
 

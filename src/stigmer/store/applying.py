@@ -101,6 +101,9 @@ class Application(ABC):
         for remove in changes.removes:
             if remove.expected is not None:
                 self._expected(remove.kind, remove.id, remove.expected)
+        for require in changes.requires:
+            if require.revision is not None:
+                self._expected(require.kind, require.id, require.revision)
         for key, revision in changes.expects.items():
             if self.record_revision(key) != revision:
                 raise ConflictError(key)
@@ -118,6 +121,8 @@ class Application(ABC):
             for inner in dependent.dependents:
                 self._remove_dependents(inner, child, kept)
             self._remove(dependent.kind, child)
+            for table in dependent.records:
+                self.delete_record((table, child))
 
     def _remove(self, kind: str, id_: str) -> None:
         head = self.head(kind, id_)

@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Dependent:
-    """Rows that go with a deleted row: those of `kind` whose `field` holds its id, and their own dependents."""
+    """Rows that go with a deleted row: those of `kind` whose `field` holds its id, and their own dependents.
+
+    With each of them goes its record in each of the tables `records`, which has the row's id for a key.
+    """
 
     kind: str
     field: str
     dependents: tuple[Dependent, ...] = ()
+    records: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +57,11 @@ class Cascade:
 
 @dataclass(frozen=True, slots=True)
 class Require:
-    """The row must be there once the transaction's own writes are done."""
+    """The row must be there once the transaction's own writes are done; before them it has `revision`, unless None."""
 
     kind: str
     id: str
+    revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +76,8 @@ class Append:
 class Changes:
     """One transaction's writes and checks, in the order in which a backend applies them: all or none of it.
 
-    Revisions that `removes` and `expects` name are those before any of it. Cascades come before the removals, so that
-    they find the dependents of rows that are removed beside them.
+    Revisions that `removes`, `requires` and `expects` name are those before any of it. Cascades come before the
+    removals, so that they find the dependents of rows that are removed beside them.
 
     Attributes:
         expects: the revision that a record must have, by table and key; ABSENT where it must not be there.

@@ -125,6 +125,12 @@ class Staging:
         else:
             self.removes[key] = expected
 
+    def require(self, wanted: Require) -> None:
+        """A row must be there at commit; once a revision is wanted of it, that one stays wanted."""
+        key = wanted.kind, wanted.id
+        if key not in self.requires or wanted.revision is not None:
+            self.requires[key] = wanted
+
     def expect(self, key: Key, revision: int | None) -> None:
         """A record must have that revision at commit; None, or one that is staged already, may have any."""
         if revision is not None and not self.record(key)[0]:
@@ -136,7 +142,8 @@ class Staging:
             self.remove(key, expected)
         self.puts.update(joined.puts)
         self.cascades.extend(joined.cascades)
-        self.requires.update(joined.requires)
+        for wanted in joined.requires.values():
+            self.require(wanted)
         self.expects = joined.expects | self.expects
         self.records.update(joined.records)
         self.appends.extend(joined.appends)

@@ -165,7 +165,11 @@ class Transaction:
 
     def require(self, kind: str, id_: str) -> None:
         """The row must be there when this transaction commits."""
-        self.staged.requires[kind, id_] = Require(kind, id_)
+        self.staged.require(Require(kind, id_))
+
+    def require_unchanged(self, row: Row) -> None:
+        """A row that was read here must be as it is when this transaction commits, but for its own writes."""
+        self.staged.require(Require(row.kind, row.id, row.revision if row.revision != ABSENT else None))
 
     def put_record(self, table: str, key: str, value: bytes, expected: int | None = None) -> None:
         """Stage a record's value; the table need not be made.

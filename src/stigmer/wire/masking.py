@@ -1,7 +1,8 @@
 """Messages made fit for printing and logging: secret values show as `***`, whatever the kind.
 
 Found by the descriptors, not by a list: the `value` of every message with a true `is_secret`, and every field named
-`callback_token`. `logs` runs `mask_messages` on each line; whoever prints a message calls `masked`.
+`callback_token` or with the option `debug_redact`. `logs` runs `mask_messages` on each line; whoever prints a message
+calls `masked`.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ def _redact(wire: Message) -> None:
     for field, value in wire.ListFields():
         if field.name == _TOKEN:
             wire.ClearField(_TOKEN)
+        elif field.has_options and field.GetOptions().debug_redact:
+            setattr(wire, field.name, MARK)
         for inner in _messages(field, value):
             _redact(inner)
     if getattr(wire, "is_secret", False) is True:

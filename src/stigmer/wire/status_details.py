@@ -47,7 +47,7 @@ _UNSAID: Mapping[type[errors.StigmerError], Mapping[str, object]] = {
     errors.DataLoss: {"kind": "", "name": ""},
     errors.AlreadyExists: {"kind": "", "holder": ""},
     errors.Aborted: {"reason": ""},
-    errors.FailedPrecondition: {"type": "", "subject": ""},
+    errors.FailedPrecondition: {"type": "", "reason": "", "subject": ""},
     errors.Unauthenticated: {"takes": ()},
     errors.PermissionDenied: {"permission": "", "kind": ""},
     errors.ResourceExhausted: {"retry_after_s": None},
@@ -88,7 +88,8 @@ def _detail(error: errors.StigmerError) -> Message | None:
         case errors.Aborted():
             detail = _error_info(error.reason)
         case errors.FailedPrecondition():
-            detail = _precondition_failure(error)
+            reason, subject = error.reason, error.subject
+            detail = _error_info(reason, subject=subject) if reason else _precondition_failure(error)
         case errors.Unauthenticated():
             detail = _error_info("UNAUTHENTICATED", takes=", ".join(error.takes))
         case errors.PermissionDenied():

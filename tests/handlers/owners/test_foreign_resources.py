@@ -59,9 +59,11 @@ FIELDS: dict[str, Callable[[Named, str], Any]] = {
     "tags": lambda named, kind: [named.slug(kind)],
     "phase": lambda _, __: executions.ExecutionPhase.EXECUTION_PENDING,
     "status": lambda _, __: executions.AgentExecutionStatus(error="lost"),
+    "key": lambda _, __: "TZ",
 }
 """How a request's field names something. An RPC with another one fails here: say how it does."""
-NAMES_NOTHING = {"page_size", "page_token", "page_info", "kind", "scope", "version", "org", "version_message", "force"}
+NAMES_NOTHING = {"page_size", "page_token", "page_info", "kind", "scope", "version", "org"}
+NAMES_NOTHING |= {"version_message", "force", "version_id"}
 
 
 def request(method: Method, named: Named, own: Everything) -> Any:

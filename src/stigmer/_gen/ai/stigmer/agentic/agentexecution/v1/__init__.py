@@ -223,7 +223,8 @@ class AgentExecutionSpec(betterproto2.Message):
         5, betterproto2.TYPE_MAP, map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_MESSAGE)
     )
     """
-    Values for this run only. They count before those of the environments.
+    Values for this run only. They count before those of the environments. create puts them into the execution's
+    ExecutionContext; the execution itself never has them.
     """
 
     callback_token: "bytes" = betterproto2.field(6, betterproto2.TYPE_BYTES)

@@ -11,6 +11,7 @@ __all__ = (
     "ExecutionContextQueryControllerStub",
     "ExecutionContextSpec",
     "ExecutionValue",
+    "RotateExecutionValueInput",
 )
 
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 @dataclass(eq=False, repr=False)
 class ExecutionContext(betterproto2.Message):
     """
-    The configuration and secrets of one execution. It lives as long as the execution and cannot be changed.
+    The configuration and secrets of one execution. It ends with the execution. Single values of it can be rotated.
     """
 
     api_version: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -131,6 +132,38 @@ class ExecutionValue(betterproto2.Message):
 default_message_pool.register_message("ai.stigmer.agentic.executioncontext.v1", "ExecutionValue", ExecutionValue)
 
 
+@dataclass(eq=False, repr=False)
+class RotateExecutionValueInput(betterproto2.Message):
+    """
+    Gives one value of an execution context anew.
+    """
+
+    resource_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The execution context.
+    """
+
+    key: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The name of a variable that it has.
+    """
+
+    value: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The new value. It is masked wherever the request is printed.
+    """
+
+    version_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    The version that the context must have, if set.
+    """
+
+
+default_message_pool.register_message(
+    "ai.stigmer.agentic.executioncontext.v1", "RotateExecutionValueInput", RotateExecutionValueInput
+)
+
+
 class ExecutionContextCommandControllerStub(betterproto2_grpclib.ServiceStub):
     """
     Changes execution contexts.
@@ -171,6 +204,27 @@ class ExecutionContextCommandControllerStub(betterproto2_grpclib.ServiceStub):
 
         return await self._unary_unary(
             "/ai.stigmer.agentic.executioncontext.v1.ExecutionContextCommandController/create",
+            message,
+            ExecutionContext,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def rotate(
+        self,
+        message: "RotateExecutionValueInput",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ExecutionContext":
+        """
+        Gives one value of an execution context anew; whether it is secret stays.
+        """
+
+        return await self._unary_unary(
+            "/ai.stigmer.agentic.executioncontext.v1.ExecutionContextCommandController/rotate",
             message,
             ExecutionContext,
             timeout=timeout,
