@@ -26,6 +26,7 @@ EVERY: list[errors.StigmerError] = [
     errors.AlreadyExists("Agent", "agt-1", slug="writer"),
     errors.Aborted("somebody else was faster", "CONTENTION"),
     errors.FailedPrecondition("it has ended", type_="PHASE", subject="aex-1"),
+    errors.FailedPrecondition("it is missing", reason="ENVIRONMENT_MISSING", subject="acme/prod"),
     errors.Unauthenticated("send a bearer token", takes=["bearer token", "client certificate"]),
     errors.PermissionDenied("not with the role reader", permission="can_edit", kind="agent"),
     errors.ResourceExhausted("too many subscriptions"),

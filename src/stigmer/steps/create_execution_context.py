@@ -13,7 +13,7 @@ from stigmer._gen.ai.stigmer.agentic.executioncontext.v1 import (
 )
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata, ApiResourceOwnerScope
 from stigmer.access.principal import identity, organization
-from stigmer.errors import FailedPrecondition, clip
+from stigmer.errors import Code, FailedPrecondition, StigmerError, clip
 from stigmer.pipeline.kind import required
 from stigmer.steps import other_kinds
 from stigmer.telemetry.logs import get_logger
@@ -51,7 +51,8 @@ class CreateExecutionContext:
 
     Merged are, the lowest first, the values of the agent's `env_spec`, of the instance's environments, and of the
     request's `runtime_env`; of an agent that declares keys, only those stay. Reads the request and `new_state`, an
-    execution, which it stages: its context is whose it is. Refuses an environment that is not there for the caller.
+    execution, which it stages: its context is whose it is. Refuses an environment that is not there for the caller,
+    and what is too much for one context.
     """
 
     async def __call__(self, ctx: Context[AgentExecution, AgentExecution]) -> None:
@@ -89,14 +90,19 @@ def merged(
 
 async def _declared(ctx: AnyContext, agent_id: str) -> Mapping[str, Value]:
     """What the agent declares, and its own values; nothing where it is not there for the caller."""
-    agent = await _agent(ctx, agent_id) if agent_id else None
+    agent = await _declaring(ctx, agent_id) if agent_id else None
     env_spec = required(agent.spec).env_spec if agent is not None else None
     return env_spec.data if env_spec is not None else {}
 
 
-async def _agent(ctx: AnyContext, id_: str) -> Agent | None:
-    """The agent; of a session's execution nobody has asked for it yet, and its row costs less than a call."""
+async def _declaring(ctx: AnyContext, id_: str) -> Agent | None:
+    """The agent, where it may declare anything.
+
+    Nobody has asked yet for that of a given session, and its row costs less than a call.
+    """
     row = await ctx.find("Agent", id_) if ("Agent", id_) not in ctx.found else None
+    if row is not None and not ctx.runtime.kinds[row.kind].wire_of(row).spec.env_spec.data:
+        return None
     agent: Agent | None = await (ctx.load(row) if row is not None else other_kinds.find(ctx, "Agent", id_))
     return agent
 
@@ -155,7 +161,13 @@ async def _create(
         metadata=ApiResourceMetadata(name=name, slug=name, org=_organization(session)),
         spec=ExecutionContextSpec(execution_id=id_, data=data),
     )
-    made: Any = await other_kinds.create(ctx, "ExecutionContext", context)
+    try:
+        made: Any = await other_kinds.create(ctx, "ExecutionContext", context)
+    except StigmerError as error:
+        if error.code != Code.INVALID_ARGUMENT:
+            raise
+        told = f"what agent, environments and runtime_env give together makes no context ({error.message}): give less"
+        raise FailedPrecondition(told, reason="CONTEXT_REFUSED", subject=id_) from error
     context_id: str = made.metadata.id
     ctx.tx.after_commit(
         lambda: log.info("Successfully created execution context", execution_id=id_, context_id=context_id)

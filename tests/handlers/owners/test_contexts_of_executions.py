@@ -209,6 +209,17 @@ async def test_a_missing_environment_is_a_failed_precondition_that_names_the_ref
     assert await callers.rig.ids("AgentExecution") == set()
 
 
+async def test_more_than_a_context_may_hold_is_a_failed_precondition_that_says_so(callers: Callers) -> None:
+    world = World(callers)
+    many = [{f"{name}{number}": CANARY for number in range(600)} for name in "AB"]
+    refs = [to_environment((await world.environment(ANN, (), **values)).metadata.slug) for values in many]
+    found = await outcome(world.run(await world.session(*refs)))
+    assert (found.code, "CONTEXT_REFUSED" in "".join(found.details)) == ("FAILED_PRECONDITION", True)
+    assert "at most 1000 entries, not 1200" in found.message
+    assert CANARY not in str(found)
+    assert await callers.rig.ids("AgentExecution") == set()
+
+
 async def test_an_environment_of_another_organization_is_missing_but_for_callers_of_all(callers: Callers) -> None:
     """The caller is of both; the instance is not."""
     foreign = await World(callers, GIL, org="globex").environment(A="globex")
