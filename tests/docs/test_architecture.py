@@ -28,6 +28,7 @@ NAMES = {
         "handlers",
         "pipeline",
         "rpc",
+        "secrets",
     ),
     *("server", "settings", "steps", "store", "telemetry", "types", "wire"),
 }
