@@ -27,6 +27,7 @@ NAMES = {
         "errors",
         "handlers",
         "pipeline",
+        "private_file",
         "rpc",
         "secrets",
     ),

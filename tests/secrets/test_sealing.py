@@ -13,7 +13,7 @@ from stigmer.errors import DataLoss
 from stigmer.secrets import sealing
 from stigmer.secrets.cipher import packed
 from stigmer.secrets.fields import Place
-from stigmer.secrets.keyring import Key, Keyring, KeyState
+from stigmer.secrets.keyring import Keyring
 from stigmer.secrets.sealing import Binding, Sealer
 
 if TYPE_CHECKING:
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-OLD = Key.new(KeyState.ENABLED)
-OLD_ALONE = Sealer(Keyring([Key(OLD.created, KeyState.ACTIVE, OLD.secret)]))
-SEALER = Sealer(Keyring([OLD, Key.new(KeyState.ACTIVE)]))
+KEYS = Keyring(None)
+KEYS.open(make=True)
+OLD, NEW = KEYS.active, KEYS.add().id
+KEYS.activate(NEW)
+SEALER = Sealer(KEYS)
 HERE = Binding("deployment", "ExecutionContext", "acme", "ctx-1", "aex-1")
 TOKEN, OTHER, CALLBACK = Place("spec.data", "TOKEN"), Place("spec.data", "OTHER"), Place("spec.callback_token", "")
 VALUES = {TOKEN: b"canary-token", OTHER: b"canary-other", CALLBACK: b"canary-\xff\x00"}
@@ -38,8 +40,16 @@ def at_once(work: Coroutine[object, object, T]) -> T:
     raise AssertionError("it waits")
 
 
-def seal(values: Mapping[Place, bytes] = VALUES, binding: Binding = HERE, sealer: Sealer = SEALER) -> bytes:
-    return at_once(sealer.seal(binding, values))
+def seal(values: Mapping[Place, bytes] = VALUES, binding: Binding = HERE) -> bytes:
+    return at_once(SEALER.seal(binding, values))
+
+
+def sealed_before_rotation() -> bytes:
+    KEYS.activate(OLD)
+    try:
+        return seal()
+    finally:
+        KEYS.activate(NEW)
 
 
 def opens(record: bytes, binding: Binding = HERE) -> dict[Place, bytes]:
@@ -110,7 +120,7 @@ def _with(record: bytes, **parts: object) -> bytes:
     return sealing._Record.of(record)._replace(**parts).encoded()  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("other", [seal(), seal(binding=HERE._replace(id="ctx-2")), seal(sealer=OLD_ALONE)])
+@pytest.mark.parametrize("other", [seal(), seal(binding=HERE._replace(id="ctx-2")), sealed_before_rotation()])
 @pytest.mark.parametrize("part", ["data_key_id", "key_id", "wrapped", "manifest", "entries"])
 def test_no_part_of_another_record_fits(other: bytes, part: str) -> None:
     changed = _with(RECORD, **{part: getattr(sealing._Record.of(other), part)})
@@ -152,27 +162,29 @@ def test_a_damaged_record_can_be_replaced_by_new_values_alone() -> None:
 
 
 def test_rewrapping_changes_the_key_and_nothing_else() -> None:
-    old = seal(sealer=OLD_ALONE)
-    assert sealing.key_id_of(old) == OLD.id
+    old = sealed_before_rotation()
+    assert sealing.key_id_of(old) == OLD
     new = at_once(SEALER.rewrap(HERE, old))
     assert new is not None
-    assert sealing.key_id_of(new) == SEALER._keys.active
+    assert sealing.key_id_of(new) == NEW
     assert sealing._Record.of(new).entries == sealing._Record.of(old).entries
     assert opens(new) == VALUES
     assert at_once(SEALER.rewrap(HERE, new)) is None
 
 
 def test_a_new_value_brings_the_record_under_the_active_key() -> None:
-    changed = at_once(SEALER.seal(HERE, {TOKEN: b"new"}, seal(sealer=OLD_ALONE), [OTHER]))
-    assert sealing.key_id_of(changed) == SEALER._keys.active
+    changed = at_once(SEALER.seal(HERE, {TOKEN: b"new"}, sealed_before_rotation(), [OTHER]))
+    assert sealing.key_id_of(changed) == NEW
 
 
 def test_a_record_under_a_key_that_is_not_there_does_not_open() -> None:
-    refused(seal(sealer=Sealer(Keyring.in_memory())))
+    other = Keyring(None)
+    other.open(make=True)
+    refused(at_once(Sealer(other).seal(HERE, VALUES)))
 
 
 def test_a_damaged_record_is_not_rewrapped() -> None:
-    old = seal(sealer=OLD_ALONE)
+    old = sealed_before_rotation()
     with pytest.raises(DataLoss):
         at_once(SEALER.rewrap(HERE, old[:-1]))
     with pytest.raises(DataLoss):
@@ -180,7 +192,7 @@ def test_a_damaged_record_is_not_rewrapped() -> None:
 
 
 def test_nothing_that_is_printed_shows_a_key() -> None:
-    keyring = Keyring([OLD, Key.new(KeyState.ACTIVE)])
-    for shown in (repr(keyring), repr(OLD), str(OLD), repr(Sealer(keyring))):
-        assert OLD.secret.hex() not in shown
-        assert repr(OLD.secret) not in shown
+    for key in KEYS.keys:
+        for shown in (repr(KEYS), repr(key), str(key), repr(SEALER), repr(KEYS._ciphers)):
+            assert key.secret.hex() not in shown
+            assert repr(key.secret) not in shown
