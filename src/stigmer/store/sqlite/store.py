@@ -28,6 +28,7 @@ from stigmer.store.sqlite.opening import Database, open_database
 from stigmer.store.sqlite.readers import Readers
 from stigmer.store.sqlite.worker import BatchWorker, Worker
 from stigmer.store.sqlite.writer import Commit, Outcome, Writer
+from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -39,11 +40,17 @@ if TYPE_CHECKING:
     from stigmer.store.rows import LogEntry, Page, Query, Record, Row, Window
     from stigmer.store.sqlite.readers import Reader
 
+log = get_logger("stigmer.store.sqlite")
+
 CACHE_BYTES = 64 * 1024 * 1024
 LOG_BYTES = 1 * 1024 * 1024
 """Once so much was committed, the write-ahead log is moved into the database: as often as SQLite would by itself."""
 COMMIT_BYTES = 24 * 1024
 """What a commit adds to the log beside its rows, roughly."""
+SHRED_S = 0.25
+"""How long what was sealed and is gone may stand in the write-ahead log, unless reads keep that from being cut off."""
+RETRY_S = 0.05
+"""How soon it is tried again then."""
 
 
 class SqliteStore:
@@ -82,6 +89,8 @@ class SqliteStore:
         self._closed.set()
         self._workers: tuple[Worker[Any, Any], ...] = ()
         self._path = directory / FILE_NAME
+        self._shreds = 0
+        self._shredding: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<SqliteStore {self._path}>"
@@ -101,6 +110,9 @@ class SqliteStore:
     ) -> None:
         """Run what was asked for, then close; where it is cancelled it closes at once, and it may be tried again."""
         self._feed.shut()
+        shredding = self._shredding
+        if shredding is not None:  # when the last connection closes, SQLite removes the log
+            shredding.cancel()
         for worker in self._workers:
             worker.shut()
         try:
@@ -120,7 +132,8 @@ class SqliteStore:
     def _run(self, database: Database) -> None:
         """Set threads to work on an open database."""
         self._lock, self._closed, self._root_key = database.lock, asyncio.Event(), database.root_key
-        self._maintain, self._check, self._logged_bytes = database.maintain, database.check_files, 0
+        self._cut, self._check, self._logged_bytes = database.cut_log, database.check_files, 0
+        self._shreds, self._shredding = 0, None
         self._cache.keep(database.newest)
         self._writer = Writer(database.revision, database.check_files)
         self._writes = BatchWorker["Commit", "list[Change]"](
@@ -166,6 +179,7 @@ class SqliteStore:
                     self._feed.publish(outcome)
         finally:
             self._reads.publish(self._writer.revision)
+            self._note_shreds()
             self._move_log(COMMIT_BYTES + sum(commit.changes.size_bytes for commit in batch))
 
     def _move_log(self, size: int) -> None:
@@ -174,6 +188,24 @@ class SqliteStore:
         if self._logged_bytes > LOG_BYTES:
             self._logged_bytes = 0
             self._reads.move_log(self._check)
+
+    def _note_shreds(self) -> None:
+        """Have the log cut off soon where a commit took away what was sealed; once for all of them until then."""
+        if self._writer.shreds != self._shreds and self._shredding is None:
+            self._shredding = asyncio.create_task(self._shred())
+
+    async def _shred(self) -> None:
+        """Cut the log off until nothing stands there that is to be gone."""
+        try:
+            wait_s = SHRED_S
+            while (shreds := self._writer.shreds) != self._shreds:
+                await asyncio.sleep(wait_s)
+                is_cut = await self._log_cut()
+                self._shreds, wait_s = (shreds, SHRED_S) if is_cut else (self._shreds, RETRY_S)
+        except StoreUnavailableError as error:  # the next commit meets what is wrong, and then it is tried again
+            log.warning("The write-ahead log could not be cut off after a deletion of secrets", error=str(error))
+        finally:
+            self._shredding = None
 
     def secret(self, name: str) -> bytes:
         return hashlib.blake2b(name.encode(), key=self._root_key, digest_size=32).digest()
@@ -225,9 +257,13 @@ class SqliteStore:
 
     async def maintain(self) -> None:
         """Move the write-ahead log into the database and cut it off, unless reads are in the way just now."""
+        await self._log_cut()
+
+    async def _log_cut(self) -> bool:
+        """Whether the log is cut off now."""
         await self._reads.log_moved()  # one at a time can
         try:
-            await self._writes.connection.run(self._maintain)
+            return await self._writes.connection.run(self._cut)
         except (sqlite3.Error, ValueError) as error:  # ValueError: it is closed
             raise failure(error) from error
 
