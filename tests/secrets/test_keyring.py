@@ -54,6 +54,7 @@ def test_the_first_start_makes_a_keyring_with_one_key_for_its_owner_alone(file: 
 
 
 def test_a_line_says_where_the_keyring_is_and_to_back_it_up(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     opened(file)
     opened(file)
     (line,) = caplog.messages

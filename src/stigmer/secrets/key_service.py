@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +22,8 @@ LIMIT_S = 5.0
 """How long the service may take to answer."""
 MOST_KEYS = 10_000
 """So many data keys are remembered, for the resources used last."""
+
+_PROOF = b"stigmer key proof"
 
 log = get_logger("stigmer.secrets.key_service")
 
@@ -92,6 +95,18 @@ class ServiceKeys:
             raise NotOpened
         self._remember(name, data_key)
         return data_key
+
+    async def proof(self, key_id: str) -> bytes:
+        """A key that nothing is sealed under, wrapped by the service. Raises Unavailable."""
+        return await self.wrap(key_id, os.urandom(KEY_BYTES), _PROOF)
+
+    async def proves(self, key_id: str, proof: bytes) -> bool:
+        """Whether the service opens it. Raises Unavailable."""
+        try:
+            await self.unwrap(key_id, proof, _PROOF)
+        except NotOpened:
+            return False
+        return True
 
     async def _answer(self, asked: Awaitable[bytes]) -> bytes:
         try:

@@ -67,7 +67,7 @@ class Key:
 
 
 class Keyring:
-    """Keys by their ids, one of them active; a `sealing.KeyWrapper`. It has none until it is opened.
+    """Keys by their ids, one of them active; a `sealing.KeyWrapper`. One with a file has none until it is opened.
 
     Args:
         path: of its file; None for one in memory, whose keys are gone with it.
@@ -75,7 +75,7 @@ class Keyring:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._keys: dict[str, Key] = {}
+        self._keys = {} if path is not None else _by_id([Key.new(KeyState.ACTIVE)])
         self._ciphers: dict[str, Cipher] = {}
 
     def __repr__(self) -> str:
@@ -98,11 +98,10 @@ class Keyring:
             StartupError: there is none, or it cannot be read, or it is broken, or others may read it.
         """
         if self._path is None:
-            self._keys = self._keys or _by_id([Key.new(KeyState.ACTIVE)])
             return
         if make and not os.path.lexists(self._path):
             self._change(lambda keys: dict(keys) or _by_id([Key.new(KeyState.ACTIVE)]), make=True)
-            log.warning(
+            log.info(
                 "A keyring was made: back it up, apart from the database, for secrets cannot be read without it",
                 file=str(self._path),
                 key=self.active,
@@ -143,6 +142,14 @@ class Keyring:
     async def unwrap(self, key_id: str, wrapped: bytes, associated: bytes) -> bytes:
         """The data key. Raises NotOpened."""
         return self._cipher(key_id).decrypt(wrapped, associated)
+
+    async def proof(self, key_id: str) -> bytes:  # noqa: ARG002 - the id is made from the key
+        """Nothing: no other key has its id."""
+        return b""
+
+    async def proves(self, key_id: str, proof: bytes) -> bool:  # noqa: ARG002 - as above
+        """Whether there is a key of that id that is not retired."""
+        return key_id in self._keys and self._keys[key_id].state is not KeyState.RETIRED
 
     def _cipher(self, key_id: str) -> Cipher:
         if (known := self._ciphers.get(key_id)) is None:

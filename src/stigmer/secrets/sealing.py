@@ -18,6 +18,9 @@ from stigmer.secrets.fields import Place
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+TABLE = "sealed"
+"""The store's table of the records, by `<kind>/<id>`."""
+
 _VERSION = b"\x01"
 _ID_BYTES = 16
 _FLAGGED = b"is_secret"  # whoever is flagged otherwise is never sealed; `fields.put` refuses a row that says so
@@ -37,6 +40,14 @@ class KeyWrapper(Protocol):
 
     async def unwrap(self, key_id: str, wrapped: bytes, associated: bytes) -> bytes:
         """The data key. Raises NotOpened, Unavailable."""
+        ...
+
+    async def proof(self, key_id: str) -> bytes:
+        """What `proves` knows the key by later. Raises NotOpened, Unavailable."""
+        ...
+
+    async def proves(self, key_id: str, proof: bytes) -> bool:
+        """Whether the key is there, and the one that the proof is of. Raises Unavailable."""
         ...
 
 
