@@ -14,10 +14,10 @@ from stigmer.pipeline import key_rotation
 from stigmer.pipeline.key_rotation import KeyRotation, Rewrapped
 from stigmer.pipeline.sealing_keys import SealingKeys
 from stigmer.secrets.keyring import Keyring, KeyState
-from stigmer.secrets.sealing import TABLE
 from stigmer.store.changes import Changes
 from stigmer.store.errors import ConflictError
 from stigmer.store.memory import MemoryStore
+from stigmer.store.rows import SEALED
 from stigmer.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ async def test_a_value_that_is_written_in_the_middle_of_a_rewrap_is_not_lost(
     old_way = await staged(sealing, "late", b"late")
     await activated(rotation)
     commit = sealing.store.commit
-    meanwhile = [old_way.commit, lambda: commit(Changes(records={(TABLE, "ExecutionContext/ctx-01"): None}))]
+    meanwhile = [old_way.commit, lambda: commit(Changes(records={(SEALED, "ExecutionContext/ctx-01"): None}))]
 
     async def with_others(changes: Changes, *, dry_run: bool = False) -> object:
         if meanwhile:
@@ -140,7 +140,7 @@ async def test_a_value_that_is_written_in_the_middle_of_a_rewrap_is_not_lost(
     monkeypatch.setattr(sealing.store, "commit", with_others)
     await rotation.rewrap()
     assert await read(sealing, "late") == b"late"
-    assert await sealing.store.record(TABLE, "ExecutionContext/ctx-01") is None, "what is deleted stays so"
+    assert await sealing.store.record(SEALED, "ExecutionContext/ctx-01") is None, "what is deleted stays so"
     assert await keys_in_use(sealing.store) == {sealing.keys.active}
 
 
@@ -162,10 +162,10 @@ async def test_a_damaged_record_is_counted_and_keeps_its_key_in_use(
 ) -> None:
     old = sealing.keys.active
     await written(sealing, 3)
-    record = await sealing.store.record(TABLE, "ExecutionContext/ctx-01")
+    record = await sealing.store.record(SEALED, "ExecutionContext/ctx-01")
     assert record is not None
     flipped = record.value[:-1] + bytes([record.value[-1] ^ 1])
-    await sealing.store.commit(Changes(records={(TABLE, record.key): flipped}))
+    await sealing.store.commit(Changes(records={(SEALED, record.key): flipped}))
     await activated(rotation)
     assert await rotation.rewrap() == Rewrapped(2, 1)
     with pytest.raises(FailedPrecondition, match="the secrets of 1 resources are under it"):

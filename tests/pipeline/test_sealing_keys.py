@@ -10,9 +10,9 @@ from sealed_rows import context_row, keys_in_use, read, sealing_keys, staged, wr
 
 from stigmer.errors import DataLoss, StartupError
 from stigmer.secrets.keyring import Keyring
-from stigmer.secrets.sealing import TABLE
 from stigmer.store.errors import ConflictError
 from stigmer.store.memory import MemoryStore
+from stigmer.store.rows import SEALED
 from stigmer.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ async def test_another_keyring_is_refused_and_the_key_that_is_missing_named(stor
 async def test_a_row_of_another_deployment_owner_or_execution_does_not_open(store: Store, file: Path) -> None:
     sealing = await opened(store, file)
     await write(sealing, "ctx-1")
-    record = await store.record(TABLE, "ExecutionContext/ctx-1")
+    record = await store.record(SEALED, "ExecutionContext/ctx-1")
     assert record is not None
     async with MemoryStore() as elsewhere:
         there = sealing_keys(elsewhere, sealing.keys)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from stigmer.handlers import HANDLERS
 from stigmer.pipeline.sealing_keys import SealingKeys
 from stigmer.secrets.fields import Place
-from stigmer.secrets.sealing import TABLE, key_id_of
-from stigmer.store.rows import Row
+from stigmer.secrets.sealing import key_id_of
+from stigmer.store.rows import SEALED, Row, sealed_key
 from stigmer.store.transaction import Transaction
 from stigmer.wire.descriptors import message_class
 
@@ -28,7 +28,7 @@ def context_row(id_: str, execution_id: str = "aex-1") -> Row:
     wire: Any = message_class("ai.stigmer.agentic.executioncontext.v1.ExecutionContext")()
     wire.metadata.id, wire.spec.execution_id = id_, execution_id
     wire.spec.data["TOKEN"].is_secret = True
-    return Row("ExecutionContext", id_, "", None, wire.SerializeToString(), (), "tester", "acme")
+    return Row("ExecutionContext", id_, "", None, wire.SerializeToString(), (), "tester", "acme", sealed=True)
 
 
 async def staged(sealing: SealingKeys, id_: str, value: bytes) -> Transaction:
@@ -37,7 +37,7 @@ async def staged(sealing: SealingKeys, id_: str, value: bytes) -> Transaction:
     tx = Transaction(sealing.store)
     record = await sealing.sealer.seal(sealing.binding(row), {TOKEN: value})
     tx.create(row)
-    tx.put_record(TABLE, f"{row.kind}/{id_}", record)
+    tx.put_record(*sealed_key(row.kind, id_), record)
     await sealing.require(tx, key_id_of(record))
     return tx
 
@@ -48,11 +48,11 @@ async def write(sealing: SealingKeys, id_: str, value: bytes = b"canary") -> Non
 
 async def read(sealing: SealingKeys, id_: str) -> bytes:
     row = await sealing.store.get("ExecutionContext", id_)
-    record = await sealing.store.record(TABLE, f"ExecutionContext/{id_}")
+    record = await sealing.store.record(*sealed_key("ExecutionContext", id_))
     assert row is not None
     assert record is not None
     return (await sealing.sealer.open(sealing.binding(row), record.value))[TOKEN]
 
 
 async def keys_in_use(store: Store) -> set[str]:
-    return {key_id_of(record.value) for record in await store.records(TABLE)}
+    return {key_id_of(record.value) for record in await store.records(SEALED)}

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from stigmer.access.threads import on_thread
 from stigmer.errors import DataLoss, FailedPrecondition, NotFound, StartupError
 from stigmer.secrets.keyring import Keyring, KeyState
-from stigmer.secrets.sealing import TABLE, key_id_of
+from stigmer.secrets.sealing import key_id_of
 from stigmer.store.changes import Changes
 from stigmer.store.errors import ConflictError
+from stigmer.store.rows import SEALED
 from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class KeyRotation:
     async def _pieces(self) -> AsyncGenerator[list[Record]]:
         """All records of secrets, some at a time."""
         after = ""
-        while piece := list(await self._store.records(TABLE, after=after, limit=PIECE)):
+        while piece := list(await self._store.records(SEALED, after=after, limit=PIECE)):
             yield piece
             after = piece[-1].key
 

@@ -18,9 +18,6 @@ from stigmer.secrets.fields import Place
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-TABLE = "sealed"
-"""The store's table of the records, by `<kind>/<id>`."""
-
 _VERSION = b"\x01"
 _ID_BYTES = 16
 _FLAGGED = b"is_secret"  # whoever is flagged otherwise is never sealed; `fields.put` refuses a row that says so
