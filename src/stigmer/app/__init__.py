@@ -17,6 +17,7 @@ from stigmer.access.principal import checked
 from stigmer.access.quotas import Quota
 from stigmer.address import address_of
 from stigmer.app.assembly import Own, assemble
+from stigmer.app.keys import keyring_path
 from stigmer.pipeline import rules
 from stigmer.pipeline.jobs import Job, Jobs
 from stigmer.pipeline.runtime import Sizes
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
 
 MEMORY = ":memory:"
 """In place of a data directory: everything is in this process, and gone when it ends."""
-KEYRING = "keyring.json"
-"""In the data directory: the keys of the secrets, unless the settings name another file."""
 MAINTENANCE_S = 300.0
 """How often the store does what need not be done at once."""
 STORE_S = 1.0
@@ -86,7 +85,7 @@ class Plane:
             settings.max_subscriptions_per_principal,
             settings.max_writes_per_principal_s,
         )
-        keys = ServiceKeys(own.key_service) if own.key_service is not None else keyring_of(settings)
+        keys = ServiceKeys(own.key_service) if own.key_service is not None else _keyring(settings)
         self._app = assemble(
             self._store, own, sizes, self.metrics, keys=keys, gate=gate, quota=quota, features=features
         )
@@ -265,10 +264,8 @@ async def serving(settings: Settings, own: Own | None = None, *, grace: Grace | 
         yield server
 
 
-def keyring_of(settings: Settings) -> Keyring:
-    """The keyring that the settings name; in memory where everything is."""
-    in_memory = settings.data_dir.name == MEMORY
-    return Keyring(None if in_memory else settings.keyring_file or settings.data_dir / KEYRING)
+def _keyring(settings: Settings) -> Keyring:
+    return Keyring(None if settings.data_dir.name == MEMORY else keyring_path(settings))
 
 
 def _store(settings: Settings, grace: Grace, metrics: Metrics) -> MemoryStore | SqliteStore:
