@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import os
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from stigmer.errors import Unavailable
 from stigmer.secrets.cipher import KEY_BYTES, NotOpened
@@ -17,6 +17,8 @@ from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+
+T = TypeVar("T")
 
 LIMIT_S = 5.0
 """How long the service may take to answer."""
@@ -28,14 +30,10 @@ _PROOF = b"stigmer key proof"
 log = get_logger("stigmer.secrets.key_service")
 
 
-class Refused(Exception):
-    """What `KeyService.unwrap` raises where the service says that what is wrapped, or its context, is not right."""
-
-
 class KeyService(Protocol):
     """A host's hook to its key service.
 
-    What its methods raise but `Refused` counts as the service not answering, and the call as UNAVAILABLE.
+    Whatever its methods raise counts as the service not answering, and makes the call UNAVAILABLE.
     """
 
     @property
@@ -47,8 +45,11 @@ class KeyService(Protocol):
         """The 32 bytes of a data key, encrypted by the service, and bound to the context where it can bind."""
         ...
 
-    async def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
-        """The data key of what `wrap` gave for the same context, by whichever key that was. Raises Refused."""
+    async def unwrap(self, wrapped: bytes, context: bytes) -> bytes | None:
+        """The data key of what `wrap` gave for the same context, by whichever key that was.
+
+        None where the service answers that what is wrapped, or its context, is not right: DATA_LOSS.
+        """
         ...
 
 
@@ -87,11 +88,8 @@ class ServiceKeys:
         if (known := self._known.get(name)) is not None:
             self._known.move_to_end(name)
             return known
-        try:
-            data_key = await self._answer(self._service.unwrap(wrapped, associated))
-        except Refused:
-            raise NotOpened from None
-        if len(data_key) != KEY_BYTES:
+        data_key = await self._answer(self._service.unwrap(wrapped, associated))
+        if data_key is None or len(data_key) != KEY_BYTES:
             raise NotOpened
         self._remember(name, data_key)
         return data_key
@@ -108,12 +106,10 @@ class ServiceKeys:
             return False
         return True
 
-    async def _answer(self, asked: Awaitable[bytes]) -> bytes:
+    async def _answer(self, asked: Awaitable[T]) -> T:
         try:
             async with asyncio.timeout(self._limit_s):
                 return await asked
-        except Refused:
-            raise
         except Exception as error:  # noqa: BLE001 # whatever the host's code raises: secrets are out of reach, nothing else is
             log.error("The key service does not answer", reason=type(error).__name__)  # noqa: TRY400 - its text may hold anything
             raise Unavailable(
