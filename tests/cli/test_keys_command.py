@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from sealed_rows import keys_in_use, read, sealing_keys, write
 
+import stigmer
 from stigmer.cli import main
 from stigmer.secrets.keyring import Keyring
 from stigmer.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     Run = Callable[..., tuple[int, str, str]]
+
+
+SRC = Path(stigmer.__file__).parents[1]
 
 
 @pytest.fixture
@@ -119,3 +126,36 @@ def test_neither_a_database_nor_a_keyring_is_made(data: Path, run: Run) -> None:
     assert (status, "stigmer.db: no such file" in err) == (1, True)
     assert not (data / "stigmer.db").exists()
     assert not (data / "keyring.json").exists()
+
+
+KILLED = """
+import os, signal
+from stigmer.pipeline import key_rotation
+from stigmer.store.sqlite import SqliteStore
+
+key_rotation.PIECE = 1
+commit, commits = SqliteStore.commit, 0
+
+async def killed(self, changes, *, dry_run=False):
+    global commits
+    commits += 1
+    if commits == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return await commit(self, changes, dry_run=dry_run)
+
+SqliteStore.commit = killed
+from stigmer.cli import main
+main()
+"""
+
+
+def test_a_rewrap_that_is_killed_is_done_by_the_next_one(data: Path, run: Run) -> None:
+    ((old, *_),) = table(run)
+    new = run("add")[1].strip()
+    run("activate", new)
+    command = [sys.executable, "-c", KILLED, "keys", "rewrap", "--data-dir", str(data)]
+    killed = subprocess.run(command, check=False, capture_output=True, env={**os.environ, "PYTHONPATH": str(SRC)})
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert table(run) == [[old, "enabled", "1"], [new, "active", "2"]]
+    assert run("rewrap") == (0, "", "Rewrapped: the secrets of 1 resources\n")
+    assert table(run) == [[old, "enabled", "0"], [new, "active", "3"]]

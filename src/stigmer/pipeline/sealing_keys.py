@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from stigmer.access.threads import on_thread
 from stigmer.errors import StartupError, Unavailable
+from stigmer.secrets.cipher import warm_up
 from stigmer.secrets.keyring import Keyring
 from stigmer.secrets.sealing import Binding, Sealer
 from stigmer.store.changes import Changes
@@ -63,8 +64,7 @@ class SealingKeys:
             StartupError: one clear line that names the key.
         """
         known = {record.key: record for record in await self.store.records(TABLE)}
-        if isinstance(self.keys, Keyring):
-            await on_thread(lambda: cast("Keyring", self.keys).open(make=not known))
+        await on_thread(lambda: self._read(has_secrets=bool(known)))
         try:
             for key_id, record in known.items():
                 if not await self.keys.proves(key_id, record.value):
@@ -75,6 +75,13 @@ class SealingKeys:
                 self._revisions[key_id] = record.revision
         except Unavailable as error:
             raise StartupError(error.message) from None
+
+    def _read(self, *, has_secrets: bool) -> None:
+        """What of an opening waits for the disk."""
+        if isinstance(self.keys, Keyring):
+            self.keys.open(make=not has_secrets)
+        if has_secrets:
+            warm_up()
 
     async def admit(self, key_id: str) -> None:
         """See that there is a record of the key, so that no start goes without it. Raises Unavailable."""

@@ -49,6 +49,11 @@ class Cipher:
             raise NotOpened from None
 
 
+def warm_up() -> None:
+    """Import what the first cipher would else wait for, some 30 ms; for a thread."""
+    Cipher(bytes(KEY_BYTES))
+
+
 def packed(*parts: bytes) -> bytes:
     """The parts in a row, each behind its length: no two rows of parts give the same bytes."""
     return b"".join([len(part).to_bytes(_LENGTH_BYTES, "big") + part for part in parts])
