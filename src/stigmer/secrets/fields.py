@@ -78,6 +78,15 @@ class Entry(NamedTuple):
         return dropped
 
 
+class _Inner(NamedTuple):
+    """A field that leads to entries; `plain` where they are the messages that it holds, and nothing inside those."""
+
+    name: str
+    is_map: bool
+    is_repeated: bool
+    plain: bool
+
+
 class _Plan(NamedTuple):
     """What of a type's messages is looked at.
 
@@ -89,7 +98,7 @@ class _Plan(NamedTuple):
 
     has_value: bool
     has_token: bool
-    inner: tuple[FieldDescriptor, ...]
+    inner: tuple[_Inner, ...]
 
 
 @cache
@@ -157,17 +166,25 @@ def _entries(wire: Message, at: str, key: str) -> Iterator[Entry]:
         yield Entry(Place(at, key), getattr(wire, _FLAG), wire, _VALUE)
     if plan.has_token:
         yield Entry(Place(_joined(at, key, _TOKEN), ""), True, wire, _TOKEN)
-    for field in plan.inner:
-        held: Any = getattr(wire, field.name)
-        path = _joined(at, key, field.name)
-        if is_map(field):
-            for one in held:
-                yield from _entries(held[one], path, str(one))
-        elif field.is_repeated:
+    for inner in plan.inner:
+        held: Any = getattr(wire, inner.name)
+        path = _joined(at, key, inner.name)
+        if inner.is_map:
+            yield from _in_map(held, path, plain=inner.plain)
+        elif inner.is_repeated:
             for number, one in enumerate(held):
                 yield from _entries(one, path_part(path, number), "")
-        elif wire.HasField(field.name):
+        elif wire.HasField(inner.name):
             yield from _entries(held, path, "")
+
+
+def _in_map(held: Any, path: str, *, plain: bool) -> Iterator[Entry]:  # noqa: ANN401 - a map of messages
+    for key in held:
+        value = held[key]
+        if plain:
+            yield Entry(Place(path, str(key)), value.is_secret, value, _VALUE)
+        else:
+            yield from _entries(value, path, str(key))
 
 
 def _joined(at: str, key: str, name: str) -> str:
@@ -178,7 +195,12 @@ def _joined(at: str, key: str, name: str) -> str:
 
 @cache
 def _plan(kind: Descriptor) -> _Plan:
-    inner = [field for field in kind.fields if (of := value_field(field).message_type) and _leads_to_entry(of)]
+    inner: list[_Inner] = []
+    for field in kind.fields:
+        of = value_field(field).message_type
+        if of is not None and _leads_to_entry(of):
+            plain = _is_value(of) and not _is_token(of) and not any(map(_leads_to_entry, reachable(of)))
+            inner.append(_Inner(field.name, is_map(field), field.is_repeated, plain))
     return _Plan(_is_value(kind), _is_token(kind), tuple(inner))
 
 
