@@ -36,7 +36,7 @@ async def sealing(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenera
 @pytest.fixture
 def rotation(sealing: SealingKeys, monkeypatch: pytest.MonkeyPatch) -> KeyRotation:
     monkeypatch.setattr(key_rotation, "PIECE", 4)
-    return KeyRotation(sealing)
+    return KeyRotation(sealing, readers_s=0.01)
 
 
 async def written(sealing: SealingKeys, count: int, prefix: str = "ctx") -> list[str]:
@@ -155,6 +155,24 @@ async def test_nothing_is_committed_under_a_key_once_it_is_retired(sealing: Seal
         await late.commit()
     await write(sealing, "late", b"late")
     assert await read(sealing, "late") == b"late"
+
+
+async def test_a_read_that_holds_a_record_from_before_the_rewrap_still_opens_it(sealing: SealingKeys) -> None:
+    await written(sealing, 1)
+    old, row = sealing.keys.active, await sealing.store.get("ExecutionContext", "ctx-00")
+    held = await sealing.store.record(SEALED, "ExecutionContext/ctx-00")
+    assert row is not None
+    assert held is not None
+    rotation = KeyRotation(sealing, readers_s=3600)
+    await activated(rotation)
+    await rotation.rewrap()
+    retiring = asyncio.create_task(rotation.retire(old))
+    await asyncio.sleep(0)
+    assert await sealing.sealer.open(sealing.binding(row), held.value)
+    retiring.cancel()
+    with suppress(asyncio.CancelledError):
+        await retiring
+    assert [key.state for key in await rotation.keys()] == [KeyState.ENABLED, KeyState.ACTIVE]
 
 
 async def test_a_damaged_record_is_counted_and_keeps_its_key_in_use(

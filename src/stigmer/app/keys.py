@@ -44,4 +44,4 @@ async def rotating(settings: Settings) -> AsyncGenerator[KeyRotation]:
         kinds = {handler.kind.name: handler.kind for handler in HANDLERS}
         sealing = SealingKeys(store, kinds, Keyring(keyring_path(settings)))
         await sealing.open()
-        yield KeyRotation(sealing)
+        yield KeyRotation(sealing, readers_s=0)

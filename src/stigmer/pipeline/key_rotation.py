@@ -6,6 +6,7 @@ key, activate it, rewrap, retire the old one. Each step may be interrupted at an
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -31,6 +32,8 @@ T = TypeVar("T")
 
 PIECE = 50
 """So many records are read at once, and rewrapped in one transaction."""
+READERS_S = 1.0
+"""A read opens a record some milliseconds after it has read it."""
 UNREADABLE = "(unreadable)"
 """In place of the key of a record that is damaged."""
 
@@ -66,10 +69,11 @@ class KeyRotation:
 
     Args:
         sealing: its keys, open.
+        readers_s: seconds that reads which hold a record from before a rewrap have to open it, until its key is gone.
     """
 
-    def __init__(self, sealing: SealingKeys) -> None:
-        self._sealing, self._store = sealing, sealing.store
+    def __init__(self, sealing: SealingKeys, *, readers_s: float = READERS_S) -> None:
+        self._sealing, self._store, self._readers_s = sealing, sealing.store, readers_s
 
     def __repr__(self) -> str:
         return f"<KeyRotation of {self._sealing!r}>"
@@ -133,6 +137,7 @@ class KeyRotation:
         await self._sealing.dismiss(key_id)  # what is sealed under it, and not committed yet, is sealed again
         try:
             await self._check_unused(key_id)
+            await asyncio.sleep(self._readers_s)
             await _changed(lambda: keyring.retire(key_id))
         except BaseException:
             await self._sealing.admit(key_id)
