@@ -14,6 +14,7 @@ from stigmer.store.rows import ABSENT, sealed_key
 from stigmer.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
+    import sqlite3
     from pathlib import Path
 
     from stigmer.store.changes import Change
@@ -79,10 +80,10 @@ async def test_many_deletions_share_the_cutting_of_the_log(tmp_path: Path) -> No
     async with SqliteStore(tmp_path) as store:
         really = store._cut
 
-        def counted(connection: object) -> bool:
+        def counted(writes: sqlite3.Connection) -> bool:
             nonlocal cuts
             cuts += 1
-            return really(connection)  # type: ignore[arg-type]
+            return really(writes)
 
         store._cut = counted
         made: list[Change] = [(await store.commit(sealing(f"r{number}")))[0] for number in range(50)]

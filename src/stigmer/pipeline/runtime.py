@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from stigmer.access.authorizer import Policy
 from stigmer.access.quotas import Quotas
+from stigmer.pipeline.vault import Vault
 from stigmer.wire.slices import Slices
 
 if TYPE_CHECKING:
@@ -82,6 +83,11 @@ class Runtime:
     quotas: Quotas = field(default_factory=Quotas)
     about: About = About()
     slices: Slices = field(default_factory=Slices)
+
+    @cached_property
+    def vault(self) -> Vault:
+        """Seals the secret values of resources, and opens them."""
+        return Vault(self.sealing)
 
 
 class Client(Protocol):

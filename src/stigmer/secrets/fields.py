@@ -68,11 +68,18 @@ class Entry(NamedTuple):
         is_text = isinstance(getattr(self.holder, self.field), str)
         setattr(self.holder, self.field, value.decode() if is_text else value)
 
+    @property
+    def path(self) -> str:
+        """Where it stands, in words: `spec.data["KEY"].value`."""
+        return self.place.path if self.field == _TOKEN else _joined(self.place.path, self.place.key, self.field)
+
+    def unknown(self) -> int:
+        """How many unknown fields stand in a flagged value's own message."""
+        return 0 if self.field == _TOKEN else len(cast("Any", UnknownFieldSet)(self.holder))
+
     def drop_unknown(self) -> int:
         """Drop the unknown fields of a flagged value's own message; how many those were."""
-        if self.field == _TOKEN:
-            return 0
-        dropped = len(cast("Any", UnknownFieldSet)(self.holder))
+        dropped = self.unknown()
         if dropped:
             cast("Any", self.holder).DiscardUnknownFields()
         return dropped
@@ -115,6 +122,11 @@ def entries(wire: Message) -> Iterator[Entry]:
 def secret_values(wire: Message) -> dict[Place, bytes]:
     """The secret values that a message holds, by their places; one that is empty is none."""
     return {entry.place: value for entry in entries(wire) if entry.is_secret and (value := entry.read())}
+
+
+def is_bare(wire: Message) -> bool:
+    """Whether `take` would find nothing to take."""
+    return not any(entry.is_secret and (entry.read() or entry.unknown()) for entry in entries(wire))
 
 
 def take(wire: Message) -> tuple[dict[Place, bytes], int]:
