@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from stigmer.errors import DataLoss, InvalidArgument, Violation
 from stigmer.secrets import fields
-from stigmer.secrets.fields import MARK
+from stigmer.secrets.fields import MARK, Place
 from stigmer.secrets.sealing import key_id_of, places_of
 from stigmer.store.errors import ConflictError
 from stigmer.store.rows import sealed_key
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from stigmer.pipeline.kind import Kind
     from stigmer.pipeline.sealing_keys import SealingKeys
-    from stigmer.secrets.fields import Entry, Place
+    from stigmer.secrets.fields import Entry
     from stigmer.store.rows import Record, Row
     from stigmer.store.transaction import Transaction
 
@@ -96,7 +96,7 @@ class Vault:
         if dropped:
             log.info("Unknown fields within secret values were dropped", kind=row.kind, id=row.id, fields=dropped)
         before = await self._record(tx, over) if over is not None and was_sealed else None
-        places = _places(over, before) if over is not None and before is not None else frozenset()
+        places = _places(over, before) if over is not None and before is not None else frozenset[Place]()
         kept = _kept(wire, values, places, keeps=keeps)
         new = {place: value for place, value in values.items() if place not in kept}
         _assert_bare(row, wire)

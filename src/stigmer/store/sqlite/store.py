@@ -90,7 +90,7 @@ class SqliteStore:
         self._workers: tuple[Worker[Any, Any], ...] = ()
         self._path = directory / FILE_NAME
         self._shreds = 0
-        self._shredding: asyncio.Task[None] | None = None
+        self._shredding: asyncio.Handle | asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<SqliteStore {self._path}>"
@@ -192,20 +192,30 @@ class SqliteStore:
     def _note_shreds(self) -> None:
         """Have the log cut off soon where a commit took away what was sealed; once for all of them until then."""
         if self._writer.shreds != self._shreds and self._shredding is None:
-            self._shredding = asyncio.create_task(self._shred())
+            self._shred_in(SHRED_S)
+
+    def _shred_in(self, wait_s: float) -> None:
+        loop = asyncio.get_running_loop()
+
+        def shred() -> None:
+            self._shredding = loop.create_task(self._shred())
+
+        self._shredding = loop.call_later(wait_s, shred)
 
     async def _shred(self) -> None:
-        """Cut the log off until nothing stands there that is to be gone."""
+        """Cut the log off, and again while something stands there that is to be gone."""
+        shreds = self._writer.shreds
         try:
-            wait_s = SHRED_S
-            while (shreds := self._writer.shreds) != self._shreds:
-                await asyncio.sleep(wait_s)
-                is_cut = await self._log_cut()
-                self._shreds, wait_s = (shreds, SHRED_S) if is_cut else (self._shreds, RETRY_S)
+            is_cut = await self._log_cut()
         except StoreUnavailableError as error:  # the next commit meets what is wrong, and then it is tried again
             log.warning("The write-ahead log could not be cut off after a deletion of secrets", error=str(error))
-        finally:
             self._shredding = None
+            return
+        if is_cut:
+            self._shreds = shreds
+        self._shredding = None
+        if self._writer.shreds != self._shreds:
+            self._shred_in(SHRED_S if is_cut else RETRY_S)
 
     def secret(self, name: str) -> bytes:
         return hashlib.blake2b(name.encode(), key=self._root_key, digest_size=32).digest()
