@@ -19,6 +19,7 @@ from stigmer.address import address_of
 from stigmer.app.assembly import Own, assemble
 from stigmer.app.keys import keyring_path
 from stigmer.pipeline import rules
+from stigmer.pipeline.first_sealing import seal_stored
 from stigmer.pipeline.jobs import Job, Jobs
 from stigmer.pipeline.runtime import Sizes
 from stigmer.secrets.key_service import ServiceKeys
@@ -114,6 +115,7 @@ class Plane:
                 await opened.enter_async_context(authenticator)
             await opened.enter_async_context(self._store)
             await self._app.sealing.open()
+            await seal_stored(self._app.sealing)
             self._jobs.start()
             opened.push_async_callback(self._jobs.stop)
             self._resources = opened.pop_all()

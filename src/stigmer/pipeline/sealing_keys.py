@@ -49,7 +49,7 @@ class SealingKeys:
     """
 
     def __init__(self, store: Store, kinds: Mapping[str, Kind[Any]], keys: KeyWrapper | None = None) -> None:
-        self.store, self._kinds = store, kinds
+        self.store, self.kinds = store, kinds
         self.keys = keys if keys is not None else Keyring(None)
         self.sealer = Sealer(self.keys)
         self._revisions: dict[str, int] = {}
@@ -122,7 +122,7 @@ class SealingKeys:
 
     def _execution_of(self, row: Row) -> str:
         """The execution that a resource serves, of a kind that says so in its spec; else an empty text."""
-        name = full_name_of(self._kinds[row.kind].generated)
+        name = full_name_of(self.kinds[row.kind].generated)
         spec = descriptor(name).fields_by_name["spec"].message_type
         if spec is None or _EXECUTION not in spec.fields_by_name:
             return ""

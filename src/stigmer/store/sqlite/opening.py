@@ -78,6 +78,15 @@ class Database:
             file.note()
         return not busy
 
+    def compact(self, writes: sqlite3.Connection) -> None:
+        """Write the database anew, without what is deleted, and cut the log off; the files may get shorter."""
+        self.check_files()
+        for statement in sql.COMPACT:
+            writes.execute(statement)
+        for file in self.files:
+            file.note()
+        self.cut_log(writes)
+
     def close(self) -> None:
         """Close all of it, on the calling thread."""
         try:

@@ -17,6 +17,7 @@ PRAGMAS = (
 )
 CHECKPOINT = "PRAGMA wal_checkpoint(TRUNCATE)"
 MOVE = "PRAGMA wal_checkpoint(PASSIVE)"
+COMPACT = ("PRAGMA temp_store = FILE", "VACUUM", "PRAGMA temp_store = MEMORY")
 BUSY_TIMEOUT = "PRAGMA busy_timeout"
 NO_WAIT = f"{BUSY_TIMEOUT} = 0"
 READ_ONLY = "PRAGMA query_only = ON"
@@ -48,6 +49,10 @@ SLUGS_SHARED = (
 )
 BY_SEQUENCE = f"SELECT {COLUMNS} FROM resources WHERE sequence = ?"  # noqa: S608 - of constants
 NEWEST_ROWS = f"SELECT {COLUMNS} FROM resources ORDER BY sequence DESC"  # noqa: S608 - of constants
+SEQUENCES_OF_KIND = (
+    "SELECT sequence FROM resources INDEXED BY resources_by_kind"
+    " WHERE kind = ? AND sequence < ? ORDER BY sequence DESC LIMIT ?"
+)
 SEQUENCE_OF_ID = "SELECT sequence FROM resources WHERE kind = ? AND id = ?"
 SEQUENCE_OF_SLUG = "SELECT sequence FROM resources WHERE kind = ? AND slug = ? AND namespace = ?"
 IS_OF = "SELECT 1 FROM {table} WHERE k.kind = ? AND {condition} AND k.sequence = ?"

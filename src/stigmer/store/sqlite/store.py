@@ -12,7 +12,7 @@ import sqlite3
 import time
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from stigmer.access.principal import includes
 from stigmer.store.changes import Changes
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from stigmer.store.sqlite.readers import Reader
 
 log = get_logger("stigmer.store.sqlite")
+
+T = TypeVar("T")
 
 CACHE_BYTES = 64 * 1024 * 1024
 LOG_BYTES = 1 * 1024 * 1024
@@ -133,6 +135,7 @@ class SqliteStore:
         """Set threads to work on an open database."""
         self._lock, self._closed, self._root_key = database.lock, asyncio.Event(), database.root_key
         self._cut, self._check, self._logged_bytes = database.cut_log, database.check_files, 0
+        self._compact = database.compact
         self._shreds, self._shredding = 0, None
         self._cache.keep(database.newest)
         self._writer = Writer(database.revision, database.check_files)
@@ -209,11 +212,10 @@ class SqliteStore:
             is_cut = await self._log_cut()
         except StoreUnavailableError as error:  # the next commit meets what is wrong, and then it is tried again
             log.warning("The write-ahead log could not be cut off after a deletion of secrets", error=str(error))
-            self._shredding = None
             return
-        if is_cut:
-            self._shreds = shreds
-        self._shredding = None
+        finally:
+            self._shredding = None
+        self._shreds = shreds if is_cut else self._shreds
         if self._writer.shreds != self._shreds:
             self._shred_in(SHRED_S if is_cut else RETRY_S)
 
@@ -239,6 +241,9 @@ class SqliteStore:
 
     async def page(self, query: Query, window: Window) -> Page:
         return await self._reads.list(lambda reader: queries.page(reader, query, window), window.limit)
+
+    async def intact(self, kind: str, before: int | None, limit: int) -> tuple[Sequence[Row], int | None]:
+        return await self._reads.list(lambda reader: queries.intact(reader, kind, before, limit), limit)
 
     async def newest(self, kind: str, field: str, value: str) -> Row | None:
         return await self._reads.point(lambda reader: queries.newest(reader, kind, field, value))
@@ -269,11 +274,17 @@ class SqliteStore:
         """Move the write-ahead log into the database and cut it off, unless reads are in the way just now."""
         await self._log_cut()
 
+    async def compact(self) -> None:
+        await self._alone(self._compact)
+
     async def _log_cut(self) -> bool:
-        """Whether the log is cut off now."""
-        await self._reads.log_moved()  # one at a time can
+        return await self._alone(self._cut)
+
+    async def _alone(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run what moves the log on the writing connection, while no reader does."""
+        await self._reads.log_moved()
         try:
-            return await self._writes.connection.run(self._cut)
+            return await self._writes.connection.run(work)
         except (sqlite3.Error, ValueError) as error:  # ValueError: it is closed
             raise failure(error) from error
 
