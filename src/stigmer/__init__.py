@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Unimplemented,
     )
     from stigmer.pipeline.call import Call
+    from stigmer.secrets.key_service import KeyService
     from stigmer.settings import Settings
 
     __version__: str
@@ -74,6 +75,7 @@ __all__ = [
     "Interceptor",
     "Internal",
     "InvalidArgument",
+    "KeyService",
     "NotFound",
     "Peer",
     "PermissionDenied",
@@ -105,6 +107,7 @@ _HOMES = {
     "access.credentials": ("Authenticator", "Credentials", "Identity", "Peer"),
     "access.principal": ("Principal",),
     "pipeline.call": ("Call",),
+    "secrets.key_service": ("KeyService",),
     "settings": ("Settings",),
 }
 """Where the names come from that are no errors."""

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 from bearing import token, tokens_file
 
-from stigmer.access import token_file, watched_file
+from stigmer import private_file
+from stigmer.access import token_file
 from stigmer.errors import StartupError
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ def test_what_is_no_file_is_refused_and_not_waited_for(file: Path) -> None:
 
 
 def test_a_file_over_the_limit_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watched_file, "MAX_BYTES", 10)
-    with pytest.raises(StartupError, match="10 at most: remove the lines of those who have expired"):
+    monkeypatch.setattr(private_file, "MAX_BYTES", 10)
+    with pytest.raises(StartupError, match="10 at most: remove what is not needed any more"):
         token_file.tokens(tokens_file(file, ANN))
 
 
@@ -148,7 +149,8 @@ import os, signal, sys
 from pathlib import Path
 sys.path[:0] = {path!r}
 from bearing import token
-from stigmer.access import token_file, watched_file
+from stigmer import private_file
+from stigmer.access import token_file
 
 def kill(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
@@ -161,7 +163,7 @@ token_file.add(Path({file!r}), token("stg_bob", "bob"))
 @pytest.mark.parametrize(
     ("kill", "is_new"),
     [
-        ("token_file._as_before = kill", False),
+        ("private_file._as_before = kill", False),
         ("os.fsync = kill", False),
         ("Path.replace = kill", False),
         ("sync = os.fsync; os.fsync = lambda fd: kill() if not Path({new!r}).exists() else sync(fd)", True),

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING
 import certificates
 import pytest
 from bearing import token, tokens_file
+from sealed_rows import sealing_keys, write
 from served_process import served
 
 import stigmer
+from stigmer.secrets.keyring import Keyring
+from stigmer.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -194,3 +197,41 @@ def test_a_tokens_file_that_others_may_read(tmp_path: Path, tokens: tuple[str, s
     assert refusal(tmp_path, SERVE, *tokens) == (
         f"{tokens[1]}: others may use it (mode 644); run chmod o= on it (for mode 600 or 640)"
     )
+
+
+def with_a_secret(directory: Path) -> tuple[Path, str]:
+    """A database with a secret in it: its keyring, and the key that the secret is under."""
+    keyring = Keyring(directory / "keyring.json")
+
+    async def fill() -> None:
+        async with SqliteStore(directory) as store:
+            sealing = sealing_keys(store, keyring)
+            await sealing.open()
+            await write(sealing, "ctx-1")
+
+    asyncio.run(fill())
+    return directory / "keyring.json", keyring.active
+
+
+def test_the_keyring_of_sealed_secrets_is_gone(tmp_path: Path) -> None:
+    keyring, _ = with_a_secret(tmp_path)
+    keyring.unlink()
+    said = f"{keyring}: no such file; restore it from its backup: what is sealed cannot be read without"
+    assert refusal(tmp_path) == said
+    assert not keyring.exists()
+
+
+def test_the_keyring_of_another_database(tmp_path: Path) -> None:
+    """The line names the key, and the port is not bound before."""
+    _, key = with_a_secret(tmp_path / "data")
+    with_a_secret(tmp_path / "other")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        flags = ("--listen", f"127.0.0.1:{taken.getsockname()[1]}", "--keyring-file", f"{tmp_path}/other/keyring.json")
+        said = refusal(tmp_path / "data", SERVE, *flags)
+    assert said.startswith(f"the key {key} is missing, or another one has its id")
+
+
+def test_a_keyring_that_others_can_read(tmp_path: Path) -> None:
+    keyring, _ = with_a_secret(tmp_path)
+    keyring.chmod(0o640)
+    assert refusal(tmp_path) == f"{keyring}: others may use it (mode 640); make it chmod 600"

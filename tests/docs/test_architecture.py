@@ -27,7 +27,9 @@ NAMES = {
         "errors",
         "handlers",
         "pipeline",
+        "private_file",
         "rpc",
+        "secrets",
     ),
     *("server", "settings", "steps", "store", "telemetry", "types", "wire"),
 }

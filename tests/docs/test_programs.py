@@ -15,6 +15,7 @@ import pytest
 from google.protobuf import json_format
 from markdown_text import PAGES, ROOT, blocks, document
 from served_process import serving
+from transit_server import transit
 
 from stigmer.pipeline import rules
 from stigmer.settings import Settings
@@ -48,10 +49,10 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def port(environment: dict[str, str]) -> Iterator[str]:
-    """The port of a server that the programs call."""
-    with serving(env=environment) as server:
-        yield str(server.address[1])
+def ports(environment: dict[str, str]) -> Iterator[dict[str, str]]:
+    """The ports of what the programs call, by those that the pages have: a server, and a key service."""
+    with serving(env=environment) as server, transit() as transit_port:
+        yield {"7234": str(server.address[1]), "8200": str(transit_port)}
 
 
 def test_there_is_a_program_for_each_way_to_call() -> None:
@@ -63,8 +64,9 @@ def test_there_is_a_program_for_each_way_to_call() -> None:
         "docs/embedding.md": 4,
         "docs/errors.md": 1,
         "docs/secrets-how-to.md": 2,
+        "docs/secrets.md": 1,
     }
-    assert len(PROGRAMS) == 12
+    assert len(PROGRAMS) == 13
 
 
 def test_the_programs_import_nothing_that_is_not_public() -> None:
@@ -75,10 +77,12 @@ def test_the_programs_import_nothing_that_is_not_public() -> None:
 
 @pytest.mark.parametrize(("program", "output"), PROGRAMS)
 def test_a_program_prints_what_the_page_says(
-    program: str, output: str, port: str, environment: dict[str, str], tmp_path: Path
+    program: str, output: str, ports: dict[str, str], environment: dict[str, str], tmp_path: Path
 ) -> None:
+    for shown, port in ports.items():
+        program = program.replace(shown, port)
     for _ in range(2):
-        done = run(program.replace("7234", port), environment, tmp_path)
+        done = run(program, environment, tmp_path)
         assert without_ids(done) == without_ids(output)
 
 

@@ -16,6 +16,7 @@ from stigmer.edge.loopback import LoopbackChannel
 from stigmer.handlers import HANDLERS
 from stigmer.pipeline.ids import IdSource
 from stigmer.pipeline.runtime import Runtime
+from stigmer.pipeline.sealing_keys import SealingKeys
 from stigmer.pipeline.unit_of_work import UnitOfWork
 from stigmer.telemetry.logs import Event
 
@@ -40,7 +41,7 @@ def alone(app: App) -> Any:
     """The AgentExecution command service, with no downstream clients."""
     kinds = {handler.kind.name: handler.kind for handler in HANDLERS}
     ids = IdSource()
-    runtime = Runtime(app.store, UnitOfWork(app.store), kinds, ids, {})
+    runtime = Runtime(app.store, UnitOfWork(app.store), kinds, ids, {}, SealingKeys(app.store, kinds))
     handler = next(handler for handler in HANDLERS if handler.kind.name == "AgentExecution")
     channel: Any = LoopbackChannel(Edge(handler.bind(runtime), ids))
     return AgentExecutionCommandControllerStub(channel)

@@ -231,3 +231,21 @@ async def test_a_common_key_beside_a_rare_one_is_found_either_way(store: Store) 
     for keys in ((("tag", "common"), ("tag", "rare")), (("tag", "rare"), ("tag", "common"))):
         page = await store.page(Query("Thing", keys), Window(5))
         assert ([one.id for one in page.rows], page.total) == (["rare"], 1)
+
+
+async def test_intact_rows_come_some_at_a_time_the_newest_first(store: Store) -> None:
+    await created(store, *(row(f"r{number}") for number in range(5)), row("other", kind="Other"))
+    first, before = await store.intact("Thing", None, 3)
+    assert [one.id for one in first] == ["r4", "r3", "r2"]
+    assert before == first[-1].sequence
+    rest, end = await store.intact("Thing", before, 3)
+    assert [one.id for one in rest] == ["r1", "r0"]
+    assert end is None
+    assert await store.intact("Nothing", None, 3) == ([], None)
+
+
+async def test_a_store_that_is_written_anew_has_all_that_it_had(store: Store) -> None:
+    rows = await created(store, *(row(f"r{number}") for number in range(5)))
+    await store.compact()
+    assert [bare(await store.get("Thing", one.id)) for one in rows] == list(map(bare, rows))
+    await created(store, row("after"))

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from store_rows import all_at_once, bare, cascading, child, created, creating, ids, removing, row, together
+from store_rows import (
+    all_at_once,
+    bare,
+    cascading,
+    child,
+    created,
+    creating,
+    discarding,
+    ids,
+    removing,
+    requiring,
+    row,
+    together,
+    updating,
+)
 
-from stigmer.store.changes import Append, Changes, Dependent
+from stigmer.store.changes import Append, Changes, Dependent, Put
 from stigmer.store.errors import ConflictError
-from stigmer.store.rows import ABSENT, Query, Record, Window, chained
+from stigmer.store.rows import ABSENT, Query, Record, Window, chained, sealed_key
 from stigmer.store.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -18,6 +33,7 @@ if TYPE_CHECKING:
 
     from stigmer.store.changes import Change
     from stigmer.store.contract import Store
+    from stigmer.store.rows import Row
 
 
 def putting(key: str, value: bytes, expected: int | None = None) -> Changes:
@@ -344,3 +360,87 @@ async def test_records_of_cascaded_rows_go_with_them_where_the_dependent_says_so
     await store.commit(together(cascading("p", dependent), removing(parent)))
     left = [(one.table, one.key) for table in ("t", "u") for one in await store.records(table)]
     assert left == [("t", "other"), ("t", "p"), ("u", "g")]
+
+
+def sealing(one: Row, value: bytes = b"sealed") -> Changes:
+    """A row to be created, and the record that belongs to it."""
+    return Changes(puts=[Put(replace(one, sealed=True), ABSENT)], records={sealed_key(one.kind, one.id): value})
+
+
+async def has_sealed(store: Store, kind: str, id_: str) -> bool:
+    return await store.record(*sealed_key(kind, id_)) is not None
+
+
+async def test_a_row_says_whether_it_is_sealed_wherever_it_is_read(store: Store) -> None:
+    await store.commit(sealing(row("a", ("key", "value"))))
+    await created(store, row("b", ("key", "value")))
+    expected = {"a": True, "b": False}
+    page = (await store.page(Query("Thing", (("key", "value"),)), Window(None))).rows
+    slugs = [one for slug in expected for one in await store.by_slug_anywhere("Thing", slug)]
+    for rows in (page, slugs):
+        assert {one.id: one.sealed for one in rows} == expected
+    for id_, sealed in expected.items():
+        for found in (await store.get("Thing", id_), await store.by_slug("Thing", id_, "")):
+            assert found is not None
+            assert found.sealed == sealed
+
+
+async def test_a_deleted_row_takes_its_sealed_record_with_it(store: Store) -> None:
+    (change,) = await store.commit(sealing(row("a")))
+    await store.commit(sealing(row("b")))
+    await store.commit(removing(change.row))
+    assert not await has_sealed(store, "Thing", "a")
+    await store.commit(discarding("Thing", "b"))
+    assert not await has_sealed(store, "Thing", "b")
+
+
+async def test_a_cascade_takes_the_sealed_records_of_dependents_with_it_at_every_depth(store: Store) -> None:
+    await store.commit(sealing(row("p", kind="Parent")))
+    await store.commit(sealing(child("c", "p")))
+    await store.commit(sealing(child("g", "c", kind="Grandchild")))
+    await store.commit(sealing(child("other", "q")))
+    await store.commit(together(cascading("p"), discarding("Parent", "p")))
+    assert [one.key for one in await store.records("sealed")] == ["Child/other"]
+
+
+async def test_a_deletion_that_is_refused_leaves_the_sealed_record(store: Store) -> None:
+    (change,) = await store.commit(sealing(row("a")))
+    assert change.row is not None
+    await conflict(store, removing(replace(change.row, revision=change.row.revision + 9)))
+    await conflict(store, together(discarding("Thing", "a"), requiring("Thing", "not there")))
+    assert await has_sealed(store, "Thing", "a")
+
+
+async def test_a_row_that_is_not_sealed_any_more_loses_its_record(store: Store) -> None:
+    (change,) = await store.commit(sealing(row("a")))
+    assert change.row is not None
+    (kept,) = await store.commit(updating(replace(change.row, data=b"second", keys=())))
+    assert await has_sealed(store, "Thing", "a")
+    assert kept.row is not None
+    await store.commit(updating(replace(kept.row, sealed=False, keys=())))
+    assert not await has_sealed(store, "Thing", "a")
+    found = await store.get("Thing", "a")
+    assert found is not None
+    assert not found.sealed
+
+
+async def test_a_row_that_is_made_anew_in_one_transaction_has_its_new_record(store: Store) -> None:
+    await store.commit(sealing(row("a"), b"old"))
+    await store.commit(together(discarding("Thing", "a"), sealing(row("a"), b"new")))
+    found = await store.record(*sealed_key("Thing", "a"))
+    assert found is not None
+    assert found.value == b"new"
+
+
+async def test_a_row_staged_and_taken_back_leaves_no_record(store: Store) -> None:
+    outer = Transaction(store)
+    outer.create(replace(row("a"), sealed=True))
+    outer.put_record(*sealed_key("Thing", "a"), b"sealed")
+    inner = Transaction(store, outer)
+    made = await inner.get("Thing", "a")
+    assert made is not None
+    inner.delete(made)
+    assert await inner.record(*sealed_key("Thing", "a")) is None
+    inner.merge()
+    await outer.commit()
+    assert not await has_sealed(store, "Thing", "a")

@@ -19,6 +19,7 @@ from stigmer.pipeline.call import Call
 from stigmer.pipeline.context import AnyContext, Context
 from stigmer.pipeline.ids import IdSource
 from stigmer.pipeline.runtime import Runtime
+from stigmer.pipeline.sealing_keys import SealingKeys
 from stigmer.pipeline.unit_of_work import UnitOfWork
 from stigmer.store.changes import Changes, Put
 from stigmer.store.transaction import Transaction
@@ -66,7 +67,9 @@ class Bench:
         self.store = store
         self.kinds = {handler.kind.name: handler.kind for handler in HANDLERS}
         self.downstream: dict[str, Any] = {}
-        self.runtime = Runtime(store, UnitOfWork(store), self.kinds, IdSource(), self.downstream)
+        self.runtime = Runtime(
+            store, UnitOfWork(store), self.kinds, IdSource(), self.downstream, SealingKeys(store, self.kinds)
+        )
 
     def context(self, kind: str, rpc: str, request: Any, resource_id: str = "", **fields: Any) -> AnyContext:
         """A context as it is when the pipeline of an RPC begins."""

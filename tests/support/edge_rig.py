@@ -26,6 +26,7 @@ from stigmer.pipeline.ids import IdSource
 from stigmer.pipeline.kind import Resource
 from stigmer.pipeline.pipeline import Steps
 from stigmer.pipeline.runtime import Client, Runtime
+from stigmer.pipeline.sealing_keys import SealingKeys
 from stigmer.pipeline.unit_of_work import UnitOfWork
 from stigmer.store.rows import Query, Window
 
@@ -100,7 +101,9 @@ class Rig(Stubs):
         downstream, ids = dict[str, Client](), IdSource()
         handlers = [self._with_inside(handler) for handler in HANDLERS]
         kinds = {handler.kind.name: handler.kind for handler in handlers}
-        self.runtime = Runtime(store, self.unit_of_work, kinds, ids, downstream, policy=Policy(authorizer))
+        self.runtime = Runtime(
+            store, self.unit_of_work, kinds, ids, downstream, SealingKeys(store, kinds), policy=Policy(authorizer)
+        )
         endpoints = [endpoint for handler in handlers for endpoint in handler.bind(self.runtime)]
         endpoints += [endpoint for service in SERVICES for endpoint in service.bind(self.runtime)]
         self.edge = Edge(endpoints, ids, interceptors)

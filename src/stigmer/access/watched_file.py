@@ -6,90 +6,31 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import stat
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Generic, NamedTuple, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from stigmer.access.threads import on_thread
 from stigmer.errors import StartupError
+from stigmer.private_file import mark_of, read
 from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from stigmer.private_file import Mark
+
 K = TypeVar("K")
 V = TypeVar("V")
 
-MAX_BYTES = 16 * 2**20
-"""The largest file: some 100,000 lines."""
 WATCH_S = 1.0
 """How often the file is looked at."""
 _SETTLED_NS = 2_000_000_000
 """How old a change must be for another one to show by the file's time."""
 _TOLD = 3  # of the lines that are wrong
 
-Mark: TypeAlias = tuple[int, ...]
-"""By what a file that has changed is known."""
-
 log = get_logger("stigmer.access.watched_file")
-
-
-class Content(NamedTuple):
-    """A file as it was at one moment, and when it was changed last, in ns since 1970."""
-
-    mark: Mark
-    changed_ns: int
-    text: str
-
-
-def read(path: Path, made_by: str) -> Content:
-    """The file's content.
-
-    Args:
-        path: of the file.
-        made_by: what to do where there is none.
-
-    Raises:
-        StartupError: it cannot be read; or others may read or write it; or it belongs to a user who is neither root nor
-            this process's own.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would be waited for
-        with open(descriptor, "rb") as file:  # noqa: PTH123  # of a descriptor
-            status = os.fstat(descriptor)
-            if what := _objection(status):
-                raise StartupError(f"{path}: {what}")
-            return Content(
-                _mark(status),
-                max(status.st_mtime_ns, status.st_ctime_ns),
-                file.read(MAX_BYTES + 1).decode("utf-8-sig", errors="surrogateescape"),
-            )
-    except FileNotFoundError:
-        raise StartupError(f"{path}: no such file; {made_by}") from None
-    except OSError as error:
-        raise StartupError(
-            f"{path}: cannot be read ({error.strerror}); give it to the server's user, or to its group with mode 640"
-        ) from None
-
-
-def _mark(status: os.stat_result) -> Mark:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _objection(status: os.stat_result) -> str:
-    """Why the file is not to be trusted, empty where it is."""
-    if not stat.S_ISREG(status.st_mode):
-        return "not a file; give the path of one"
-    if status.st_mode & stat.S_IRWXO:
-        return f"others may use it (mode {stat.S_IMODE(status.st_mode):o}); run chmod o= on it (for mode 600 or 640)"
-    if status.st_uid not in (0, os.geteuid()):
-        return f"belongs to another user (uid {status.st_uid}); make it chown root, or the server's user"
-    if status.st_size > MAX_BYTES:
-        return f"{status.st_size} bytes; {MAX_BYTES} at most: remove the lines of those who have expired"
-    return ""
 
 
 def is_comment(line: str) -> bool:
@@ -207,6 +148,6 @@ class WatchedFile(Generic[K, V]):
     def _mark_now(self) -> Mark | None:
         """None where there is no file, or none can be seen."""
         try:
-            return _mark(self._path.stat())
+            return mark_of(self._path.stat())
         except OSError:
             return None

@@ -17,9 +17,13 @@ from stigmer.access.principal import checked
 from stigmer.access.quotas import Quota
 from stigmer.address import address_of
 from stigmer.app.assembly import Own, assemble
+from stigmer.app.keys import keyring_path
 from stigmer.pipeline import rules
+from stigmer.pipeline.first_sealing import seal_stored
 from stigmer.pipeline.jobs import Job, Jobs
 from stigmer.pipeline.runtime import Sizes
+from stigmer.secrets.key_service import ServiceKeys
+from stigmer.secrets.keyring import Keyring
 from stigmer.settings import Settings
 from stigmer.store.lifetime import Grace, on_thread
 from stigmer.store.memory import MemoryStore
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
     from stigmer.access.principal import Principal
     from stigmer.edge.interceptors import Interceptor
     from stigmer.edge.loopback import LoopbackChannel
+    from stigmer.secrets.key_service import KeyService
     from stigmer.server.server import Server
 
 MEMORY = ":memory:"
@@ -81,7 +86,10 @@ class Plane:
             settings.max_subscriptions_per_principal,
             settings.max_writes_per_principal_s,
         )
-        self._app = assemble(self._store, own, sizes, self.metrics, gate=gate, quota=quota, features=features)
+        keys = ServiceKeys(own.key_service) if own.key_service is not None else _keyring(settings)
+        self._app = assemble(
+            self._store, own, sizes, self.metrics, keys=keys, gate=gate, quota=quota, features=features
+        )
         maintenance = Job("maintenance", MAINTENANCE_S, self._store.maintain, first_s=MAINTENANCE_S)
         self._jobs = Jobs(self._store, [maintenance])
         self._resources = AsyncExitStack()
@@ -96,7 +104,8 @@ class Plane:
         """Open it.
 
         Raises:
-            StartupError: the database cannot be opened, or what the settings name for authenticators not read.
+            StartupError: the database cannot be opened, what the settings name for authenticators not read, or a key
+                of its secrets is missing.
             RuntimeError: it has been opened before; make another one.
         """
         if self._state != "new":
@@ -105,6 +114,8 @@ class Plane:
             for authenticator in self._authenticators:
                 await opened.enter_async_context(authenticator)
             await opened.enter_async_context(self._store)
+            await self._app.sealing.open()
+            await seal_stored(self._app.sealing)
             self._jobs.start()
             opened.push_async_callback(self._jobs.stop)
             self._resources = opened.pop_all()
@@ -207,6 +218,7 @@ def embedded(
     *,
     authenticators: Sequence[Authenticator] = (),
     authorizer: Authorizer | None = None,
+    key_service: KeyService | None = None,
 ) -> Plane:
     """A control plane in this process, to be entered with `async with`.
 
@@ -216,12 +228,13 @@ def embedded(
         interceptors: the host's own; they run inside the built-in ones.
         authenticators: the host's own; they are asked before those of the settings.
         authorizer: the host's own; it narrows what callers may do.
+        key_service: the host's own; it wraps the keys of secrets, in place of a keyring in a file.
 
     Raises:
         ValueError: the headers of one of the authenticators are no tuple of names in lower case.
     """
     settings = where if isinstance(where, Settings) else Settings(data_dir=Path(where))
-    return Plane(settings, Own(interceptors, authenticators, authorizer))
+    return Plane(settings, Own(interceptors, authenticators, authorizer, key_service))
 
 
 async def serve(
@@ -230,6 +243,7 @@ async def serve(
     *,
     authenticators: Sequence[Authenticator] = (),
     authorizer: Authorizer | None = None,
+    key_service: KeyService | None = None,
 ) -> None:
     """Serve until this coroutine is cancelled, then drain within the settings' `grace_s`.
 
@@ -239,7 +253,7 @@ async def serve(
         StartupError: the database cannot be opened, a TLS file not read, or the address not bound.
         StoreUnavailableError: the grace is over and the disk does not answer.
     """
-    async with serving(settings, Own(interceptors, authenticators, authorizer)):
+    async with serving(settings, Own(interceptors, authenticators, authorizer, key_service)):
         await asyncio.get_running_loop().create_future()
 
 
@@ -253,6 +267,10 @@ async def serving(settings: Settings, own: Own | None = None, *, grace: Grace | 
         plane.port(settings, grace) as server,
     ):
         yield server
+
+
+def _keyring(settings: Settings) -> Keyring:
+    return Keyring(None if settings.data_dir.name == MEMORY else keyring_path(settings))
 
 
 def _store(settings: Settings, grace: Grace, metrics: Metrics) -> MemoryStore | SqliteStore:

@@ -14,6 +14,7 @@ from stigmer.edge.door import Edge
 from stigmer.handlers import HANDLERS, SERVED
 from stigmer.pipeline.ids import IdSource
 from stigmer.pipeline.runtime import About, Client, Runtime, Sizes
+from stigmer.pipeline.sealing_keys import SealingKeys
 from stigmer.pipeline.unit_of_work import UnitOfWork
 from stigmer.store.measuring import measure
 from stigmer.telemetry.metrics import Metrics
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from stigmer.access.quotas import Quota
     from stigmer.edge.interceptors import Interceptor
     from stigmer.edge.loopback import LoopbackChannel
+    from stigmer.secrets.key_service import KeyService
+    from stigmer.secrets.sealing import KeyWrapper
     from stigmer.store.contract import Store
 
 
@@ -36,6 +39,7 @@ class App:
 
     Attributes:
         store: its resources.
+        sealing: the keys of their secrets; to be opened after the store.
         edge: the door to its services.
         loopback: a channel for generated stubs in this process.
         metrics: what it measures; docs/metrics.md lists it.
@@ -43,6 +47,7 @@ class App:
     """
 
     store: Store
+    sealing: SealingKeys
     edge: Edge
     loopback: LoopbackChannel
     metrics: Metrics
@@ -56,11 +61,13 @@ class Own(NamedTuple):
         interceptors: inside the built-in ones, next to the handlers.
         authenticators: they are asked before those of the settings.
         authorizer: it narrows what callers may do.
+        key_service: wraps the keys of secrets, in place of a keyring.
     """
 
     interceptors: Sequence[Interceptor] = ()
     authenticators: Sequence[Authenticator] = ()
     authorizer: Authorizer | None = None
+    key_service: KeyService | None = None
 
 
 def assemble(  # noqa: PLR0913 - all that is wired
@@ -69,6 +76,7 @@ def assemble(  # noqa: PLR0913 - all that is wired
     sizes: Sizes | None = None,
     metrics: Metrics | None = None,
     *,
+    keys: KeyWrapper | None = None,
     gate: Gate | None = None,
     quota: Quota | None = None,
     features: Sequence[str] = (),
@@ -80,6 +88,7 @@ def assemble(  # noqa: PLR0913 - all that is wired
         own: what the host adds; the gate has its authenticators.
         sizes: how much a caller may ask for.
         metrics: where what is measured is kept.
+        keys: what secrets are sealed under; a keyring in memory where nothing else is given.
         gate: knows who calls; None lets those in that are on this machine.
         quota: of each principal.
         features: what callers are told that this server has, beside an authorizer.
@@ -87,6 +96,7 @@ def assemble(  # noqa: PLR0913 - all that is wired
     own, metrics = own or Own(), metrics or Metrics()
     ids, clients = IdSource(), dict[str, Client]()
     kinds = {handler.kind.name: handler.kind for handler in HANDLERS}
+    sealing = SealingKeys(store, kinds, keys)
     about = About(stigmer.__version__, tuple(sorted((*features, *(["authorizer"] if own.authorizer else ())))))
     runtime = Runtime(
         store,
@@ -94,6 +104,7 @@ def assemble(  # noqa: PLR0913 - all that is wired
         kinds,
         ids,
         clients,
+        sealing,
         sizes or Sizes(),
         policy=Policy(own.authorizer),
         quotas=Quotas(quota),
@@ -106,4 +117,4 @@ def assemble(  # noqa: PLR0913 - all that is wired
     for kind in ("Agent", "AgentInstance", "ExecutionContext"):
         clients[kind] = ResourceClient[Any](kind, internal)
     measure(store, kinds, metrics)
-    return App(store, edge, edge.channel(), metrics, runtime.unit_of_work)
+    return App(store, sealing, edge, edge.channel(), metrics, runtime.unit_of_work)

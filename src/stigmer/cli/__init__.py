@@ -19,6 +19,7 @@ COMMANDS = {
     "serve": "Run the server until SIGTERM or Ctrl-C.",
     "health": "Ask a running server whether it serves.",
     "tokens": "Make, list and revoke the tokens that callers are known by.",
+    "keys": "List and rotate the keys that secrets are sealed under.",
     "version": "Print the version.",
 }
 """Each command with its line in `stigmer --help`, in the order shown."""

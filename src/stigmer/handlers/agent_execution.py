@@ -61,7 +61,7 @@ HANDLER = Handler(
             ValidateProto(reports_on="execution_id"),
             LoadExisting(id_field="execution_id"),
             BuildNewStateWithStatus(),
-            Persist(grows=True),
+            Persist(reports=True),
             DeleteExecutionContexts(),
         ),
         "delete": standard.DELETE,

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from stigmer.store.rows import Page, Row
     from stigmer.store.transaction import Transaction
 
+SECRETS = "x-secrets"
+"""The metadata, of whatever value, by which a caller asks for marks in place of the secrets that it may see."""
+_SHOWN_TO = frozenset({"runner", "admin"})
+
 Reply: TypeAlias = "betterproto2.Message | codec.Encoded[Any]"
 """What a pipeline answers; stored resources go out as their stored bytes."""
 
@@ -81,6 +85,7 @@ class Context(Generic[Q_co, R_co]):
         owners: of what resources belong to, by kind and id; None where it is not known.
         new_state: the resource as it will be.
         reply: what the caller gets.
+        saved: the row that was saved last, and its resource as bytes with all of its secret values, where it has some.
     """
 
     call: Call
@@ -100,6 +105,7 @@ class Context(Generic[Q_co, R_co]):
     owners: dict[tuple[str, str], Owner | None] = field(default_factory=dict[tuple[str, str], "Owner | None"])
     new_state: R_co | None = None
     reply: Reply | None = None
+    saved: tuple[Row, bytes] | None = None
 
     @property
     def kind(self) -> Kind[Any]:
@@ -108,13 +114,41 @@ class Context(Generic[Q_co, R_co]):
             raise TypeError(f"{self.call.method.path} is about no kind")
         return self.service_kind
 
-    async def load(self, row: Row) -> Any:  # noqa: ANN401 - of the row's kind
-        """The resource that a row of any kind keeps, filled in when it is touched; each call gives a new one."""
-        return self.runtime.kinds[row.kind].resource_of(row)
+    @property
+    def shows_secrets(self) -> bool:
+        """Whether the caller is shown secret values, where the RPC shows them at all: no stream does."""
+        call = self.call
+        return call.principal.role in _SHOWN_TO and SECRETS not in call.metadata and not call.method.server_streaming
+
+    async def load(self, row: Row, *, with_secrets: bool = False) -> Any:  # noqa: ANN401 - of the row's kind
+        """The resource that a row of any kind keeps, filled in when it is touched; each call gives a new one.
+
+        It has the mark in place of secret values, so that they stay where it is saved again; the values themselves only
+        for who asks for them, and must not answer or log them.
+        """
+        kind = self.runtime.kinds[row.kind]
+        if row.sealed:
+            vault = self.runtime.vault
+            data = await (vault.opened if with_secrets else vault.marked)(self.tx, kind, row)
+            row = replace(row, data=data)
+        return kind.resource_of(row)
 
     async def answer(self, row: Row) -> codec.Encoded[Any]:
-        """The reply, or part of a reply, that shows a row of any kind to the caller: its stored bytes."""
-        return codec.Encoded(self.runtime.kinds[row.kind].generated, row.data)
+        """The reply that shows a row of any kind to the caller: its stored bytes.
+
+        Where it has secret values, it is with them for who may see them, and with the mark for all others.
+        """
+        if row.sealed and self.shows_secrets:
+            kind = self.runtime.kinds[row.kind]
+            known = self.saved[1] if self.saved is not None and self.saved[0] is row else None
+            return codec.Encoded(kind.generated, known or await self.runtime.vault.opened(self.tx, kind, row))
+        return await self.overview(row)
+
+    async def overview(self, row: Row) -> codec.Encoded[Any]:
+        """As `answer`, with the mark for everybody: for parts of a list, states of a stream, replies to reports."""
+        kind = self.runtime.kinds[row.kind]
+        data = row.data if not row.sealed else await self.runtime.vault.marked(self.tx, kind, row)
+        return codec.Encoded(kind.generated, data)
 
     # What is there for the caller; for the server's own calls, what is there for whom they are made.
 
@@ -183,22 +217,30 @@ class Context(Generic[Q_co, R_co]):
         """
         check_write(self.call, await self.owner_of(resource), required(resource.metadata).org)
 
-    async def save(self, resource: Resource, *, over: Row | None = None, by_server: bool = False) -> Row:
-        """Stage the row of a resource of any kind; gives it.
+    async def save(
+        self, resource: Resource, *, over: Row | None = None, by_server: bool = False, keeps: bool = False
+    ) -> Row:
+        """Stage the row of a resource of any kind, its secret values sealed beside it; gives it.
 
         Args:
             resource: of one of the runtime's kinds.
             over: the row that it replaces; None for a new resource, which the caller then has created.
             by_server: whether the server makes it for the caller, as it does in its own calls.
+            keeps: whether secret values stay that the resource neither has nor marks, as for a report.
 
         Raises:
             PermissionDenied: it is not the caller's to write.
+            InvalidArgument: a mark where no secret value is kept, or a kept one that is to be shown from now on.
         """
         kind = self._kind_of(resource)
         owner = over.owner if over is not None else await self.owner_of(resource)
         org = required(resource.metadata).org if over is None else ""
         check_write(self.call, owner, org, by_server=by_server)
-        row = kind.row_of(resource, owner, based_on=over, created_by=self.call.actor)
+        wire, data = codec.wire_and_bytes(cast("betterproto2.Message", resource))
+        row = kind.row_of_wire(wire, data, owner, based_on=over, created_by=self.call.actor)
+        if kind.may_hold_secrets:
+            row, has_all = await self.runtime.vault.put(self.tx, row, wire, over, keeps=keeps)
+            self.saved = (row, data) if has_all else None
         (self.tx.create if over is None else self.tx.update)(row)
         self.found.pop((row.kind, row.id), None)
         return row

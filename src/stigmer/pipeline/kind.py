@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, c
 
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceOwnerScope
 from stigmer.access.principal import PLATFORM, identity, namespace, organization, organization_of
+from stigmer.secrets import fields
 from stigmer.store.rows import ABSENT, Row
 from stigmer.wire import codec, descriptors, shapes
 from stigmer.wire.message_types import full_name_of, object_class
@@ -115,6 +116,11 @@ class Kind(Generic[R]):
         return cast("type[betterproto2.Message]", self.message)
 
     @cached_property
+    def may_hold_secrets(self) -> bool:
+        """Whether there can be secret values in such resources."""
+        return fields.may_hold(full_name_of(self.generated))
+
+    @cached_property
     def status_message(self) -> type[betterproto2.Message]:
         """The dataclass of the field `status`."""
         status = descriptors.descriptor(full_name_of(self.generated)).fields_by_name["status"]
@@ -157,6 +163,12 @@ class Kind(Generic[R]):
     def row_of(self, resource: R, owner: Owner, *, based_on: Row | None = None, created_by: str = "") -> Row:
         """The row that keeps a resource of the owner; `based_on` is the row that it replaces."""
         wire, data = codec.wire_and_bytes(cast("betterproto2.Message", resource))
+        return self.row_of_wire(wire, data, owner, based_on=based_on, created_by=created_by)
+
+    def row_of_wire(
+        self, wire: Message, data: bytes, owner: Owner, *, based_on: Row | None = None, created_by: str = ""
+    ) -> Row:
+        """As `row_of`, of the resource as the C runtime has it and as bytes."""
         metadata = cast("Any", wire).metadata
         return Row(
             kind=self.name,

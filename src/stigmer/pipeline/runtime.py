@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from stigmer.access.authorizer import Policy
 from stigmer.access.quotas import Quotas
+from stigmer.pipeline.vault import Vault
 from stigmer.wire.slices import Slices
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from stigmer.pipeline.ids import IdSource
     from stigmer.pipeline.kind import Kind
+    from stigmer.pipeline.sealing_keys import SealingKeys
     from stigmer.pipeline.unit_of_work import UnitOfWork
     from stigmer.store.contract import Store
 
@@ -62,6 +64,7 @@ class Runtime:
         kinds: every kind by name.
         ids: gives ids.
         downstream: clients for other kinds, by name. Where there is none, steps use the store directly.
+        sealing: seals secrets, and opens them again.
         sizes: how much a caller may ask for.
         policy: what the host's authorizer says.
         quotas: counts what each principal has open and writes.
@@ -74,11 +77,17 @@ class Runtime:
     kinds: Mapping[str, Kind[Any]]
     ids: IdSource
     downstream: Mapping[str, Client]
+    sealing: SealingKeys
     sizes: Sizes = Sizes()
     policy: Policy = field(default_factory=Policy)
     quotas: Quotas = field(default_factory=Quotas)
     about: About = About()
     slices: Slices = field(default_factory=Slices)
+
+    @cached_property
+    def vault(self) -> Vault:
+        """Seals the secret values of resources, and opens them."""
+        return Vault(self.sealing)
 
 
 class Client(Protocol):

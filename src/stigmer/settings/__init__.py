@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SECTIONS = {
     "tls_cert": "TLS",
     "tokens_file": "Callers",
+    "keyring_file": "Secrets",
     "max_message_bytes": "Limits",
     "memory_wait_s": "Time limits",
 }
@@ -167,6 +168,9 @@ class Settings(BaseModel):
     )
     insecure_allow_anonymous: bool = _set(
         False, "Let other machines call with no credentials; whoever reaches the server may do anything."
+    )
+    keyring_file: _Path | None = _set(
+        None, "File of the keys that secrets are sealed under; else keyring.json in the data directory."
     )
     max_message_bytes: _Count = _set(10 * 2**20, "Largest request message taken, in bytes.")
     max_message_parts: _Count = _set(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from stigmer.errors import AlreadyExists, Violation
 from stigmer.pipeline.ids import is_well_formed
 from stigmer.pipeline.kind import required
+from stigmer.pipeline.vault import marks
 from stigmer.steps import audit
 from stigmer.steps.references import check_references
 from stigmer.steps.validate_proto import refuse
@@ -27,11 +28,12 @@ class BuildNewState:
     """
 
     def violations(self, ctx: Context[Resource, Resource]) -> list[Violation]:
-        """A malformed id."""
+        """A malformed id, and marks in place of secret values, of which none is kept yet."""
+        found = marks(ctx.wire) if ctx.kind.may_hold_secrets else []
         metadata, prefix = ctx.request.metadata, ctx.kind.meta.id_prefix
         if metadata is None or not metadata.id or is_well_formed(metadata.id, prefix):
-            return []
-        return [Violation("metadata.id", f"is not '{prefix}-' and a lower-case ULID: leave it out to get one")]
+            return found
+        return [*found, Violation("metadata.id", f"is not '{prefix}-' and a lower-case ULID: leave it out to get one")]
 
     async def __call__(self, ctx: Context[Resource, Resource]) -> None:
         refuse(self.violations(ctx))

@@ -103,7 +103,10 @@ async def _declaring(ctx: AnyContext, id_: str) -> Agent | None:
     row = await ctx.find("Agent", id_) if ("Agent", id_) not in ctx.found else None
     if row is not None and not ctx.runtime.kinds[row.kind].wire_of(row).spec.env_spec.data:
         return None
-    agent: Agent | None = await (ctx.load(row) if row is not None else other_kinds.find(ctx, "Agent", id_))
+    if row is None:
+        found: Agent | None = await other_kinds.find(ctx, "Agent", id_)
+        return found
+    agent: Agent = await ctx.load(row, with_secrets=True)
     return agent
 
 
@@ -120,7 +123,7 @@ async def _of_environments(ctx: AnyContext, session: Session | None) -> list[Map
         if row is None:
             raise _missing(reference, metadata, number)
         ctx.tx.require(row.kind, row.id)
-        environment: Environment = await ctx.load(row)
+        environment: Environment = await ctx.load(row, with_secrets=True)
         layers.append(required(environment.spec).data)
     return layers
 

@@ -165,7 +165,7 @@ class List:
         parts = [codec.encode(head)]
         tag = varint(self._entries << 3 | 2)
         for row in page.rows:
-            data = (await ctx.answer(row)).data
+            data = (await ctx.overview(row)).data
             if len(data) > MAX_ROW_BYTES:
                 data = await _fitting(ctx, data)
             parts += (tag, varint(len(data)), data)

@@ -40,7 +40,7 @@ async def find(ctx: AnyContext, kind: str, id_: str) -> Any:  # noqa: ANN401 - t
         resource = await client.get(id_)
     else:
         row = await ctx.find(kind, id_)
-        resource = await ctx.load(row) if row is not None else None
+        resource = await ctx.load(row, with_secrets=True) if row is not None else None
     if resource is not None:
         ctx.found[kind, id_] = resource
         if client is None or client.in_process:

@@ -22,17 +22,17 @@ class Persist:
     resource that is too long to be answered: its writer would see an error, and write again.
 
     Attributes:
-        grows: it may get longer than that, up to what the step before allows: who reports a long transcript takes long
-            answers.
+        reports: it may get longer than that, up to what the step before allows: who reports a long transcript takes
+            long answers. What it says nothing of stays, secret values too, and the answer shows none.
     """
 
-    grows: bool = False
+    reports: bool = False
 
     async def __call__(self, ctx: Context[object, Resource]) -> None:
-        row = await ctx.save(required(ctx.new_state), over=ctx.row)
-        if not self.grows:
+        row = await ctx.save(required(ctx.new_state), over=ctx.row, keeps=self.reports)
+        if not self.reports:
             _refuse_unanswerable(ctx, row)
-        ctx.reply = await ctx.answer(row)
+        ctx.reply = await (ctx.overview(row) if self.reports else ctx.answer(row))
 
 
 def _refuse_unanswerable(ctx: AnyContext, row: Row) -> None:

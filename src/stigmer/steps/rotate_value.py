@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata
 from stigmer.errors import InvalidArgument, Violation, clip
 from stigmer.pipeline.kind import required
+from stigmer.secrets.fields import MARK
 from stigmer.steps import audit
 from stigmer.steps.build_update_state import check_version
 from stigmer.wire.lazy import shallow_copy
@@ -15,9 +16,6 @@ from stigmer.wire.lazy import shallow_copy
 if TYPE_CHECKING:
     from stigmer._gen.ai.stigmer.agentic.executioncontext.v1 import ExecutionContext, RotateExecutionValueInput
     from stigmer.pipeline.context import Context
-
-MARK = "***REDACTED***"
-"""What stands for a secret where it is not shown; it is nobody's value."""
 
 
 @dataclass(frozen=True, slots=True)

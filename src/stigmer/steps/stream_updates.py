@@ -31,7 +31,7 @@ class StreamUpdates:
     """
 
     async def stream(self, ctx: Context[object, AgentExecution]) -> AsyncGenerator[Reply, None]:
-        """The states, as their stored bytes."""
+        """The states, as their stored bytes, with the mark in place of secrets."""
         store, kind, id_ = ctx.runtime.store, ctx.kind, ctx.call.resource_id
         loaded, ends = required(ctx.row), partial(_has_ended, ctx)
         sequence, ctx.call.owner = loaded.sequence, loaded.owner
@@ -43,7 +43,7 @@ class StreamUpdates:
             while True:
                 if row is None or row.sequence != sequence:
                     raise NotFound(kind.name, id_)
-                yield await ctx.answer(row)
+                yield await ctx.overview(row)
                 if _has_ended(ctx, row):
                     return
                 revision, row = max(revision, row.revision), None

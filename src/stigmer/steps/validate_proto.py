@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from stigmer.errors import InvalidArgument, Violation
 from stigmer.pipeline import rules
+from stigmer.pipeline.vault import foreign_values
+from stigmer.secrets import fields
 from stigmer.wire import bounds
 from stigmer.wire.bounds import TRANSCRIPT
 from stigmer.wire.shapes import is_map
@@ -41,6 +43,8 @@ class ValidateProto:
     async def __call__(self, ctx: Context[object, Resource]) -> None:
         size = ctx.call.request_bytes or ctx.wire.ByteSize()
         violations = [] if _is_plainly_valid(ctx.wire, size) else await self._broken(ctx, size)
+        if fields.may_hold(ctx.wire.DESCRIPTOR.full_name):
+            violations += foreign_values(ctx.wire)
         for rule in ctx.rules:
             violations += rule(ctx)
         refuse(violations)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from stigmer.store.changes import Change
 from stigmer.store.errors import ConflictError
-from stigmer.store.rows import ABSENT, Record, chained
+from stigmer.store.rows import ABSENT, SEALED, Record, chained, sealed_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -26,11 +26,13 @@ class Application(ABC):
     Attributes:
         revision: the same, this transaction's own included.
         changes: what the feed will tell.
+        shreds: whether it takes away or replaces what a row had sealed.
     """
 
     def __init__(self, revision: int) -> None:
         self.revision = revision
         self.changes: list[Change] = []
+        self.shreds = False
 
     def apply(self, changes: Changes) -> None:
         """Apply all of it, in the order that `Changes` gives.
@@ -50,6 +52,7 @@ class Application(ABC):
             if self.head(require.kind, require.id) is None:
                 raise ConflictError((require.kind, require.id))
         for key, value in changes.records.items():
+            self.shreds = self.shreds or (key[0] == SEALED and self.record_revision(key) != ABSENT)
             if value is None:
                 self.delete_record(key)
             else:
@@ -128,6 +131,7 @@ class Application(ABC):
         head = self.head(kind, id_)
         if head is not None:
             self.delete(head)
+            self._shred(head)
             self.changes.append(Change(kind, id_, self._next_revision(), None))
 
     def _put(self, put: Put) -> None:
@@ -148,7 +152,15 @@ class Application(ABC):
         row = replace(row, namespace=head.namespace, slug=head.slug, sequence=head.sequence)
         row = replace(row, created_by=head.created_by, owner=head.owner)
         self.update(row)
+        if not row.sealed:
+            self._shred(head)
         return row
+
+    def _shred(self, head: Row) -> None:
+        """Take out what a row had sealed."""
+        if head.sealed:
+            self.delete_record(sealed_key(head.kind, head.id))
+            self.shreds = True
 
     def _next_revision(self) -> int:
         self.revision += 1

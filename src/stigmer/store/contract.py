@@ -67,6 +67,13 @@ class Store(Protocol):
         """The query's rows within the window, read as of one commit."""
         ...
 
+    async def intact(self, kind: str, before: int | None, limit: int) -> tuple[Sequence[Row], int | None]:
+        """Of `limit` rows of the kind, the newest before a sequence, those that are not damaged; for upgrades.
+
+        With it goes the sequence before which the next ones are, None where there are none.
+        """
+        ...
+
     async def newest(self, kind: str, field: str, value: str) -> Row | None:
         """The newest row of the kind whose `field` holds the value; it does not wait for pages that are read."""
         ...
@@ -113,6 +120,10 @@ class Store(Protocol):
 
         It holds up no call for long, and may leave it for the next time.
         """
+        ...
+
+    async def compact(self) -> None:
+        """Write all that is stored anew, so that nothing is left of what is deleted; nobody else uses it meanwhile."""
         ...
 
     async def probe(self) -> None:

@@ -22,6 +22,8 @@ ABSENT = 0
 
 Key: TypeAlias = tuple[str, str]
 """Kind and id of a row, or table and key of a record."""
+SEALED = "sealed"
+"""The table of the records that go with rows: the sealed values of each resource that has some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Row:
         owner: whose it is; lists of some owners' rows find it by that, those of SHARED unless a caller owns it.
         revision: given at commit, grows over the whole store with every write; ABSENT before the first commit.
         sequence: the creation sequence, given once; newest first is by falling sequence.
+        sealed: whether a record of SEALED belongs to it, under the `sealed_key`; it goes when the row does, or when a
+            row that has none replaces it.
     """
 
     kind: str
@@ -52,6 +56,12 @@ class Row:
     owner: Owner = ""
     revision: int = ABSENT
     sequence: int = 0
+    sealed: bool = False
+
+
+def sealed_key(kind: str, id_: str) -> Key:
+    """Table and key of the record that belongs to a row which is `sealed`."""
+    return SEALED, f"{kind}/{id_}"
 
 
 def owned(row: Row | None, owners: Owners | None) -> Row | None:

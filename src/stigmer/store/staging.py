@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from stigmer.store.changes import Changes, Put, Remove
 from stigmer.store.errors import ConflictError
-from stigmer.store.rows import ABSENT
+from stigmer.store.rows import ABSENT, sealed_key
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -117,8 +117,11 @@ class Staging:
         self.puts[row.kind, row.id] = Put(replace(row, revision=ABSENT, sequence=outermost.sequence), ABSENT)
 
     def remove(self, key: Key, expected: int | None) -> None:
-        """Take a row out of this staging, and of its parents; nothing here relies on it any more."""
+        """Take a row out of this staging, and of its parents, with its record; nothing here relies on it any more."""
         self.puts.pop(key, None)
+        sealed = sealed_key(*key)
+        if self.record(sealed)[0]:
+            self.records[sealed] = None
         self.requires.pop(key, None)
         if expected == ABSENT:
             self.removes.setdefault(key, ABSENT)

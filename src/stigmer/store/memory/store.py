@@ -13,7 +13,7 @@ from stigmer.access.principal import finding
 from stigmer.store.applying import Application
 from stigmer.store.errors import StoreUnavailableError
 from stigmer.store.feed import LocalFeed
-from stigmer.store.rows import ABSENT, Page, Query, Selection, owned
+from stigmer.store.rows import ABSENT, Page, Query, Selection, Window, owned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from stigmer.access.principal import Owners
     from stigmer.store.changes import Change, Changes
-    from stigmer.store.rows import Key, LogEntry, Record, Row, Window
+    from stigmer.store.rows import Key, LogEntry, Record, Row
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -125,6 +125,10 @@ class MemoryStore:
         more = any(not selection.add(self._tables.rows[sequence]) for sequence in older)
         return Page(selection.rows, more, len(found))
 
+    async def intact(self, kind: str, before: int | None, limit: int) -> tuple[Sequence[Row], int | None]:
+        rows = (await self.page(Query(kind), Window(limit, before))).rows
+        return rows, rows[-1].sequence if len(rows) == limit else None
+
     async def newest(self, kind: str, field: str, value: str) -> Row | None:
         sequences = self._read.index.get(("key", kind, field, value))
         return self._tables.rows[max(sequences)] if sequences else None
@@ -167,6 +171,9 @@ class MemoryStore:
 
     async def maintain(self) -> None:
         """Nothing is left over here."""
+
+    async def compact(self) -> None:
+        """Nothing is left of what is deleted."""
 
     async def probe(self) -> None:
         assert self._read is self._tables  # noqa: S101 - nothing else can be wrong

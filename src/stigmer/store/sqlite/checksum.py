@@ -14,15 +14,26 @@ if TYPE_CHECKING:
 
 
 def checksum_of_row(  # noqa: PLR0913, PLR0917 - the columns that make up a row
-    kind: str, id_: str, namespace: str, slug: str | None, created_by: str, owner: str, revision: int, data: bytes
+    kind: str,
+    id_: str,
+    namespace: str,
+    slug: str | None,
+    created_by: str,
+    owner: str,
+    sealed: int,
+    revision: int,
+    data: bytes,
 ) -> int:
     """The sum of a row's columns; of all but its creation sequence, which it gets when it is written.
+
+    One that is not sealed has the sum that it had before there was that column.
 
     Raises:
         UnicodeEncodeError: a text that SQLite cannot hold.
     """
     named = "" if slug is None else f"={slug}"
-    head = f"{kind}\0{id_}\0{namespace}\0{named}\0{created_by}\0{owner}\0{revision}\0"
+    flag = f"{sealed:d}\0" if sealed != 0 else ""
+    head = f"{kind}\0{id_}\0{namespace}\0{named}\0{created_by}\0{owner}\0{revision}\0{flag}"
     return crc32(data, crc32(head.encode()))
 
 
@@ -37,14 +48,14 @@ def checksum_of_record(table: str, key: str, value: bytes, revision: int) -> int
 
 def add_to(connection: sqlite3.Connection) -> None:
     """Give SQL on a connection the function `row_checksum`; NULL of what no row can hold."""
-    connection.create_function("row_checksum", 8, _of_columns, deterministic=True)
+    connection.create_function("row_checksum", 9, _of_columns, deterministic=True)
 
 
 def _of_columns(*columns: Any) -> int | None:  # noqa: ANN401 - what a damaged row may hold
     """The sum of columns whose texts come as bytes: those of a damaged row need be no UTF-8."""
     try:
         return checksum_of_row(*(_text(column) for column in columns[:6]), *columns[6:])
-    except (TypeError, UnicodeError):
+    except (TypeError, ValueError):
         return None
 
 

@@ -65,17 +65,27 @@ class Database:
         for file in self.files:
             file.check()
 
-    def maintain(self, writes: sqlite3.Connection) -> None:
-        """Move the write-ahead log into the database and cut it off; not where that has to wait for a reader."""
+    def cut_log(self, writes: sqlite3.Connection) -> bool:
+        """Move the write-ahead log into the database and cut it off; False where that has to wait for a reader."""
         self.check_files()
         (wait_ms,) = writes.execute(sql.BUSY_TIMEOUT).fetchone()
         writes.execute(sql.NO_WAIT)
         try:
-            writes.execute(sql.CHECKPOINT).fetchone()
+            busy, _, _ = writes.execute(sql.CHECKPOINT).fetchone()
         finally:
             writes.execute(f"{sql.BUSY_TIMEOUT} = {wait_ms}")
         for file in self.files:
             file.note()
+        return not busy
+
+    def compact(self, writes: sqlite3.Connection) -> None:
+        """Write the database anew, without what is deleted, and cut the log off; the files may get shorter."""
+        self.check_files()
+        for statement in sql.COMPACT:
+            writes.execute(statement)
+        for file in self.files:
+            file.note()
+        self.cut_log(writes)
 
     def close(self) -> None:
         """Close all of it, on the calling thread."""

@@ -10,8 +10,8 @@ from stigmer.access.principal import PERSONAL, SHARED
 from stigmer.store.errors import DamagedError
 from stigmer.store.rows import LogEntry, Page, Record, Row, Selection, chained
 from stigmer.store.sqlite import statements as sql
-from stigmer.store.sqlite.failures import failure
-from stigmer.store.sqlite.reading import BULK, record_of, row_of, rows_at, rows_before
+from stigmer.store.sqlite.failures import failure, is_damage
+from stigmer.store.sqlite.reading import BULK, record_of, row_at, row_of, rows_at, rows_before
 from stigmer.store.sqlite.search import NEWEST, OLDEST, Search, has, realm_of, search
 
 if TYPE_CHECKING:
@@ -77,6 +77,23 @@ def page(connection: Reader, query: Query, window: Window) -> Page:
             return _page(connection, query, window)
     except sqlite3.Error as error:
         raise failure(error, query.kind) from error
+
+
+def intact(connection: Reader, kind: str, before: int | None, limit: int) -> tuple[list[Row], int | None]:
+    """The rows of a kind that are as they were written, of the newest `limit` before a sequence; and where to go on."""
+    asked = (kind, NEWEST if before is None else before, limit)
+    rows: list[Row] = []
+    with connection.snapshot():
+        sequences = [sequence for (sequence,) in connection.execute(sql.SEQUENCES_OF_KIND, asked)]
+        for sequence in sequences:
+            try:
+                rows.append(row_at(connection, sequence))
+            except DamagedError:
+                continue
+            except sqlite3.Error as error:
+                if not is_damage(error):
+                    raise
+    return rows, sequences[-1] if len(sequences) == limit else None
 
 
 def record(connection: Reader, table: str, key: str) -> Record | None:

@@ -83,14 +83,14 @@ def row_of(columns: Sequence[Any]) -> Row:
     Raises:
         DamagedError: it is not what was written.
     """
-    kind, id_, namespace, slug, data, created_by, owner, revision, sequence, written = columns
+    kind, id_, namespace, slug, data, created_by, owner, sealed, revision, sequence, written = columns
     try:
-        fits = checksum_of_row(kind, id_, namespace, slug, created_by, owner, revision, data) == written
-    except TypeError:  # a column of another type than was written
+        fits = checksum_of_row(kind, id_, namespace, slug, created_by, owner, sealed, revision, data) == written
+    except (TypeError, ValueError):  # a column of another type than was written
         fits = False
     if not fits:
         raise DamagedError(str(kind or ""), str(id_ or ""), "its checksum does not fit")
-    return Row(kind, id_, namespace, slug, data, None, created_by, owner, revision, sequence)
+    return Row(kind, id_, namespace, slug, data, None, created_by, owner, revision, sequence, bool(sealed))
 
 
 def record_of(columns: Iterable[Any]) -> Record:

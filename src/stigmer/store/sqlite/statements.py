@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-COLUMNS = "kind, id, namespace, slug, data, created_by, owner, revision, sequence, checksum"
+COLUMNS = "kind, id, namespace, slug, data, created_by, owner, sealed, revision, sequence, checksum"
 
 SECRETS, ROOT = "secrets", "root"
 """The record of which the store's secrets are derived."""
@@ -11,11 +11,13 @@ PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
+    "PRAGMA secure_delete = ON",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA wal_autocheckpoint = 8000",  # pages: for the case that MOVE falls behind, see `readers`
 )
 CHECKPOINT = "PRAGMA wal_checkpoint(TRUNCATE)"
 MOVE = "PRAGMA wal_checkpoint(PASSIVE)"
+COMPACT = ("PRAGMA temp_store = FILE", "VACUUM", "PRAGMA temp_store = MEMORY")
 BUSY_TIMEOUT = "PRAGMA busy_timeout"
 NO_WAIT = f"{BUSY_TIMEOUT} = 0"
 READ_ONLY = "PRAGMA query_only = ON"
@@ -47,6 +49,10 @@ SLUGS_SHARED = (
 )
 BY_SEQUENCE = f"SELECT {COLUMNS} FROM resources WHERE sequence = ?"  # noqa: S608 - of constants
 NEWEST_ROWS = f"SELECT {COLUMNS} FROM resources ORDER BY sequence DESC"  # noqa: S608 - of constants
+SEQUENCES_OF_KIND = (
+    "SELECT sequence FROM resources INDEXED BY resources_by_kind"
+    " WHERE kind = ? AND sequence < ? ORDER BY sequence DESC LIMIT ?"
+)
 SEQUENCE_OF_ID = "SELECT sequence FROM resources WHERE kind = ? AND id = ?"
 SEQUENCE_OF_SLUG = "SELECT sequence FROM resources WHERE kind = ? AND slug = ? AND namespace = ?"
 IS_OF = "SELECT 1 FROM {table} WHERE k.kind = ? AND {condition} AND k.sequence = ?"
@@ -71,17 +77,17 @@ PROBE = (
 
 ROOT_KEY = f"SELECT value FROM records WHERE name = '{SECRETS}' AND key = '{ROOT}'"  # noqa: S608 - of constants
 
-HEAD = "SELECT sequence, revision, namespace, slug, created_by, owner FROM resources WHERE kind = ? AND id = ?"
+HEAD = "SELECT sequence, revision, namespace, slug, created_by, owner, sealed FROM resources WHERE kind = ? AND id = ?"
 INSERT = (
-    "INSERT INTO resources (kind, id, namespace, slug, created_by, owner, revision, data, checksum, shared)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ? NOT GLOB 'identity_account:*')"
+    "INSERT INTO resources (kind, id, namespace, slug, created_by, owner, sealed, revision, data, checksum, shared)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? NOT GLOB 'identity_account:*')"
 )
-UPDATE = "UPDATE resources SET data = ?, revision = ?, checksum = ? WHERE sequence = ?"
+UPDATE = "UPDATE resources SET data = ?, revision = ?, sealed = ?, checksum = ? WHERE sequence = ?"
 DELETE = "DELETE FROM resources WHERE sequence = ?"
 
 ROW_CHECKSUM = (
     "row_checksum(CAST(kind AS BLOB), CAST(id AS BLOB), CAST(namespace AS BLOB), CAST(slug AS BLOB),"
-    " CAST(created_by AS BLOB), CAST(owner AS BLOB), revision, data)"
+    " CAST(created_by AS BLOB), CAST(owner AS BLOB), sealed, revision, data)"
 )
 DAMAGED = f"SELECT CAST(kind AS BLOB), CAST(id AS BLOB) FROM resources WHERE checksum IS NOT {ROW_CHECKSUM} LIMIT ?"  # noqa: S608 - of constants
 
@@ -122,7 +128,7 @@ COUNT_UP = (
 )
 COUNT = "SELECT value FROM counters WHERE name = ?"
 COUNTS = "SELECT name, value FROM counters WHERE name != '' AND value != 0"
-COUNT_ROWS = "SELECT kind, count(*) FROM resources GROUP BY kind"
+COUNT_ROWS = "SELECT kind, count(*) FROM resources INDEXED BY resources_by_kind GROUP BY kind"
 DROP_COUNTS = "DELETE FROM counters WHERE name != ''"
 SET_COUNT = "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
@@ -155,7 +161,8 @@ SMALL_BYTES = 64 * 1024
 # SMALL_BYTES the length is NULL, and it stays out.
 IN_BULK = (
     "SELECT json_group_array(json_array("  # noqa: S608 - of constants
-    "kind, id, namespace, slug, iif(small, length(data), NULL), created_by, owner, revision, sequence, checksum)),"
+    "kind, id, namespace, slug, iif(small, length(data), NULL), created_by, owner, sealed, revision,"
+    " sequence, checksum)),"
     " CAST(group_concat(iif(small, data, NULL), '') AS BLOB)"
     f" FROM (SELECT *, length(data) <= {SMALL_BYTES} AS small FROM ("
 )

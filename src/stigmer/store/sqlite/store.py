@@ -12,7 +12,7 @@ import sqlite3
 import time
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from stigmer.access.principal import includes
 from stigmer.store.changes import Changes
@@ -28,6 +28,7 @@ from stigmer.store.sqlite.opening import Database, open_database
 from stigmer.store.sqlite.readers import Readers
 from stigmer.store.sqlite.worker import BatchWorker, Worker
 from stigmer.store.sqlite.writer import Commit, Outcome, Writer
+from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -39,11 +40,19 @@ if TYPE_CHECKING:
     from stigmer.store.rows import LogEntry, Page, Query, Record, Row, Window
     from stigmer.store.sqlite.readers import Reader
 
+log = get_logger("stigmer.store.sqlite")
+
+T = TypeVar("T")
+
 CACHE_BYTES = 64 * 1024 * 1024
 LOG_BYTES = 1 * 1024 * 1024
 """Once so much was committed, the write-ahead log is moved into the database: as often as SQLite would by itself."""
 COMMIT_BYTES = 24 * 1024
 """What a commit adds to the log beside its rows, roughly."""
+SHRED_S = 0.25
+"""How long what was sealed and is gone may stand in the write-ahead log, unless reads keep that from being cut off."""
+RETRY_S = 0.05
+"""How soon it is tried again then."""
 
 
 class SqliteStore:
@@ -82,6 +91,8 @@ class SqliteStore:
         self._closed.set()
         self._workers: tuple[Worker[Any, Any], ...] = ()
         self._path = directory / FILE_NAME
+        self._shreds = 0
+        self._shredding: asyncio.Handle | asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<SqliteStore {self._path}>"
@@ -101,6 +112,9 @@ class SqliteStore:
     ) -> None:
         """Run what was asked for, then close; where it is cancelled it closes at once, and it may be tried again."""
         self._feed.shut()
+        shredding = self._shredding
+        if shredding is not None:  # when the last connection closes, SQLite removes the log
+            shredding.cancel()
         for worker in self._workers:
             worker.shut()
         try:
@@ -120,7 +134,9 @@ class SqliteStore:
     def _run(self, database: Database) -> None:
         """Set threads to work on an open database."""
         self._lock, self._closed, self._root_key = database.lock, asyncio.Event(), database.root_key
-        self._maintain, self._check, self._logged_bytes = database.maintain, database.check_files, 0
+        self._cut, self._check, self._logged_bytes = database.cut_log, database.check_files, 0
+        self._compact = database.compact
+        self._shreds, self._shredding = 0, None
         self._cache.keep(database.newest)
         self._writer = Writer(database.revision, database.check_files)
         self._writes = BatchWorker["Commit", "list[Change]"](
@@ -166,6 +182,7 @@ class SqliteStore:
                     self._feed.publish(outcome)
         finally:
             self._reads.publish(self._writer.revision)
+            self._note_shreds()
             self._move_log(COMMIT_BYTES + sum(commit.changes.size_bytes for commit in batch))
 
     def _move_log(self, size: int) -> None:
@@ -174,6 +191,33 @@ class SqliteStore:
         if self._logged_bytes > LOG_BYTES:
             self._logged_bytes = 0
             self._reads.move_log(self._check)
+
+    def _note_shreds(self) -> None:
+        """Have the log cut off soon where a commit took away what was sealed; once for all of them until then."""
+        if self._writer.shreds != self._shreds and self._shredding is None:
+            self._shred_in(SHRED_S)
+
+    def _shred_in(self, wait_s: float) -> None:
+        loop = asyncio.get_running_loop()
+
+        def shred() -> None:
+            self._shredding = loop.create_task(self._shred())
+
+        self._shredding = loop.call_later(wait_s, shred)
+
+    async def _shred(self) -> None:
+        """Cut the log off, and again while something stands there that is to be gone."""
+        shreds = self._writer.shreds
+        try:
+            is_cut = await self._log_cut()
+        except StoreUnavailableError as error:  # the next commit meets what is wrong, and then it is tried again
+            log.warning("The write-ahead log could not be cut off after a deletion of secrets", error=str(error))
+            return
+        finally:
+            self._shredding = None
+        self._shreds = shreds if is_cut else self._shreds
+        if self._writer.shreds != self._shreds:
+            self._shred_in(SHRED_S if is_cut else RETRY_S)
 
     def secret(self, name: str) -> bytes:
         return hashlib.blake2b(name.encode(), key=self._root_key, digest_size=32).digest()
@@ -197,6 +241,9 @@ class SqliteStore:
 
     async def page(self, query: Query, window: Window) -> Page:
         return await self._reads.list(lambda reader: queries.page(reader, query, window), window.limit)
+
+    async def intact(self, kind: str, before: int | None, limit: int) -> tuple[Sequence[Row], int | None]:
+        return await self._reads.list(lambda reader: queries.intact(reader, kind, before, limit), limit)
 
     async def newest(self, kind: str, field: str, value: str) -> Row | None:
         return await self._reads.point(lambda reader: queries.newest(reader, kind, field, value))
@@ -225,9 +272,19 @@ class SqliteStore:
 
     async def maintain(self) -> None:
         """Move the write-ahead log into the database and cut it off, unless reads are in the way just now."""
-        await self._reads.log_moved()  # one at a time can
+        await self._log_cut()
+
+    async def compact(self) -> None:
+        await self._alone(self._compact)
+
+    async def _log_cut(self) -> bool:
+        return await self._alone(self._cut)
+
+    async def _alone(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run what moves the log on the writing connection, while no reader does."""
+        await self._reads.log_moved()
         try:
-            await self._writes.connection.run(self._maintain)
+            return await self._writes.connection.run(work)
         except (sqlite3.Error, ValueError) as error:  # ValueError: it is closed
             raise failure(error) from error
 

@@ -40,6 +40,7 @@ class Writer:
 
     Attributes:
         revision: the last revision that was given.
+        shreds: how many commits have taken away or replaced what rows had sealed.
 
     Args:
         check: called before each batch; raises StoreUnavailableError where nothing must be written any more.
@@ -47,6 +48,7 @@ class Writer:
 
     def __init__(self, revision: int, check: Callable[[], None] = lambda: None) -> None:
         self.revision = revision
+        self.shreds = 0
         self._check = check
         self._failing = False
 
@@ -96,6 +98,7 @@ class Writer:
         except REFUSALS as error:
             return error
         self.revision = application.revision
+        self.shreds += application.shreds
         counts.update(application.counts)
         return application.changes
 
@@ -109,9 +112,9 @@ def _refuse_to_keep(commit: Commit) -> None:
         raise _DryRunError
 
 
-def _columns(row: Row) -> tuple[str, str, str, str | None, str, str, int, bytes]:
+def _columns(row: Row) -> tuple[str, str, str, str | None, str, str, bool, int, bytes]:
     """What is written of a row, and summed."""
-    return row.kind, row.id, row.namespace, row.slug, row.created_by, row.owner, row.revision, row.data
+    return row.kind, row.id, row.namespace, row.slug, row.created_by, row.owner, row.sealed, row.revision, row.data
 
 
 def _named(changes: Changes) -> tuple[str, str]:
@@ -176,8 +179,8 @@ class _Application(Application):
         found = self._execute(sql.HEAD, (kind, id_)).fetchone()
         if found is None:
             return None
-        sequence, revision, namespace, slug, created_by, owner = found
-        return Row(kind, id_, namespace, slug, b"", None, created_by, owner, revision, sequence)
+        sequence, revision, namespace, slug, created_by, owner, sealed = found
+        return Row(kind, id_, namespace, slug, b"", None, created_by, owner, revision, sequence, bool(sealed))
 
     def dependents(self, kind: str, field: str, id_: str) -> list[str]:
         return [child for (child,) in self._execute(sql.DEPENDENTS, (kind, field, id_)).fetchall()]
@@ -194,7 +197,7 @@ class _Application(Application):
         return sequence
 
     def update(self, row: Row) -> None:
-        self._execute(sql.UPDATE, (row.data, row.revision, checksum_of_row(*_columns(row)), row.sequence))
+        self._execute(sql.UPDATE, (row.data, row.revision, row.sealed, checksum_of_row(*_columns(row)), row.sequence))
         have, want = set(self._execute(sql.KEYS, (row.sequence,))), set(row.keys or ())
         self._executemany(sql.DROP_KEY, [(row.kind, *key, row.sequence) for key in have - want])
         self._add_keys(row, row.sequence, want - have)

@@ -1,0 +1,130 @@
+"""The keys that the secrets of one database are sealed under: opened at its start, and required at each commit.
+
+A record in the store for each key that has sealed something says so: a start without one of these keys fails. A
+transaction that seals requires the record of its key, so that nothing can be committed under a key that is being
+retired (`key_rotation`). The sealing itself is `secrets.sealing`.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
+
+from stigmer.access.threads import on_thread
+from stigmer.errors import StartupError, Unavailable
+from stigmer.secrets.cipher import warm_up
+from stigmer.secrets.keyring import Keyring
+from stigmer.secrets.sealing import Binding, Sealer
+from stigmer.store.changes import Changes
+from stigmer.store.errors import ConflictError
+from stigmer.store.rows import ABSENT
+from stigmer.wire import codec
+from stigmer.wire.descriptors import descriptor
+from stigmer.wire.message_types import full_name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from stigmer.pipeline.kind import Kind
+    from stigmer.secrets.sealing import KeyWrapper
+    from stigmer.store.contract import Store
+    from stigmer.store.rows import Row
+    from stigmer.store.transaction import Transaction
+
+TABLE = "sealing_keys"
+"""The records of the keys, by their ids; the value is `KeyWrapper.proof`'s."""
+_EXECUTION = "execution_id"
+
+
+class SealingKeys:
+    """The keys of one database. It has none until it is opened.
+
+    Args:
+        store: of the records.
+        kinds: every kind by name.
+        keys: what wraps data keys; in memory where nothing else is given.
+
+    Attributes:
+        sealer: seals and opens the values of its resources.
+    """
+
+    def __init__(self, store: Store, kinds: Mapping[str, Kind[Any]], keys: KeyWrapper | None = None) -> None:
+        self.store, self.kinds = store, kinds
+        self.keys = keys if keys is not None else Keyring(None)
+        self.sealer = Sealer(self.keys)
+        self._revisions: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<SealingKeys {self.keys!r}>"
+
+    async def open(self) -> None:
+        """Open the keyring, make it where nothing can be sealed yet, and see that no key is missing.
+
+        Raises:
+            StartupError: one clear line that names the key.
+        """
+        known = {record.key: record for record in await self.store.records(TABLE)}
+        await on_thread(lambda: self._read(has_secrets=bool(known)))
+        try:
+            for key_id, record in known.items():
+                if not await self.keys.proves(key_id, record.value):
+                    raise StartupError(
+                        f"the key {key_id} is missing, or another one has its id, and secrets are sealed under it:"
+                        " restore the keyring from its backup"
+                    )
+                self._revisions[key_id] = record.revision
+        except Unavailable as error:
+            raise StartupError(error.message) from None
+
+    def _read(self, *, has_secrets: bool) -> None:
+        """What of an opening waits for the disk."""
+        if isinstance(self.keys, Keyring):
+            self.keys.open(make=not has_secrets)
+        if has_secrets:
+            warm_up()
+
+    async def admit(self, key_id: str) -> None:
+        """See that there is a record of the key, so that no start goes without it. Raises Unavailable."""
+        if key_id in self._revisions:
+            return
+        proof = await self.keys.proof(key_id)
+        found = await self.store.record(TABLE, key_id)
+        if found is None:
+            with suppress(ConflictError):  # another call was first
+                await self.store.commit(Changes(expects={(TABLE, key_id): ABSENT}, records={(TABLE, key_id): proof}))
+            found = await self.store.record(TABLE, key_id)
+        if found is None:
+            raise ConflictError((TABLE, key_id))
+        self._revisions[key_id] = found.revision
+
+    async def dismiss(self, key_id: str) -> None:
+        """Remove the record of the key: from here on no commit of what is sealed under it succeeds."""
+        await self.store.commit(Changes(records={(TABLE, key_id): None}))
+        self._revisions.pop(key_id, None)
+
+    async def require(self, tx: Transaction, key_id: str) -> None:
+        """Have a transaction that seals something under the key fail where the key is retired before its commit.
+
+        Raises:
+            ConflictError: the key is not active any more; the transaction is to run again, and to seal under that one.
+            Unavailable: the key service does not answer.
+        """
+        if key_id == self.keys.active:
+            await self.admit(key_id)
+        if key_id != self.keys.active:
+            raise ConflictError((TABLE, key_id))
+        tx.require_record(TABLE, key_id, self._revisions[key_id])
+
+    def binding(self, row: Row) -> Binding:
+        """What the values of a row are bound to; its data need not be stored yet, its owner has to be known."""
+        deployment = self.store.secret("deployment").hex()
+        return Binding(deployment, row.kind, row.owner, row.id, self._execution_of(row))
+
+    def _execution_of(self, row: Row) -> str:
+        """The execution that a resource serves, of a kind that says so in its spec; else an empty text."""
+        name = full_name_of(self.kinds[row.kind].generated)
+        spec = descriptor(name).fields_by_name["spec"].message_type
+        if spec is None or _EXECUTION not in spec.fields_by_name:
+            return ""
+        wire: Any = codec.parse(name, row.data)
+        return cast("str", wire.spec.execution_id)
