@@ -234,4 +234,4 @@ def test_the_keyring_of_another_database(tmp_path: Path) -> None:
 def test_a_keyring_that_others_can_read(tmp_path: Path) -> None:
     keyring, _ = with_a_secret(tmp_path)
     keyring.chmod(0o640)
-    assert refusal(tmp_path) == f"{keyring}: others may use it (mode 640); make it chmod 600"
+    assert refusal(tmp_path) == f"{keyring}: others may use it (mode 640); run chmod 600 on it"

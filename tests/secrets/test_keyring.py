@@ -80,7 +80,7 @@ def test_a_keyring_is_not_made_where_sealed_data_exist(file: Path) -> None:
 def test_a_keyring_that_others_can_use_is_refused(file: Path, mode: int) -> None:
     keyring = opened(file)
     file.chmod(mode)
-    with pytest.raises(StartupError, match=rf"others may use it \(mode {mode:o}\); make it chmod 600"):
+    with pytest.raises(StartupError, match=rf"others may use it \(mode {mode:o}\); run chmod 600 on it"):
         opened(file)
     with pytest.raises(StartupError, match="others may use it"):
         keyring.add()

@@ -138,8 +138,10 @@ class Context(Generic[Q_co, R_co]):
 
         Where it has secret values, it is with them for who may see them, and with the mark for all others.
         """
-        if row.sealed and self.shows_secrets:
-            kind = self.runtime.kinds[row.kind]
+        kind = self.runtime.kinds[row.kind]
+        if not row.sealed:
+            return codec.Encoded(kind.generated, row.data)
+        if self.shows_secrets:
             known = self.saved[1] if self.saved is not None and self.saved[0] is row else None
             return codec.Encoded(kind.generated, known or await self.runtime.vault.opened(self.tx, kind, row))
         return await self.overview(row)
