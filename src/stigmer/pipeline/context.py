@@ -82,7 +82,7 @@ class Context(Generic[Q_co, R_co]):
         unchanged: of a report, by the lists of its transcript: with how many first entries it repeats the row's.
         stored: of a long report, the row as the C runtime has it, to be changed.
         found: what steps have read of other kinds, by kind and id; not to be changed.
-        owners: of what resources belong to, by kind and id; None where it is not known.
+        parents: the rows that resources belong to, by kind and id; None where there is none.
         new_state: the resource as it will be.
         reply: what the caller gets.
         saved: the row that was saved last, and its resource as bytes with all of its secret values, where it has some.
@@ -102,7 +102,7 @@ class Context(Generic[Q_co, R_co]):
     unchanged: Mapping[str, int] = field(default_factory=dict[str, int])
     stored: Any = None
     found: dict[tuple[str, str], Any] = field(default_factory=dict[tuple[str, str], Any])
-    owners: dict[tuple[str, str], Owner | None] = field(default_factory=dict[tuple[str, str], "Owner | None"])
+    parents: dict[tuple[str, str], Row | None] = field(default_factory=dict[tuple[str, str], "Row | None"])
     new_state: R_co | None = None
     reply: Reply | None = None
     saved: tuple[Row, bytes] | None = None
@@ -238,6 +238,8 @@ class Context(Generic[Q_co, R_co]):
         owner = over.owner if over is not None else await self.owner_of(resource)
         org = required(resource.metadata).org if over is None else ""
         check_write(self.call, owner, org, by_server=by_server)
+        if over is None and kind.belongs_to is not None and (parent := await self._parent(kind.belongs_to, resource)):
+            self._rely_on(parent)
         wire, data = codec.wire_and_bytes(cast("betterproto2.Message", resource))
         row = kind.row_of_wire(wire, data, owner, based_on=over, created_by=self.call.actor)
         if kind.may_hold_secrets:
@@ -281,14 +283,15 @@ class Context(Generic[Q_co, R_co]):
         await self.delete_dependents(kind, id_)
 
     async def _parent_owner(self, reference: Reference, resource: Resource) -> Owner | None:
-        """The owner of what a resource belongs to, which then must be there at commit; None where it is not known."""
+        """The owner of what a resource belongs to; None where it is not known."""
+        parent = await self._parent(reference, resource)
+        return parent.owner if parent is not None else None
+
+    async def _parent(self, reference: Reference, resource: Resource) -> Row | None:
         key = reference.kind, str(reference.value_in(resource))
-        if key not in self.owners:
-            row = await self.find(*key)
-            self.owners[key] = row.owner if row is not None else None
-            if row is not None:
-                self._rely_on(row)
-        return self.owners[key]
+        if key not in self.parents:
+            self.parents[key] = await self.find(*key)
+        return self.parents[key]
 
     def _rely_on(self, parent: Row) -> None:
         """What something belongs to must be there at commit, and not have ended."""
