@@ -18,4 +18,5 @@ async def test_addresses_have_their_brackets(tmp_path: Path) -> None:
         port = wire.writer.get_extra_info("sockname")[1]
         assert (await wire.status(wire.request(message(b""), path=GET))).startswith("3 ")
         assert (await server.logged("call"))["peer"] == f"[::1]:{port}"
-    assert server.lines[1]["listen"] == f"[::1]:{server.address[1]}"
+    serves = next(line for line in server.lines if line["event"] == "stigmer serves")
+    assert serves["listen"] == f"[::1]:{server.address[1]}"

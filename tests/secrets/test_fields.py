@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from wire_strategies import messages
 
 from stigmer.errors import DataLoss
@@ -133,6 +133,7 @@ def test_a_transcript_is_never_walked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert looked_at == ["AgentExecution", "AgentExecutionSpec", "AgentExecutionStatus"]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(messages(descriptor(KINDS["Environment"])))
 def test_whatever_is_taken_is_gone_and_goes_back(wire: Any) -> None:
     before = fields.secret_values(wire)
