@@ -1,4 +1,4 @@
-"""Generate from protos/: src/stigmer/_gen (the message classes, the gRPC stubs, the descriptor set) and types.py.
+"""Generate from protos/: src/stigmer/_gen (messages, stubs, the descriptor set), types.py, the kinds of the clients.
 
 Usage: python tools/generate.py [--check]
 
@@ -18,8 +18,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import client_source
 import flat_names
+import sync_source
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet, SourceCodeInfo
+from protos_read import Protos
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 PACKAGE = ROOT / "src" / "stigmer"
-OUTPUTS = ("_gen", "types.py")
+OUTPUTS = ("_gen", "types.py", "client/kinds.py", "client/dicts.py", "sync.py")
 DESCRIPTORS = "descriptors.binpb"
 SERVICE_STUB = Path(__file__).with_name("service_stub.py")
 STUBS_IMPORT = ("from betterproto2 import grpclib as", "from stigmer._gen import service_stub as")
@@ -62,10 +65,22 @@ def generate(scratch: Path) -> Path:
         file.source_code_info.location.extend(kept)
     (out / DESCRIPTORS).write_bytes(described.SerializeToString(deterministic=True))
     (out / "__init__.py").write_text(PACKAGE_DOC)
-    types, stubs = flat_names.modules(out, (service.name for file in classes.file for service in file.service))
+    services = [service.name for file in classes.file for service in file.service]
+    types, stubs = flat_names.modules(out, services)
     (package / "types.py").write_text(types)
     (out / "stubs.py").write_text(stubs)
+    write_clients(package, Protos(described, OURS, flat_names.flat(flat_names.types(out, services))))
     return package
+
+
+def write_clients(package: Path, protos: Protos) -> None:
+    """Write what the clients have of each kind."""
+    writer = client_source.Writer(protos)
+    kinds = writer.kinds()
+    (package / "client").mkdir()
+    (package / "client" / "kinds.py").write_text(kinds)
+    (package / "client" / "dicts.py").write_text(writer.hints.dicts())
+    (package / "sync.py").write_text(sync_source.module(kinds, PACKAGE / "client"))
 
 
 def compile_protos(scratch: Path) -> FileDescriptorSet:
@@ -160,7 +175,8 @@ def differences(fresh: Path, committed: Path) -> Iterator[str]:
 
 def is_output(package: Path, path: Path) -> bool:
     """Whether generation writes such a file; Python's caches are not its work."""
-    return path.is_file() and path.relative_to(package).parts[0] in OUTPUTS and "__pycache__" not in path.parts
+    inside = path.relative_to(package).as_posix()
+    return path.is_file() and inside.startswith(OUTPUTS) and "__pycache__" not in path.parts
 
 
 def report(changed: list[str]) -> int:

@@ -1,7 +1,8 @@
 """Stigmer: a control plane for AI agents, served over gRPC and in process.
 
-All that a program needs is here, in `stigmer.types` (the messages) and in `stigmer.rpc` (channels and stubs). Each name
-is imported when it is first used: `import stigmer` by itself brings nothing else along.
+All that a program needs is here, in `stigmer.sync` (the client without an event loop), in `stigmer.types` (messages)
+and in `stigmer.rpc` (channels and stubs). Each name is imported when it is first used: `import stigmer` by itself
+brings nothing else along.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stigmer import errors, rpc, types
+    from stigmer import errors, rpc, sync, types
     from stigmer.access.authorizer import Authorizer
     from stigmer.access.credentials import Authenticator, Credentials, Identity, Peer
     from stigmer.access.principal import Principal
     from stigmer.app import Plane, embedded, serve
+    from stigmer.client import Client
     from stigmer.edge.interceptors import Interceptor, StreamNext, UnaryNext
     from stigmer.errors import (
         Aborted,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
         Unauthenticated,
         Unavailable,
         Unimplemented,
+        VersionMismatch,
     )
     from stigmer.pipeline.call import Call
     from stigmer.secrets.key_service import KeyService
@@ -67,6 +70,7 @@ __all__ = [
     "Authorizer",
     "Call",
     "Cancelled",
+    "Client",
     "Credentials",
     "DataLoss",
     "DeadlineExceeded",
@@ -91,17 +95,20 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
+    "VersionMismatch",
     "__version__",
     "embedded",
     "errors",
     "rpc",
     "serve",
+    "sync",
     "types",
 ]
 
-_MODULES = ("errors", "rpc", "types")
+_MODULES = ("errors", "rpc", "sync", "types")
 _HOMES = {
     "app": ("Plane", "embedded", "serve"),
+    "client": ("Client",),
     "edge.interceptors": ("Interceptor", "StreamNext", "UnaryNext"),
     "access.authorizer": ("Authorizer",),
     "access.credentials": ("Authenticator", "Credentials", "Identity", "Peer"),

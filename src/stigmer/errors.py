@@ -55,13 +55,22 @@ class StigmerError(Exception):
     Attributes:
         code: the status code of this class of failure.
         message: one line that says what is wrong and, where it is not plain, what to do.
+        request_id: names the call in the server's log, where a client knows it.
+        outcome_unknown: what the call was to write may have been written all the same, as far as a client knows.
     """
 
     code: ClassVar[Code] = Code.INTERNAL
+    request_id: str = ""
+    outcome_unknown: bool = False
 
     def __init__(self, message: str) -> None:
         self.message = bounded(message)
         super().__init__(self.message)
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the very same call may succeed later, and does nothing twice then."""
+        return getattr(self, "retry_after_s", None) is not None and not self.outcome_unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +110,14 @@ class NotFound(StigmerError):
 
 
 class AlreadyExists(StigmerError):
-    """The slug or the id is taken; `holder` is the id of who has it, empty where the caller is not to know."""
+    """The slug or the id is taken; `id` is that of who has it, empty where the caller is not to know."""
 
     code = Code.ALREADY_EXISTS
 
-    def __init__(self, kind: str, holder: str, *, slug: str | None = None) -> None:
+    def __init__(self, kind: str, id_: str, *, slug: str | None = None) -> None:
         by = f"with slug '{clip(slug)}' " if slug is not None else ""
-        super().__init__(f"{kind} {by}already exists{f': {holder}' if holder else ''}")
-        self.kind, self.holder = kind, holder
+        super().__init__(f"{kind} {by}already exists{f': {id_}' if id_ else ''}")
+        self.kind, self.id = kind, id_
 
 
 class Aborted(StigmerError):
@@ -119,6 +128,18 @@ class Aborted(StigmerError):
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+    @property
+    def retryable(self) -> bool:
+        """As of all; of a call that lost a race nothing stays."""
+        return self.reason == "CONTENTION"
+
+
+class VersionMismatch(Aborted):
+    """The resource has another version than the one that the caller read: read it again, and make the change anew."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "VERSION_MISMATCH")
 
 
 class FailedPrecondition(StigmerError):
@@ -183,7 +204,7 @@ class Cancelled(StigmerError):
 
 
 class Unavailable(StigmerError):
-    """The server's store is out of reach, or the server drains; try again after `retry_after_s`."""
+    """The server, or its store, is out of reach, or the server drains; try again after `retry_after_s`."""
 
     code = Code.UNAVAILABLE
 

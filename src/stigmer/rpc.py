@@ -27,12 +27,15 @@ if TYPE_CHECKING:
 
     import betterproto2
     from grpclib.client import Channel
+    from grpclib.config import Configuration
     from grpclib.exceptions import GRPCError
 
     Sent = betterproto2.Message | Message | codec.Encoded[Any]
 
 
-def channel(address: str = "127.0.0.1:7234", *, tls: ssl.SSLContext | bool = False) -> Channel:
+def channel(
+    address: str = "127.0.0.1:7234", *, tls: ssl.SSLContext | bool = False, keepalive_s: float | None = None
+) -> Channel:
     """A channel for the stubs: an async context manager, which connects at its first call and again when it has to.
 
     Make it inside the running loop.
@@ -40,6 +43,8 @@ def channel(address: str = "127.0.0.1:7234", *, tls: ssl.SSLContext | bool = Fal
     Args:
         address: of the server, as HOST:PORT, [IPV6]:PORT or unix:PATH.
         tls: True trusts the authorities that this system trusts; `tls_context` makes one of PEM files.
+        keepalive_s: how often to ask whether the connection lives while there are calls on it; where nothing answers
+            for a third of that, it ends with them. Never where None.
 
     Raises:
         ValueError: the address is none, or TLS is asked for on a Unix socket.
@@ -52,7 +57,21 @@ def channel(address: str = "127.0.0.1:7234", *, tls: ssl.SSLContext | bool = Fal
     if security is not None and isinstance(at, UnixAddress):
         raise ValueError(f"{at}: a Unix socket has no TLS; leave tls out")
     where: Any = {"path": at.path} if isinstance(at, UnixAddress) else {"host": at.host, "port": at.port}
-    return Channel(**where, ssl=security, codec=Codec(), status_details_codec=ProtoStatusDetailsCodec())
+    config = _alive(keepalive_s) if keepalive_s is not None else None
+    details = ProtoStatusDetailsCodec()
+    return Channel(**where, ssl=security, codec=Codec(), status_details_codec=details, config=config)
+
+
+def _alive(keepalive_s: float) -> Configuration:
+    """Grpclib's settings for it, which it has for both sides and does not document."""
+    from grpclib.config import Configuration  # noqa: PLC0415 - with the channel
+
+    return Configuration(
+        _keepalive_time=keepalive_s,
+        _keepalive_timeout=keepalive_s / 3,
+        _http2_max_pings_without_data=0,  # as many as there are: a subscription may be silent for days
+        _http2_min_sent_ping_interval_without_data=keepalive_s / 2,
+    )
 
 
 def error_of(error: GRPCError) -> StigmerError:

@@ -22,6 +22,7 @@ NAMES = {
         "address",
         "app",
         "cli",
+        "client",
         "downstream",
         "edge",
         "errors",
@@ -31,7 +32,7 @@ NAMES = {
         "rpc",
         "secrets",
     ),
-    *("server", "settings", "steps", "store", "telemetry", "types", "wire"),
+    *("server", "settings", "steps", "store", "sync", "telemetry", "types", "wire"),
 }
 """What `ls src/stigmer` shows: a newcomer reads it at one glance."""
 

@@ -18,6 +18,7 @@ from stigmer.access.quotas import Quota
 from stigmer.address import address_of
 from stigmer.app.assembly import Own, assemble
 from stigmer.app.keys import keyring_path
+from stigmer.client import Client
 from stigmer.pipeline import rules
 from stigmer.pipeline.first_sealing import seal_stored
 from stigmer.pipeline.jobs import Job, Jobs
@@ -68,6 +69,7 @@ class Plane:
     Attributes:
         channel: for every stub of `stigmer.rpc`: a call on it stays in this process and passes the same interceptors as
             one from the network. A unary call made inside another one joins its transaction.
+        client: the same as an object for each kind; nothing is repeated here, where no connection is lost.
         metrics: a prometheus_client registry of its own, to be mounted where the host likes.
     """
 
@@ -94,6 +96,7 @@ class Plane:
         self._jobs = Jobs(self._store, [maintenance])
         self._resources = AsyncExitStack()
         self.channel = self._app.loopback
+        self.client = Client(self.channel, max_retries=0)
         self._servers: set[Server] = set()
         self._state, self._closing = "new", asyncio.Lock()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stigmer.errors import Aborted, InvalidArgument, Violation, clip
+from stigmer.errors import InvalidArgument, VersionMismatch, Violation, clip
 from stigmer.pipeline.kind import Resource, required
 from stigmer.steps import audit
 from stigmer.steps.references import check_references
@@ -41,12 +41,11 @@ class BuildUpdateState:
 
 
 def check_version(ctx: AnyContext, wanted: str, kept: ApiResourceMetadata) -> None:
-    """Refuse a write that was meant for another version; raises Aborted. With none wanted it is for any."""
+    """Refuse a write that was meant for another version; raises VersionMismatch. With none wanted it is for any."""
     current = kept.version.id if kept.version is not None else ""
     if wanted and wanted != current:
-        raise Aborted(
-            f"{ctx.kind.name} {kept.id} is at version {current}, not {clip(wanted)}: get it, repeat the change",
-            reason="VERSION_MISMATCH",
+        raise VersionMismatch(
+            f"{ctx.kind.name} {kept.id} is at version {current}, not {clip(wanted)}: get it, repeat the change"
         )
 
 

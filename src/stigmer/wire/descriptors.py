@@ -155,6 +155,12 @@ def kind_by_number(number: int) -> KindMeta:
 
 
 @cache
+def kind_numbers() -> Mapping[str, int]:
+    """The values of the ApiResourceKind enum by their names there, such as "agent_execution"."""
+    return {kind.enum_name: number for number, kind in _kinds().items()}
+
+
+@cache
 def methods() -> Mapping[str, Method]:
     """All methods of our services by path, in the order of the protos."""
     services = (one for name in _FILES for one in POOL.FindFileByName(name).services_by_name.values())

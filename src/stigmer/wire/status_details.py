@@ -38,6 +38,8 @@ def from_status(code: errors.Code, message: str, details: Iterable[object]) -> e
     for detail in known:
         attributes.update((name, value) for name, value in _said(detail).items() if name in attributes)
     vars(error).update(attributes)
+    if attributes.get("reason") == "VERSION_MISMATCH" and kind is errors.Aborted:
+        error.__class__ = errors.VersionMismatch
     return error
 
 
@@ -45,7 +47,7 @@ _UNSAID: Mapping[type[errors.StigmerError], Mapping[str, object]] = {
     errors.InvalidArgument: {"violations": ()},
     errors.NotFound: {"kind": "", "name": ""},
     errors.DataLoss: {"kind": "", "name": ""},
-    errors.AlreadyExists: {"kind": "", "holder": ""},
+    errors.AlreadyExists: {"kind": "", "id": ""},
     errors.Aborted: {"reason": ""},
     errors.FailedPrecondition: {"type": "", "reason": "", "subject": ""},
     errors.Unauthenticated: {"takes": ()},
@@ -64,7 +66,7 @@ def _said(detail: Message) -> dict[str, object]:
             found = [errors.Violation(one.field, one.description) for one in detail.field_violations]
             return {"violations": tuple(found)}
         case rpc.ResourceInfo():
-            return {"kind": detail.resource_type, "name": detail.resource_name, "holder": detail.resource_name}
+            return {"kind": detail.resource_type, "name": detail.resource_name, "id": detail.resource_name}
         case rpc.ErrorInfo():
             takes = tuple(filter(None, detail.metadata.get("takes", "").split(", ")))
             return {**detail.metadata, "reason": detail.reason, "takes": takes}
@@ -84,7 +86,7 @@ def _detail(error: errors.StigmerError) -> Message | None:
         case errors.NotFound() | errors.DataLoss():
             detail = _resource_info(error.kind, error.name, error)
         case errors.AlreadyExists():
-            detail = _resource_info(error.kind, error.holder, error)
+            detail = _resource_info(error.kind, error.id, error)
         case errors.Aborted():
             detail = _error_info(error.reason)
         case errors.FailedPrecondition():
