@@ -23,7 +23,7 @@ TRANSPORTS = ("loopback", "tcp", "tls", "unix")
 async def calling(
     transport: str, pems: Path, *interceptors: Interceptor, **options: Any
 ) -> AsyncGenerator[tuple[stigmer.Client, stigmer.Plane]]:
-    """A client of a plane that keeps nothing.
+    """A client of a plane that keeps nothing; a loaded machine has time for its calls.
 
     Args:
         transport: one of TRANSPORTS.
@@ -31,6 +31,7 @@ async def calling(
         interceptors: the plane's.
         options: the client's.
     """
+    options = {"timeout_s": 60.0, **options}
     files: dict[str, Any] = (
         {"tls_cert": pems / "server.pem", "tls_key": pems / "server.key"} if transport == "tls" else {}
     )

@@ -62,14 +62,14 @@ class Connection:
         """The channel, of the loop that runs.
 
         Raises:
-            RuntimeError: it is closed, or belongs to another loop.
+            RuntimeError: it is closed, or was used by another loop before.
             OSError: a file for TLS cannot be read.
         """
         if self.is_closed:
             raise RuntimeError("this client is closed: make another one")
-        if self._channel is None or self._is_of_another_loop():
-            return await self._opened()
-        return self._channel
+        if self._loop is not None and self._loop is not asyncio.get_running_loop():
+            raise RuntimeError("this client is another event loop's: make one for each, or use stigmer.sync")
+        return self._channel or await self._opened()
 
     def close(self) -> None:
         """Close the channel, where it is its own; calls that run on it end."""
@@ -77,19 +77,11 @@ class Connection:
         if self._channel is not None and isinstance(self.server, str):
             self._channel.close()
 
-    def _is_of_another_loop(self) -> bool:
-        """Whether the channel cannot be used here; what belongs to a loop that has ended is forgotten."""
-        if self._loop is None or self._loop is asyncio.get_running_loop():
-            return False
-        if not self._loop.is_closed():
-            raise RuntimeError("this client is used by another event loop: make one for each, or use stigmer.sync")
-        return True
-
     async def _opened(self) -> Channel:
         tls: Any = self._tls
         if tls is True or callable(tls):
             tls = self._tls = await asyncio.to_thread(tls_context if tls is True else tls)
-        if self._channel is None or self._is_of_another_loop():  # another call may have been faster
+        if self._channel is None:  # another call may have been faster
             self._loop = asyncio.get_running_loop()
             self._channel = channel(str(self.server), tls=tls, keepalive_s=KEEPALIVE_S)
         return self._channel
