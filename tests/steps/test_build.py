@@ -146,7 +146,8 @@ async def test_persist_stages_a_new_row_and_answers_with_its_bytes(bench: Bench)
     (put,) = staged(ctx).puts
     row = put.row
     assert (put.expected, row.kind, row.namespace, row.slug, row.created_by) == (0, "Session", "acme", "s", ACTOR)
-    assert row.keys == (("spec.agent_instance_id", "ain-1"), ("metadata.tags", "t"))
+    keys = (("spec.agent_instance_id", "ain-1"), ("metadata.tags", "t"), ("metadata.org", "acme"))
+    assert row.keys == keys
     assert ctx.reply is not None
     assert codec.decode(type(samples.session()), row.data) == ctx.new_state
     assert getattr(ctx.reply, "data", b"") == row.data

@@ -112,7 +112,8 @@ def test_a_row_and_its_resource_are_one_and_the_same() -> None:
         "s",
         "ida-1",
     )
-    assert (row.revision, row.sequence, row.keys) == (0, 0, (("spec.agent_id", "agt-1"),))
+    keys = (("spec.agent_id", "agt-1"), ("metadata.org", "acme"))
+    assert (row.revision, row.sequence, row.keys) == (0, 0, keys)
     assert row.data == codec.encode(resource)
     assert kind.resource_of(row) == resource
     assert kind.resource_of(row) is not kind.resource_of(row)

@@ -20,7 +20,8 @@ from stigmer._gen.ai.stigmer.agentic.session.v1 import ListSessionsByAgentReques
 from stigmer._gen.ai.stigmer.commons.rpc import PageInfo
 from stigmer.errors import InvalidArgument, NotFound
 from stigmer.pipeline.context import decoded
-from stigmer.steps.list_resources import MAX_PAGE_BYTES, HasAll, Is, IsOrHasParent, List
+from stigmer.steps.list_filters import HasAll, Is, IsOrHasParent
+from stigmer.steps.list_resources import MAX_PAGE_BYTES, List
 from stigmer.steps.stream_updates import StreamUpdates
 from stigmer.store.changes import Changes, Put, Remove
 from stigmer.store.rows import ABSENT, Query, Row, Through

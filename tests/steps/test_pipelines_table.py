@@ -29,6 +29,7 @@ TABLE = {
         "delete": DELETE,
         "get": GET,
         "getByReference": BY_REFERENCE,
+        "list": LIST,
     },
     "AgentInstance": {
         "create": PLAIN_CREATE,
@@ -37,6 +38,7 @@ TABLE = {
         "delete": DELETE,
         "get": GET,
         "getByReference": BY_REFERENCE,
+        "list": LIST,
         "getByAgent": LIST,
     },
     "Session": {
@@ -66,6 +68,7 @@ TABLE = {
         "delete": DELETE,
         "get": GET,
         "getByReference": BY_REFERENCE,
+        "list": LIST,
     },
     "ExecutionContext": {
         "create": PLAIN_CREATE,
@@ -74,6 +77,7 @@ TABLE = {
         "delete": DELETE,
         "get": GET,
         "getByReference": BY_REFERENCE,
+        "list": LIST,
         "getByExecutionId": "ValidateProto LoadByExecutionId",
     },
 }

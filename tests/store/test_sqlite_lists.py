@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -81,6 +82,51 @@ async def test_a_page_is_what_a_filter_over_all_rows_gives(
         assert (*told(page), page.total) == (*naive(matching, window), len(matching)), window
 
 
+P0, P1, P3, P9 = (("parent", f"p{n}") for n in (0, 1, 3, 9))
+CHOSEN = {
+    "one of two": Query("Thing", any_of=((P0, P3),)),
+    "one of two, with a key": Query("Thing", (RED,), any_of=((P3, P0),)),
+    "one that none has": Query("Thing", any_of=((P9, ("parent", "p8")),)),
+    "two choices": Query("Thing", any_of=((P0, P3, P1), (RED, NONE))),
+    "without a key": Query("Thing", without=(RED,)),
+    "without any of some": Query("Thing", without=(P0, P3, P9)),
+    "without what all have": Query("Thing", without=tuple(("parent", f"p{n}") for n in range(4))),
+    "with a key, without another": Query("Thing", (RED,), without=(BIG,)),
+    "with and without the same": Query("Thing", (RED,), without=(RED,)),
+    "of a choice, with and without": Query("Thing", (RED,), any_of=((P0, P1),), without=(BIG, NONE)),
+    "of more than are searched one by one": Query(
+        "Thing", any_of=(tuple(("parent", f"p{n}") for n in range(90)), (RED, NONE)), without=(BIG,)
+    ),
+}
+
+
+@pytest.mark.parametrize("through", [None, Through("parent", "p1", "Parent", ("owner", "o"))], ids=["", "joined"])
+@pytest.mark.parametrize("owners", [None, ("organization:x", "identity_account:x")], ids=["everybody's", "of some"])
+@pytest.mark.parametrize("query", CHOSEN.values(), ids=CHOSEN)
+async def test_a_page_of_choices_and_exclusions_is_what_a_filter_over_all_rows_gives(
+    store: SqliteStore, query: Query, owners: tuple[str, ...] | None, through: Through | None
+) -> None:
+    query = replace(query, owners=owners, through=through)
+    holder = row("p3", ("owner", "o"), kind="Parent", slug=None, owner="organization:x")
+    mine = [replace(thing(number), owner="organization:x") for number in range(12)]
+    changes = await store.commit(creating(holder, *mine))
+    things = [change.row for change in reversed(changes) if change.row and change.kind == "Thing"]
+    matching = [one for one in things if query.holds(one.keys or ())]
+    if through is not None:
+        matching = [one for one in matching if matches(one, (), ("p1", "p3"))]
+    for window in windows([one.sequence for one in things]):
+        page = await store.page(query, window)
+        assert (*told(page), page.total) == (*naive(matching, window), len(matching)), window
+        assert page == await staged_too(store).page(query, window)
+
+
+def staged_too(store: SqliteStore) -> Transaction:
+    """A transaction that has staged something of the kind, so that it looks at all matches itself."""
+    tx = Transaction(store)
+    tx.discard("Thing", "nobody's")
+    return tx
+
+
 async def plan(store: SqliteStore, statement: str) -> list[str]:
     parameters = ("0",) * statement.count("?")
 
@@ -96,10 +142,11 @@ LISTS = (sql.ROWS_BEFORE, sql.SEQUENCES_BEFORE, sql.COUNT_FOUND)
 OF_VALUES = {"SCAN wanted", "SCAN CONSTANT ROW", "SCAN 2 CONSTANT ROWS"}
 """The scans that are none of a table."""
 ONE_KEY, TWO_KEYS = (sql.ALSO_KEYS.format(wanted=some) for some in ("(?, ?)", "(?, ?), (?, ?)"))
+CHOICE, EXCLUSION = (text.format(wanted="(?, ?), (?, ?)") for text in (sql.ANY_KEY, sql.NO_KEY))
 IN_THE_INDEX = ("USING PRIMARY KEY", "USING COVERING INDEX")
 
 
-@pytest.mark.parametrize("also", ["", ONE_KEY, TWO_KEYS])
+@pytest.mark.parametrize("also", ["", ONE_KEY, TWO_KEYS, CHOICE, EXCLUSION, ONE_KEY + CHOICE + EXCLUSION])
 @pytest.mark.parametrize("walk", WALKS.values(), ids=WALKS)
 @pytest.mark.parametrize("statement", LISTS)
 async def test_every_list_walks_along_an_index_and_sorts_nothing(
@@ -121,7 +168,7 @@ async def test_what_is_found_at_once_is_found_by_an_index(store: SqliteStore, st
     assert all(step.startswith("SEARCH") for step in steps), steps
 
 
-@pytest.mark.parametrize("also", ["", ONE_KEY])
+@pytest.mark.parametrize("also", ["", ONE_KEY, ONE_KEY + CHOICE + EXCLUSION])
 async def test_a_join_looks_each_value_up_and_sorts_nothing(store: SqliteStore, also: str) -> None:
     steps = await plan(store, sql.BRANCHES.format(also=also))
     scans = {step for step in steps if step.startswith("SCAN")}
@@ -215,6 +262,6 @@ async def test_of_keys_that_are_all_common_the_rarest_is_found(store: SqliteStor
     await store.commit(creating(*(row(f"r{n}", often, *([seldom] if n % 4 else [])) for n in range(1000))))
 
     def planned(connection: Any) -> tuple[tuple[str, str], ...]:
-        return Search(connection, "Thing", (often, seldom))._keys
+        return Search(connection, Query("Thing", (often, seldom)))._query.keys
 
     assert await store._reads.list(planned) == (seldom, often)

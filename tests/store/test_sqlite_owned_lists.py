@@ -115,6 +115,62 @@ async def test_a_hundred_times_the_foreign_rows_cost_a_list_no_more(
     assert totals[0] == totals[1]
 
 
+def labelled(numbers: range, **labels: str) -> list[Row]:
+    keys = [key for name, value in labels.items() for key in ((("label", name)), (f"label.{name}", value))]
+    return [row(f"{labels} {n}", *keys, slug=None, owner=OWN) for n in numbers]
+
+
+PROD, STAGE, WEB, DB = ("label.env", "prod"), ("label.env", "stage"), ("label.app", "web"), ("label.app", "db")
+SELECTORS = {
+    "app=web": Query("Thing", (WEB,)),
+    "rare": Query("Thing", (("label", "rare"),)),
+    "app in (web,db)": Query("Thing", any_of=((WEB, DB),)),
+    "env=prod,app in (web,db)": Query("Thing", (PROD,), any_of=((WEB, DB),)),
+    "env in (prod,stage),app in (web,db)": Query("Thing", any_of=((PROD, STAGE), (WEB, DB))),
+    "app=web,env!=stage,!gone": Query("Thing", (WEB,), without=(STAGE, ("label", "gone"))),
+    "app in (web,db),env notin (stage,test)": Query("Thing", any_of=((WEB, DB),), without=(STAGE, ("label.env", "t"))),
+}
+
+
+@pytest.mark.parametrize("owners", [None, OWNERS], ids=["everybody", "of one"])
+@pytest.mark.parametrize("query", SELECTORS.values(), ids=SELECTORS)
+async def test_a_hundred_times_the_rows_with_other_labels_cost_a_list_no_more(
+    store: SqliteStore, cost: Cost, query: Query, owners: Owners | None
+) -> None:
+    query = replace(query, owners=owners)
+    await store.commit(creating(*labelled(range(20), env="prod", app="web", rare="x")))
+    await store.commit(creating(*labelled(range(20), env="prod", app="db", rare="x")))
+
+    async def grow(numbers: range) -> None:
+        await store.commit(creating(*labelled(numbers, env="prod", app="other")))
+        await store.commit(creating(*labelled(numbers, env="stage", gone="y")))
+
+    async def page() -> None:
+        found = await store.page(query, Window(5))
+        assert len(found.rows) == 5
+        totals.append(found.total)
+
+    totals: list[int] = []
+    await grow(range(70))
+    few = await cost(page)
+    await grow(range(70, 7000))
+    assert await cost(page) <= 1.1 * few
+    assert totals[0] == totals[1]
+
+
+async def test_a_selector_that_only_leaves_out_looks_up_each_row_once(store: SqliteStore, cost: Cost) -> None:
+    """What kubectl calls `!=` alone: a few instructions a row, and each row but once for the page and once to count."""
+    query = Query("Thing", without=(("label.env", "stage"),))
+
+    async def page() -> None:
+        assert (await store.page(query, Window(5))).total == 20
+
+    await store.commit(creating(*labelled(range(20), env="prod")))
+    few = await cost(page)
+    await store.commit(creating(*labelled(range(2000), env="stage")))
+    assert await cost(page) - few < 2 * 2000 * 60
+
+
 @pytest.mark.parametrize("owners", [OWNERS, OF_ALL, (SHARED,)])
 async def test_a_slug_that_many_others_hold_is_found_at_once(
     store: SqliteStore, cost: Cost, owners: tuple[str, ...]

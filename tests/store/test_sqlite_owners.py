@@ -27,10 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SAME = "sequence, kind, id, slug, created_by, revision, data"
-OTHERS = {
-    "resource_keys": "kind, field, value, sequence",
-    **dict.fromkeys(("counters", "records", "log_entries", "sqlite_sequence"), "*"),
-}
+OTHERS = dict.fromkeys(("counters", "records", "log_entries", "sqlite_sequence"), "*")
 MINE = "identity_account:local"
 
 
@@ -42,6 +39,11 @@ def table(directory: Path, columns: str, name: str) -> list[tuple[Any, ...]]:
 def all_tables(directory: Path) -> list[list[tuple[Any, ...]]]:
     """All that stays as it was."""
     return [table(directory, SAME, "resources"), *(table(directory, columns, name) for name, columns in OTHERS.items())]
+
+
+def keys(directory: Path) -> list[tuple[Any, ...]]:
+    """All keys by which rows are found."""
+    return table(directory, "kind, field, value, sequence", "resource_keys")
 
 
 def owners(directory: Path) -> dict[str, list[tuple[str, str]]]:
@@ -77,6 +79,35 @@ async def test_nothing_else_of_the_rows_changes(old: Path) -> None:
     async with SqliteStore(old, cache_bytes=0) as store:  # reads them, and so their checksums
         pages = [await store.page(Query(kind), Window(None)) for kind in sorted({kind for _, kind, *_ in rows})]
     assert (sum(len(page.rows) for page in pages), sum(page.total for page in pages)) == (len(rows), len(rows))
+
+
+async def test_every_row_is_found_as_before_and_by_tags_organization_and_labels(old: Path) -> None:
+    """Of those that belong to others, the organization is their owner's."""
+    before = set(keys(old))
+    await migrated(old)
+    after = keys(old)
+    assert before < set(after)
+    first = [(kind, sequence) for sequence, kind in table(old, "sequence, kind", "resources")]
+    listed: dict[tuple[str, int], list[tuple[str, str]]] = {one: [] for one in first}
+    for kind, field, value, sequence in after:
+        if field.startswith("metadata."):
+            listed[kind, sequence].append((field, value))
+    labels = [("metadata.labels", "team"), ("metadata.labels.team", "blue")]
+    of_acme = ("metadata.org", "acme")
+    found: dict[str, list[list[tuple[str, str]]]] = {}
+    for (kind, _), pairs in listed.items():
+        found.setdefault(kind, []).append(pairs)
+    red, big = ("metadata.tags", "red"), ("metadata.tags", "big")
+    assert found["Agent"] == [[*labels, of_acme, big, red], [("metadata.org", "globex")], [], [], [of_acme]]
+    assert found["AgentExecution"][:2] == [
+        [of_acme, ("metadata.tags", "of-acme"), red],
+        [of_acme, ("metadata.tags", "of-globex"), red],
+    ]
+    assert found["ExecutionContext"] == [[of_acme], [of_acme], [], [], []]
+    async with SqliteStore(old, cache_bytes=0) as store:
+        query = Query("Agent", (("metadata.labels.team", "blue"),), owners=("organization:acme",))
+        page = await store.page(query, Window(9))
+        assert (len(page.rows), page.total) == (1, 1)
 
 
 async def test_every_row_gets_its_owner_and_its_namespace(old: Path) -> None:

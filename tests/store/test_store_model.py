@@ -70,6 +70,10 @@ queries = st.builds(
     st.sets(st.sampled_from(TAGS)).map(lambda tags: tuple(sorted(tags))),
     st.none() | st.builds(Through, st.just("parent"), ids, kinds, st.sampled_from(TAGS)),
     st.sampled_from(OWNERS),
+    st.just(()) | st.just((tuple(("parent", id_) for id_ in IDS[:3]),)),
+    st.sets(st.sampled_from((*TAGS, ("parent", "a"), ("parent", "b"))), max_size=2).map(
+        lambda some: tuple(sorted(some))
+    ),
 )
 windows = st.builds(
     Window,

@@ -134,14 +134,14 @@ def asked(kind: str, rpc: str) -> tuple[str, str]:
 async def everything(callers: Callers, owner: Principal, **metadata: Any) -> Everything:
     """What the owner has, of every kind; its organization's unless `metadata` says otherwise."""
     theirs = callers(owner)
-    agent = await theirs.agents.create(samples.agent(**_of_agents(metadata)))
-    environment = await theirs.environments.create(samples.environment(**metadata))
-    instance = samples.agent_instance(id_of(agent), **metadata)
+    agent = await theirs.agents.create(tagged(samples.agent(**_of_agents(metadata))))
+    environment = await theirs.environments.create(tagged(samples.environment(**metadata)))
+    instance = tagged(samples.agent_instance(id_of(agent), **metadata))
     instance.spec.environment_refs = [to_environment(environment.metadata.slug)]
     instance = await theirs.instances.create(instance)
     session = await theirs.sessions.create(tagged(samples.session(id_of(instance), **metadata)))
     execution = await theirs.executions.create(tagged(samples.agent_execution(id_of(session))))
-    context = await callers(runner_of(owner)).contexts.create(samples.execution_context(id_of(execution)))
+    context = await callers(runner_of(owner)).contexts.create(tagged(samples.execution_context(id_of(execution))))
     return Everything(agent, instance, session, execution, environment, context)
 
 

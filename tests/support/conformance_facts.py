@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 EVERY_SCOPE = (Scope.api_resource_owner_scope_unspecified, Scope.platform, Scope.organization, Scope.identity_account)
-_CRUD = frozenset({"create", "update", "apply", "delete", "get", "get_by_reference"})
+_CRUD = frozenset({"create", "update", "apply", "delete", "get", "get_by_reference", "list"})
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ SESSION = KindFacts(
     delete_request=sessions.SessionId,
     make=samples.session,
     scopes=(Scope.organization, Scope.identity_account),
-    rpcs=_CRUD - {"get_by_reference"} | {"list", "list_by_agent"},
+    rpcs=_CRUD - {"get_by_reference"} | {"list_by_agent"},
     change=put("spec.subject", "The sea"),
     fixed=("agent_instance_id",),
 )

@@ -10,7 +10,15 @@ from edge_rig import agents, contexts, executions, id_of, instances, sessions
 
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceDeleteInput, ApiResourceId, ApiResourceReference
 from stigmer.types import ApiResourceIamPermission as Permission
-from stigmer.types import ApiResourceKind, CanIRequest, WhoamiRequest
+from stigmer.types import (
+    ApiResourceKind,
+    CanIRequest,
+    ListAgentInstancesRequest,
+    ListAgentsRequest,
+    ListEnvironmentsRequest,
+    ListExecutionContextsRequest,
+    WhoamiRequest,
+)
 
 if TYPE_CHECKING:
     from edge_rig import Stubs
@@ -37,6 +45,7 @@ def _reference(resource: Any) -> ApiResourceReference:
 async def _of_agent(stubs: Stubs, agent: Any) -> None:
     await stubs.agents.apply(samples.agent("Answer in two sentences.", name=agent.metadata.name))
     await stubs.find_agents.get_by_reference(_reference(agent))
+    await stubs.find_agents.list(ListAgentsRequest(label_selector="a=b,c in (d,e),!f"))
     agent = await stubs.find_agents.get(agents.AgentId(value=id_of(agent)))
     await stubs.agents.update(agent)
     await stubs.agents.delete(agents.AgentId(value=id_of(agent)))
@@ -47,6 +56,7 @@ async def _of_instance(stubs: Stubs, agent: Any) -> None:
     await stubs.instances.apply(samples.agent_instance(id_of(agent), name=made.metadata.name))
     await stubs.find_instances.get_by_agent(instances.GetAgentInstancesByAgentRequest(agent_id=id_of(agent)))
     await stubs.find_instances.get_by_reference(_reference(made))
+    await stubs.find_instances.list(ListAgentInstancesRequest(org="acme"))
     made = await stubs.find_instances.get(instances.AgentInstanceId(value=id_of(made)))
     await stubs.instances.update(made)
     await stubs.instances.delete(instances.AgentInstanceId(value=id_of(made)))
@@ -83,6 +93,7 @@ async def _of_context(stubs: Stubs, execution: Any) -> None:
     await stubs.contexts.rotate(contexts.RotateExecutionValueInput(resource_id=id_of(made), key="TZ", value="UTC"))
     await stubs.find_contexts.get(contexts.ExecutionContextId(value=id_of(made)))
     await stubs.find_contexts.get_by_reference(_reference(made))
+    await stubs.find_contexts.list(ListExecutionContextsRequest())
     of_execution = contexts.ExecutionContextExecutionIdInput(execution_id=id_of(execution))
     await stubs.find_contexts.get_by_execution_id(of_execution)
     await stubs.contexts.delete(ApiResourceDeleteInput(resource_id=id_of(made)))
@@ -93,6 +104,7 @@ async def _of_environment(stubs: Stubs) -> None:
     made = await stubs.environments.create(samples.environment())
     await stubs.environments.apply(samples.environment(name=made.metadata.name))
     await stubs.find_environments.get_by_reference(_reference(made))
+    await stubs.find_environments.list(ListEnvironmentsRequest(tags=["a"]))
     made = await stubs.find_environments.get(ApiResourceId(value=id_of(made)))
     await stubs.environments.update(made)
     await stubs.environments.delete(ApiResourceDeleteInput(resource_id=id_of(made)))

@@ -118,7 +118,8 @@ class Model:
             holders = {parent.id for parent in parents if through.key in parent.keys}
             if not values & {through.value, *holders}:
                 return False
-        return row.keys >= set(query.keys) and seen(row, query.owners)
+        chosen = all(row.keys & set(some) for some in query.any_of)
+        return row.keys >= set(query.keys) and chosen and not row.keys & set(query.without) and seen(row, query.owners)
 
     def _of(self, kind: str) -> Iterator[ModelRow]:
         return (row for row in self.rows.values() if row.kind == kind)

@@ -1,6 +1,6 @@
 """Agent: a reusable definition of who does the work."""
 
-from stigmer._gen.ai.stigmer.agentic.agent.v1 import Agent, AgentId
+from stigmer._gen.ai.stigmer.agentic.agent.v1 import Agent, AgentId, AgentList, ListAgentsRequest
 from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
 from stigmer.pipeline.kind import Kind
@@ -36,5 +36,6 @@ HANDLER = Handler(
         ),
         "get": standard.GET,
         "getByReference": standard.GET_BY_REFERENCE,
+        "list": standard.lists(ListAgentsRequest, AgentList),
     },
 )

@@ -18,7 +18,8 @@ from stigmer.steps.create_default_instance import CreateDefaultInstanceIfNeeded
 from stigmer.steps.create_execution_context import RUNTIME_ENV_KEYS, CreateExecutionContext
 from stigmer.steps.create_session_if_needed import CreateSessionIfNeeded
 from stigmer.steps.delete_execution_contexts import DeleteExecutionContexts
-from stigmer.steps.list_resources import HasAll, Is, List
+from stigmer.steps.list_filters import Is
+from stigmer.steps.list_resources import List
 from stigmer.steps.load_existing import LoadExisting
 from stigmer.steps.load_target import LoadTarget
 from stigmer.steps.persist import Persist
@@ -32,7 +33,7 @@ from stigmer.store.changes import Dependent
 HANDLER = Handler(
     kind=Kind(
         AgentExecution,
-        reached_by=("spec.session_id", "status.phase", "metadata.tags"),
+        reached_by=("spec.session_id", "status.phase"),
         fixed=("spec.session_id", "spec.agent_id"),
         slug_unique=False,
         belongs_to=Reference("Session", "spec.session_id"),
@@ -66,11 +67,7 @@ HANDLER = Handler(
         ),
         "delete": standard.DELETE,
         "get": standard.GET,
-        "list": Steps(
-            ListAgentExecutionsRequest,
-            ValidateProto(),
-            List(AgentExecutionList, Is("phase", "status.phase"), HasAll("tags", "metadata.tags")),
-        ),
+        "list": standard.lists(ListAgentExecutionsRequest, AgentExecutionList, Is("phase", "status.phase")),
         "listBySession": Steps(
             ListAgentExecutionsBySessionRequest,
             ValidateProto(),

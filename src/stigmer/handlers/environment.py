@@ -1,6 +1,6 @@
 """Environment: named values, secret ones among them, that instances of agents run with."""
 
-from stigmer._gen.ai.stigmer.agentic.environment.v1 import Environment
+from stigmer._gen.ai.stigmer.agentic.environment.v1 import Environment, EnvironmentList, ListEnvironmentsRequest
 from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
 from stigmer.pipeline.kind import Kind
@@ -14,5 +14,6 @@ HANDLER = Handler(
         "delete": standard.DELETE,
         "get": standard.GET,
         "getByReference": standard.GET_BY_REFERENCE,
+        "list": standard.lists(ListEnvironmentsRequest, EnvironmentList),
     },
 )

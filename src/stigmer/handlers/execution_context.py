@@ -3,6 +3,8 @@
 from stigmer._gen.ai.stigmer.agentic.executioncontext.v1 import (
     ExecutionContext,
     ExecutionContextExecutionIdInput,
+    ExecutionContextList,
+    ListExecutionContextsRequest,
     RotateExecutionValueInput,
 )
 from stigmer.handlers import standard
@@ -36,6 +38,7 @@ HANDLER = Handler(
         "delete": standard.DELETE,
         "get": standard.GET,
         "getByReference": standard.GET_BY_REFERENCE,
+        "list": standard.lists(ListExecutionContextsRequest, ExecutionContextList),
         "getByExecutionId": Steps(ExecutionContextExecutionIdInput, ValidateProto(), LoadByExecutionId()),
     },
 )

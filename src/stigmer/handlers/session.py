@@ -11,7 +11,8 @@ from stigmer.handlers.base import Handler
 from stigmer.pipeline.kind import Kind, Reference
 from stigmer.pipeline.pipeline import Steps
 from stigmer.steps.create_execution_context import RUNTIME_ENV_KEYS
-from stigmer.steps.list_resources import HasAll, IsOrHasParent, List
+from stigmer.steps.list_filters import IsOrHasParent
+from stigmer.steps.list_resources import List
 from stigmer.steps.validate_proto import ValidateProto
 from stigmer.store.changes import Dependent
 
@@ -21,7 +22,7 @@ EXECUTIONS = Dependent("AgentExecution", "spec.session_id", (CONTEXTS,), (RUNTIM
 HANDLER = Handler(
     kind=Kind(
         Session,
-        reached_by=("spec.agent_instance_id", "metadata.tags"),
+        reached_by=("spec.agent_instance_id",),
         fixed=("spec.agent_instance_id",),
         refers_to=(Reference("AgentInstance", "spec.agent_instance_id"),),
         dependents=(EXECUTIONS,),
@@ -32,7 +33,7 @@ HANDLER = Handler(
         "apply": standard.APPLY,
         "delete": standard.DELETE,
         "get": standard.GET,
-        "list": Steps(ListSessionsRequest, ValidateProto(), List(SessionList, HasAll("tags", "metadata.tags"))),
+        "list": standard.lists(ListSessionsRequest, SessionList),
         "listByAgent": Steps(
             ListSessionsByAgentRequest,
             ValidateProto(),

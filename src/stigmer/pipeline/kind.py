@@ -18,7 +18,7 @@ from stigmer.wire import codec, descriptors, shapes
 from stigmer.wire.message_types import full_name_of, object_class
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import betterproto2
     from google.protobuf.message import Message
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from stigmer.wire.descriptors import KindMeta
 
 M = TypeVar("M")
+
+TAGS, ORGANIZATION, LABELS = "metadata.tags", "metadata.org", "metadata.labels"
+"""By what every kind is listed, beside what each is `reached_by`."""
 
 
 class Resource(Protocol):
@@ -78,7 +81,7 @@ class Kind(Generic[R]):
 
     Attributes:
         message: the generated dataclass; its name is the kind's.
-        reached_by: paths of the fields, such as `spec.agent_id`, by whose values rows are found.
+        reached_by: paths of the fields, such as `spec.agent_id`, by whose values rows are found, beside tags and such.
         fixed: paths of the fields that keep their value after create.
         slug_unique: whether a slug names at most one resource of a namespace.
         belongs_to: whose owner a resource has; without, its own scope and org say it.
@@ -176,7 +179,7 @@ class Kind(Generic[R]):
             namespace=self.namespace_of(metadata.org, owner),
             slug=metadata.slug if self.slug_unique else None,
             data=data,
-            keys=tuple(self._keys(wire)),
+            keys=tuple(self._keys(wire, owner)),
             owner=owner,
             created_by=based_on.created_by if based_on is not None else created_by,
             revision=based_on.revision if based_on is not None else ABSENT,
@@ -202,12 +205,14 @@ class Kind(Generic[R]):
         for path in self.not_kept:
             setattr(spec, path.removeprefix("spec."), {})
 
-    def _keys(self, wire: Message) -> dict[tuple[str, str], None]:
+    def _keys(self, wire: Message, owner: Owner) -> dict[tuple[str, str], None]:
         keys: dict[tuple[str, str], None] = {}
         for path, get in self._getters:
             for value in _values(get(wire)):
                 keys[path, value] = None
-        return keys
+        metadata = cast("Any", wire).metadata
+        org = metadata.org if self.belongs_to is None else organization_of(owner)
+        return keys | dict.fromkeys(list_keys(metadata, org))
 
 
 def _said(org: str, caller: Principal) -> Owner:
@@ -215,6 +220,31 @@ def _said(org: str, caller: Principal) -> Owner:
     if caller.on_behalf_of is None:
         return organization("")
     return organization(org) if org or caller.is_of_all else identity(caller.caller.name)
+
+
+def has_label(name: str) -> tuple[str, str]:
+    """The key of what bears a label."""
+    return LABELS, name
+
+
+def label_is(name: str, value: str) -> tuple[str, str]:
+    """The key of what bears a label with that value."""
+    return f"{LABELS}.{name}", value
+
+
+def list_keys(metadata: Any, org: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - ApiResourceMetadata in the C runtime
+    """The keys by which a resource is listed: each label has two, so that what it says and that it is there are found.
+
+    Args:
+        metadata: of the resource, as the C runtime has it.
+        org: the organization under which it is listed; empty for none.
+    """
+    yield from ((TAGS, tag) for tag in metadata.tags)
+    if org:
+        yield ORGANIZATION, org
+    for name, value in metadata.labels.items():
+        yield has_label(name)
+        yield label_is(name, value)
 
 
 def key_value(value: str | int) -> str:

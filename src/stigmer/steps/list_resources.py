@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from stigmer.errors import Violation
-from stigmer.pipeline.kind import key_value
 from stigmer.steps import page_token
 from stigmer.steps.fitting import without_longest
 from stigmer.steps.validate_proto import refuse
-from stigmer.store.rows import Query, Through, Window
+from stigmer.store.rows import Query, Window
 from stigmer.wire import codec, descriptors
 from stigmer.wire.codec import Encoded
 from stigmer.wire.message_types import full_name_of
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     from stigmer._gen.ai.stigmer.commons.rpc import PageInfo
     from stigmer.pipeline.context import AnyContext, Context
     from stigmer.pipeline.kind import Resource
+    from stigmer.steps.list_filters import Filter
     from stigmer.store.rows import Page
 
 DEFAULT_SIZE = 50
@@ -52,60 +51,6 @@ class ByNumber(Protocol):
     page_info: PageInfo | None
 
 
-class Filter(Protocol):
-    """What a request's field asks for."""
-
-    @property
-    def field(self) -> str:
-        """The request's field."""
-        ...
-
-    def narrow(self, query: Query, request: Any, /) -> Query:  # noqa: ANN401 - each list has a request type
-        """The query with this filter's condition, where the request sets the field."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Is:
-    """The resource's field at `path` is the request's `field`."""
-
-    field: str
-    path: str
-
-    def narrow(self, query: Query, request: Any) -> Query:  # noqa: ANN401 - each list has a request type
-        """Add the condition; an unset field asks for nothing."""
-        value = getattr(request, self.field)
-        return replace(query, keys=(*query.keys, (self.path, key_value(value)))) if value else query
-
-
-@dataclass(frozen=True, slots=True)
-class HasAll:
-    """The resource's field at `path` has every value of the request's `field`."""
-
-    field: str
-    path: str
-
-    def narrow(self, query: Query, request: Any) -> Query:  # noqa: ANN401 - each list has a request type
-        """Add a condition for each value."""
-        wanted = tuple((self.path, value) for value in _values(getattr(request, self.field)))
-        return replace(query, keys=(*query.keys, *wanted))
-
-
-@dataclass(frozen=True, slots=True)
-class IsOrHasParent:
-    """The resource's field at `path` is the request's `field`, or names a `kind` whose field at `parent_path` is."""
-
-    field: str
-    path: str
-    kind: str
-    parent_path: str
-
-    def narrow(self, query: Query, request: Any) -> Query:  # noqa: ANN401 - each list has a request type
-        """Add the join."""
-        value = getattr(request, self.field)
-        return replace(query, through=Through(self.path, value, self.kind, (self.parent_path, value)))
-
-
 class List:
     """Find a page of the resources that pass every filter.
 
@@ -119,11 +64,12 @@ class List:
         self._entries = _entries_number(full_name_of(reply))
 
     def violations(self, ctx: AnyContext) -> list[Violation]:
-        """A token that this method did not give this caller for these filters."""
+        """What is wrong with the filters, and a token that this method did not give this caller for these filters."""
+        found = [violation for one in self._filters for violation in one.violations(ctx.request)]
         token = getattr(ctx.request, "page_token", "")
         if not token or page_token.position(token, self._scope(ctx), _key(ctx)) is not None:
-            return []
-        return [Violation("page_token", _NO_TOKEN)]
+            return found
+        return [*found, Violation("page_token", _NO_TOKEN)]
 
     async def __call__(self, ctx: Context[ByToken | ByNumber, Resource]) -> None:
         refuse(self.violations(ctx))
@@ -140,7 +86,7 @@ class List:
         return query
 
     def _scope(self, ctx: AnyContext) -> bytes:
-        asked = ((one.field, _values(getattr(ctx.request, one.field))) for one in self._filters)
+        asked = ((one.field, one.asked(ctx.request)) for one in self._filters)
         return page_token.scope(ctx.call.method.path, asked, ctx.call.principal.caller)
 
     async def _by_token(self, ctx: AnyContext, query: Query, asked: ByToken) -> Encoded[Any]:
@@ -149,7 +95,11 @@ class List:
         page = await ctx.page(query, _window(size, before=before))
         token = page_token.token(page.rows[-1].sequence, scope, _key(ctx)) if page.more else ""
         head: Any = self._reply()
-        head.total_pages, head.next_page_token = -(-page.total // size), token
+        head.next_page_token = token
+        if hasattr(head, "total_pages"):
+            head.total_pages = -(-page.total // size)
+        else:
+            head.total_count = page.total
         return await self._encoded(ctx, page, head)
 
     async def _by_number(self, ctx: AnyContext, query: Query, info: PageInfo | None) -> Encoded[Any]:
@@ -196,10 +146,3 @@ def _size(wanted: int) -> int:
 
 def _key(ctx: AnyContext) -> bytes:
     return ctx.runtime.store.secret(page_token.SECRET)
-
-
-def _values(wanted: Any) -> list[str]:  # noqa: ANN401 - a field of any list's request
-    """What a filter's field asks for, in an order of its own; empty where it is not set."""
-    if isinstance(wanted, list):
-        return sorted(set(cast("list[str]", wanted)))
-    return [key_value(wanted)] if wanted else []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from stigmer.access.principal import includes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from stigmer.access.principal import Owner, Owners
 
@@ -22,6 +22,8 @@ ABSENT = 0
 
 Key: TypeAlias = tuple[str, str]
 """Kind and id of a row, or table and key of a record."""
+Keys: TypeAlias = tuple[tuple[str, str], ...]
+"""(field, value) pairs by which rows are found."""
 SEALED = "sealed"
 """The table of the records that go with rows: the sealed values of each resource that has some."""
 
@@ -51,7 +53,7 @@ class Row:
     namespace: str
     slug: str | None
     data: bytes
-    keys: tuple[tuple[str, str], ...] | None = None
+    keys: Keys | None = None
     created_by: str = ""
     owner: Owner = ""
     revision: int = ABSENT
@@ -139,12 +141,22 @@ class Query:
         keys: (field, value) pairs that all must hold.
         through: a join that must hold as well, the row that it goes through being of the same owners.
         owners: whose rows; distinct, SHARED beside owners that it does not include; None for everybody's.
+        any_of: of each of these one pair must hold; no row has two of one of them.
+        without: pairs of which none may hold.
     """
 
     kind: str
-    keys: tuple[tuple[str, str], ...] = ()
+    keys: Keys = ()
     through: Through | None = None
     owners: Owners | None = None
+    any_of: tuple[Keys, ...] = ()
+    without: Keys = ()
+
+    def holds(self, keys: Collection[tuple[str, str]]) -> bool:
+        """Whether a row with these keys is one of them, as far as its keys tell; the join is left out."""
+        has = set(keys)
+        every = has.issuperset(self.keys) and not any(has.isdisjoint(some) for some in self.any_of)
+        return every and has.isdisjoint(self.without)
 
 
 @dataclass(frozen=True, slots=True)

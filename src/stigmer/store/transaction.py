@@ -264,9 +264,8 @@ class Transaction:
             keys = [(*query.keys, (through.field, value)) for value in values]
             parts = [await self._matches(replace(query, keys=each, through=None)) for each in keys]
             return sorted((row for part in parts for row in part), key=_newest_first)
-        wanted = set(query.keys)
         staged = (row for row in self.staged.rows(query.kind) if includes(query.owners, row.owner))
-        found = [row for row in staged if wanted <= set(row.keys or ())]
+        found = [row for row in staged if query.holds(row.keys or ())]
         piece: Window | None = PIECE
         while piece is not None:
             page = await self._page(query, piece)

@@ -49,11 +49,22 @@ AGENT_NAME = Bound(chars=1_000)
 TAGS = Bound(entries=256, chars=256)
 """For tags: each is a row of the store's index."""
 LABELS = Bound(entries=256, chars=1_024, key_chars=320)
+SELECTOR = Bound(chars=8_192)
+"""For label selectors."""
 ANNOTATIONS = Bound(entries=1_024, chars=262_144, key_chars=320)
 
 _METADATA = "ai.stigmer.commons.apiresource.ApiResourceMetadata"
 _AGENTIC = "ai.stigmer.agentic"
 _EXECUTION = f"{_AGENTIC}.agentexecution.v1"
+_FILTERS = {"tags": TAGS, "org": NAME, "label_selector": SELECTOR}
+_LISTS = (
+    "agent.v1.ListAgentsRequest",
+    "agentinstance.v1.ListAgentInstancesRequest",
+    "session.v1.ListSessionsRequest",
+    "agentexecution.v1.ListAgentExecutionsRequest",
+    "environment.v1.ListEnvironmentsRequest",
+    "executioncontext.v1.ListExecutionContextsRequest",
+)
 BOUNDS = {
     f"{_METADATA}.name": NAME,
     f"{_METADATA}.slug": NAME,
@@ -63,11 +74,10 @@ BOUNDS = {
     f"{_METADATA}.annotations": ANNOTATIONS,
     f"{_AGENTIC}.agentinstance.v1.AgentInstanceSpec.agent_id": NAME,
     f"{_AGENTIC}.session.v1.SessionSpec.agent_instance_id": NAME,
-    f"{_AGENTIC}.session.v1.ListSessionsRequest.tags": TAGS,
     f"{_AGENTIC}.executioncontext.v1.ExecutionContextSpec.execution_id": NAME,
     f"{_EXECUTION}.AgentExecutionSpec.session_id": NAME,
     f"{_EXECUTION}.AgentExecutionSpec.agent_id": NAME,
-    f"{_EXECUTION}.ListAgentExecutionsRequest.tags": TAGS,
+    **{f"{_AGENTIC}.{request}.{field}": bound for request in _LISTS for field, bound in _FILTERS.items()},
 }
 """By a field's full name."""
 BOUNDS_WITHIN = {

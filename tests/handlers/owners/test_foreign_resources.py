@@ -57,6 +57,7 @@ FIELDS: dict[str, Callable[[Named, str], Any]] = {
     "agent_id": lambda named, _: named.id("Agent"),
     "slug": Named.slug,
     "tags": lambda named, kind: [named.slug(kind)],
+    "label_selector": lambda named, kind: f"!{named.slug(kind)}",
     "phase": lambda _, __: executions.ExecutionPhase.EXECUTION_PENDING,
     "status": lambda _, __: executions.AgentExecutionStatus(error="lost"),
     "key": lambda _, __: "TZ",

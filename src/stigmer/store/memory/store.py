@@ -192,6 +192,9 @@ class MemoryStore:
         found: AbstractSet[int] = _union(index, _owned(query.owners, "kind", query.kind))
         for key in query.keys:
             found &= index.get(("key", query.kind, *key), {}).keys()
+        for some in query.any_of:
+            found &= _union(index, (("key", query.kind, *key) for key in some))
+        found -= _union(index, (("key", query.kind, *key) for key in query.without))
         if through is not None:
             holders = self._matching(Query(through.kind, (through.key,), owners=query.owners))
             values = {through.value, *(self._tables.rows[sequence].id for sequence in holders)}

@@ -7,12 +7,13 @@ that have nobody else's beside them.
 from __future__ import annotations
 
 import heapq
-from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from dataclasses import replace
+from itertools import chain, product
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from stigmer.access.principal import SHARED
 from stigmer.store.errors import DamagedError
-from stigmer.store.rows import Query
+from stigmer.store.rows import Keys, Query
 from stigmer.store.sqlite import statements as sql
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ SAMPLED = 32
 """So many keys are counted in one statement: each takes Python's lock from the event loop a few times."""
 FIRST_SAMPLE = 64
 """How many rows of each key are counted at first, to find the rarest."""
+MAX_BRANCHES = 128
+"""How many searches are made, at most, of a query that takes any of some keys, unless a single choice has more."""
 OLDEST, NEWEST = 0, 1 << 62
 """Creation sequences before and beyond every row's."""
 
@@ -47,8 +50,6 @@ class Realm(NamedTuple):
 
 EVERYBODYS = Realm(sql.ROWS_OF_ALL, sql.KEYS_OF_ALL)
 _SHARED = Realm(sql.ROWS_SHARED, sql.KEYS_SHARED)
-Keys: TypeAlias = tuple[tuple[str, str], ...]
-"""Keys that a row must have: the index is walked along the first, the others are looked up; none for all rows."""
 
 
 def realm_of(owner: Owner) -> Realm:
@@ -76,33 +77,32 @@ class Found(Protocol):
 
 
 class Search:
-    """The rows of one kind in a realm that have all of some keys.
+    """The rows in a realm that a query without a join has: along the rarest of its keys, the rest is looked up.
 
     Args:
         connection: in a transaction.
-        kind: the kind's name.
-        keys: which they must have.
+        query: which rows.
         realm: whose they are.
     """
 
-    def __init__(self, connection: Reader, kind: str, keys: Keys, realm: Realm = EVERYBODYS) -> None:
+    def __init__(self, connection: Reader, query: Query, realm: Realm = EVERYBODYS) -> None:
         connection.check()  # there may be many of them
-        self._connection, self._kind, self._realm = connection, kind, realm
-        self._keys = _rarest_first(connection, kind, keys, realm)
+        self._connection, self._realm = connection, realm
+        self._query = replace(query, keys=_rarest_first(connection, query.kind, query.keys, realm))
 
     def select(self, statement: str, *last: int) -> sqlite3.Cursor:
         """Run a statement over the rows; `last`: its last parameters, such as the sequence before which they are."""
-        return _run(self._connection, statement, self._kind, self._keys, self._realm, *last)
+        return _run(self._connection, statement, self._query, self._realm, *last)
 
     def sequences(self, before: int) -> Iterator[int]:
         return (sequence for (sequence,) in self.select(sql.SEQUENCES_BEFORE, before))
 
     def total(self) -> int:
         self._connection.check()
-        if self._keys or self._realm != EVERYBODYS:
+        if self._query != Query(self._query.kind) or self._realm != EVERYBODYS:
             found = self.select(sql.COUNT_FOUND).fetchone()
         else:
-            found = self._connection.execute(sql.COUNT, (self._kind,)).fetchone()
+            found = self._connection.execute(sql.COUNT, (self._query.kind,)).fetchone()
         return int(found[0]) if found is not None else 0
 
 
@@ -117,7 +117,7 @@ class Join:
     """
 
     def __init__(self, connection: Reader, query: Query, through: Through, before: int) -> None:
-        self._connection, self._kind, self._keys, self._through = connection, query.kind, query.keys, through
+        self._connection, self._query, self._through = connection, replace(query, through=None), through
         self._branches = self._found(before)
 
     def sequences(self, before: int) -> Iterator[int]:
@@ -133,17 +133,18 @@ class Join:
         Such a value is the id of a row that holds the join's key, or the join's own value.
         """
         through = self._through
-        of_value = (self._kind, through.field, *chain.from_iterable(self._keys))
+        also, more = _also(self._query)
+        of_value = (self._query.kind, through.field, *more)
         parameters = (*of_value, *of_value, before, through.kind, *through.key, through.value)
-        found = self._connection.execute(sql.BRANCHES.format(also=_also(self._keys)), parameters)
+        found = self._connection.execute(sql.BRANCHES.format(also=also), parameters)
         return {value: (count, head) for value, count, head in found if count}
 
     def _branch(self, value: str, head: int, before: int) -> Iterator[int]:
         """The sequences under one value of the joined field; the index is not asked before the head has been taken."""
         if head < before:
             yield head
-        keys = ((self._through.field, value), *self._keys)
-        found = _run(self._connection, sql.SEQUENCES_BEFORE, self._kind, keys, EVERYBODYS, min(head, before))
+        query = replace(self._query, keys=((self._through.field, value), *self._query.keys))
+        found = _run(self._connection, sql.SEQUENCES_BEFORE, query, EVERYBODYS, min(head, before))
         yield from (sequence for (sequence,) in found)
 
 
@@ -162,15 +163,28 @@ class Union:
 
 def search(connection: Reader, query: Query, before: int = NEWEST) -> Found:
     """Where the query's rows are found; none after the sequence `before` is asked for."""
-    if query.owners is None:
-        if query.through is not None:
-            return Join(connection, query, query.through, before)
-        return Search(connection, query.kind, query.keys)
-    realms = [realm for realm in map(realm_of, query.owners) if _is_inhabited(connection, query.kind, realm)]
-    joined = _joined(connection, query.through, query.owners) if query.through is not None and realms else [()]
-    parts = ((realm, (*value, *query.keys)) for realm in realms for value in joined)
-    searches = [Search(connection, query.kind, keys, realm) for realm, keys in parts]
+    owners, through, realms = query.owners, query.through, [EVERYBODYS]
+    if owners is None and through is not None:
+        return Join(connection, query, through, before)
+    if owners is not None:
+        realms = [realm for realm in map(realm_of, owners) if _is_inhabited(connection, query.kind, realm)]
+    joined = _joined(connection, through, owners) if through is not None and owners is not None and realms else [()]
+    parts = product(realms, joined, _branches(query))
+    searches = [Search(connection, replace(one, keys=(*value, *one.keys)), realm) for realm, value, one in parts]
     return searches[0] if len(searches) == 1 else Union(searches)
+
+
+def _branches(query: Query) -> list[Query]:
+    """Queries without join and owners, each with one of the keys of which there is a choice: no row is of two.
+
+    Where that makes too many of them, the largest choices are left to be looked up.
+    """
+    choices, left, number = list[Keys](), list[Keys](), 1
+    for choice in sorted(query.any_of, key=len):
+        number *= len(choice)
+        (left if choices and number > MAX_BRANCHES else choices).append(choice)
+    plain = Query(query.kind, query.keys, any_of=tuple(left), without=query.without)
+    return [replace(plain, keys=(*plain.keys, *keys)) for keys in product(*choices)]
 
 
 def _joined(connection: Reader, through: Through, owners: Owners) -> list[Keys]:
@@ -188,7 +202,7 @@ def _id_of(found: tuple[str] | None, kind: str) -> str:
 
 
 def _is_inhabited(connection: Reader, kind: str, realm: Realm) -> bool:
-    return bool(_run(connection, sql.SAMPLE, kind, (), realm, 1).fetchone()[0])
+    return bool(_run(connection, sql.SAMPLE, Query(kind), realm, 1).fetchone()[0])
 
 
 def _rarest_first(connection: Reader, kind: str, keys: Keys, realm: Realm) -> Keys:
@@ -221,12 +235,22 @@ def _counted(connection: Reader, kind: str, keys: Keys, realm: Realm, limit: int
     return counts
 
 
-def _run(connection: Reader, statement: str, kind: str, keys: Keys, realm: Realm, *last: int) -> sqlite3.Cursor:
-    """Run a statement along the realm's index of the first key, or of all rows where there is none."""
-    along, holds = realm.keys if keys else realm.rows
-    text = statement.format(along=along, holds=holds, also=_also(keys[1:]))
-    return connection.execute(text, (kind, *realm.parameters, *chain.from_iterable(keys), *last))
+def _run(connection: Reader, statement: str, query: Query, realm: Realm, *last: int) -> sqlite3.Cursor:
+    """Run a statement along the realm's index of the query's first key, or of all rows where it has none."""
+    first, rest = query.keys[:1], replace(query, keys=query.keys[1:])
+    along, holds = realm.keys if first else realm.rows
+    also, more = _also(rest)
+    parameters = (query.kind, *realm.parameters, *chain.from_iterable(first), *more, *last)
+    return connection.execute(statement.format(along=along, holds=holds, also=also), parameters)
 
 
-def _also(keys: Keys) -> str:
-    return sql.ALSO_KEYS.format(wanted=", ".join(["(?, ?)"] * len(keys))) if keys else ""
+def _also(query: Query) -> tuple[str, list[str]]:
+    """What is looked up of a row: the conditions that a query makes of keys, and their parameters."""
+    conditions = (
+        (sql.ALSO_KEYS, query.keys),
+        *((sql.ANY_KEY, some) for some in query.any_of),
+        (sql.NO_KEY, query.without),
+    )
+    asked = [(condition, keys) for condition, keys in conditions if keys]
+    text = "".join(condition.format(wanted=", ".join(["(?, ?)"] * len(keys))) for condition, keys in asked)
+    return text, [part for _, keys in asked for key in keys for part in key]

@@ -133,7 +133,7 @@ DROP_COUNTS = "DELETE FROM counters WHERE name != ''"
 SET_COUNT = "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
 # How a list finds its rows, called k: along an index of the rows of everybody, of an owner, or of all that no single
-# caller owns, without a key or with one; {also} is ALSO_KEYS for further keys.
+# caller owns, without a key or with one; {also} are ALSO_KEYS, ANY_KEY, NO_KEY of further ones.
 ROWS_OF_ALL = ("resources AS k INDEXED BY resources_by_kind", "TRUE")
 ROWS_OF_OWNER = ("resources AS k INDEXED BY resources_by_owner", "k.owner = ?")
 ROWS_SHARED = ("resources AS k INDEXED BY resources_by_shared", "k.shared = 1")
@@ -141,10 +141,15 @@ HAS_KEY = "k.field = ? AND k.value = ?"
 KEYS_OF_ALL = ("resource_keys AS k", HAS_KEY)
 KEYS_OF_OWNER = ("resource_keys AS k INDEXED BY resource_keys_by_owner", f"k.owner = ? AND {HAS_KEY}")
 KEYS_SHARED = ("resource_keys AS k INDEXED BY resource_keys_shared", f"k.shared = 1 AND {HAS_KEY}")
-ALSO_KEYS = (  # of any number of keys, while SQLite takes no long chain of conditions; ends at one that is not there
-    " AND NOT EXISTS (SELECT 1 FROM (VALUES {wanted}) AS wanted WHERE NOT EXISTS (SELECT 1 FROM resource_keys"
-    " WHERE kind = k.kind AND field = wanted.column1 AND value = wanted.column2 AND sequence = k.sequence))"
+# Of any number of keys, while SQLite takes no long chain of conditions; each ends at the first that decides.
+_KEY = (
+    "EXISTS (SELECT 1 FROM resource_keys"
+    " WHERE kind = k.kind AND field = wanted.column1 AND value = wanted.column2 AND sequence = k.sequence)"
 )
+_WANTED = "EXISTS (SELECT 1 FROM (VALUES {wanted}) AS wanted WHERE"
+ALSO_KEYS = f" AND NOT {_WANTED} NOT {_KEY})"
+ANY_KEY = f" AND {_WANTED} {_KEY})"
+NO_KEY = f" AND NOT {_WANTED} {_KEY})"
 # LEFT JOIN: in this order of the tables, so that nothing is to be sorted, and an entry of the index whose row is not
 # there (damage) is not left out in silence.
 FOUND = "WHERE k.kind = ? AND {holds}{also}"

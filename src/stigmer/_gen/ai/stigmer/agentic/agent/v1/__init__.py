@@ -7,11 +7,13 @@ __all__ = (
     "Agent",
     "AgentCommandControllerStub",
     "AgentId",
+    "AgentList",
     "AgentQueryControllerStub",
     "AgentSpec",
     "AgentStatus",
     "DockerServer",
     "HttpServer",
+    "ListAgentsRequest",
     "McpServerDefinition",
     "McpToolSelection",
     "PortMapping",
@@ -77,6 +79,28 @@ class AgentId(betterproto2.Message):
 
 
 default_message_pool.register_message("ai.stigmer.agentic.agent.v1", "AgentId", AgentId)
+
+
+@dataclass(eq=False, repr=False)
+class AgentList(betterproto2.Message):
+    """
+    One page of agents, newest first.
+    """
+
+    total_pages: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    How many pages of this size there are.
+    """
+
+    entries: "list[Agent]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    next_page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Send this as page_token for the page that follows; empty on the last one.
+    """
+
+
+default_message_pool.register_message("ai.stigmer.agentic.agent.v1", "AgentList", AgentList)
 
 
 @dataclass(eq=False, repr=False)
@@ -190,6 +214,41 @@ class HttpServer(betterproto2.Message):
 
 
 default_message_pool.register_message("ai.stigmer.agentic.agent.v1", "HttpServer", HttpServer)
+
+
+@dataclass(eq=False, repr=False)
+class ListAgentsRequest(betterproto2.Message):
+    """
+    Asks for a page of all agents.
+    """
+
+    page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    How many entries a page holds at most; 0 means the default of the server. A page may hold fewer.
+    """
+
+    page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The next_page_token of the page before; empty for the first. Good only for the same method and filters.
+    """
+
+    tags: "list[str]" = betterproto2.field(3, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Only agents that bear all of these.
+    """
+
+    org: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Only agents of this organization; empty for all.
+    """
+
+    label_selector: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
+    """
+    Only agents whose labels fit, as in Kubernetes: `a=b,c!=d,e in (x,y),f notin (z),g,!h`; empty for all.
+    """
+
+
+default_message_pool.register_message("ai.stigmer.agentic.agent.v1", "ListAgentsRequest", ListAgentsRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -461,6 +520,27 @@ class AgentQueryControllerStub(betterproto2_grpclib.ServiceStub):
             "/ai.stigmer.agentic.agent.v1.AgentQueryController/getByReference",
             message,
             Agent,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def list(
+        self,
+        message: "ListAgentsRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "AgentList":
+        """
+        Answers a page of agents, newest first.
+        """
+
+        return await self._unary_unary(
+            "/ai.stigmer.agentic.agent.v1.AgentQueryController/list",
+            message,
+            AgentList,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,

@@ -424,6 +424,16 @@ class ListAgentExecutionsRequest(betterproto2.Message):
     Only executions that bear all of these.
     """
 
+    org: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    Only executions of this organization, whatever org they name; empty for all.
+    """
+
+    label_selector: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
+    """
+    Only executions whose labels fit, as in Kubernetes: `a=b,c!=d,e in (x,y),f notin (z),g,!h`; empty for all.
+    """
+
 
 default_message_pool.register_message(
     "ai.stigmer.agentic.agentexecution.v1", "ListAgentExecutionsRequest", ListAgentExecutionsRequest

@@ -11,6 +11,7 @@ __all__ = (
     "AgentInstanceQueryControllerStub",
     "AgentInstanceSpec",
     "GetAgentInstancesByAgentRequest",
+    "ListAgentInstancesRequest",
 )
 
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ default_message_pool.register_message("ai.stigmer.agentic.agentinstance.v1", "Ag
 @dataclass(eq=False, repr=False)
 class AgentInstanceList(betterproto2.Message):
     """
-    Instances of one agent, newest first.
+    Agent instances, newest first.
     """
 
     total_count: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
@@ -86,6 +87,11 @@ class AgentInstanceList(betterproto2.Message):
     """
 
     items: "list[AgentInstance]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    next_page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Of list: send this as page_token for the page that follows; empty on the last one.
+    """
 
 
 default_message_pool.register_message("ai.stigmer.agentic.agentinstance.v1", "AgentInstanceList", AgentInstanceList)
@@ -131,6 +137,43 @@ class GetAgentInstancesByAgentRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "ai.stigmer.agentic.agentinstance.v1", "GetAgentInstancesByAgentRequest", GetAgentInstancesByAgentRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListAgentInstancesRequest(betterproto2.Message):
+    """
+    Asks for a page of all agent instances.
+    """
+
+    page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    How many entries a page holds at most; 0 means the default of the server. A page may hold fewer.
+    """
+
+    page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The next_page_token of the page before; empty for the first. Good only for the same method and filters.
+    """
+
+    tags: "list[str]" = betterproto2.field(3, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Only agent instances that bear all of these.
+    """
+
+    org: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Only agent instances of this organization; empty for all.
+    """
+
+    label_selector: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
+    """
+    Only agent instances whose labels fit, as in Kubernetes: `a=b,c!=d,e in (x,y),f notin (z),g,!h`; empty for all.
+    """
+
+
+default_message_pool.register_message(
+    "ai.stigmer.agentic.agentinstance.v1", "ListAgentInstancesRequest", ListAgentInstancesRequest
 )
 
 
@@ -288,6 +331,27 @@ class AgentInstanceQueryControllerStub(betterproto2_grpclib.ServiceStub):
             "/ai.stigmer.agentic.agentinstance.v1.AgentInstanceQueryController/getByReference",
             message,
             AgentInstance,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def list(
+        self,
+        message: "ListAgentInstancesRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "AgentInstanceList":
+        """
+        Answers a page of agent instances, newest first.
+        """
+
+        return await self._unary_unary(
+            "/ai.stigmer.agentic.agentinstance.v1.AgentInstanceQueryController/list",
+            message,
+            AgentInstanceList,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,

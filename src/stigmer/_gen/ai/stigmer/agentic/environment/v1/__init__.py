@@ -7,9 +7,11 @@ __all__ = (
     "Environment",
     "EnvironmentCommandControllerStub",
     "EnvironmentId",
+    "EnvironmentList",
     "EnvironmentQueryControllerStub",
     "EnvironmentSpec",
     "EnvironmentValue",
+    "ListEnvironmentsRequest",
 )
 
 from dataclasses import dataclass
@@ -74,6 +76,28 @@ default_message_pool.register_message("ai.stigmer.agentic.environment.v1", "Envi
 
 
 @dataclass(eq=False, repr=False)
+class EnvironmentList(betterproto2.Message):
+    """
+    One page of environments, newest first.
+    """
+
+    total_pages: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    How many pages of this size there are.
+    """
+
+    entries: "list[Environment]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    next_page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Send this as page_token for the page that follows; empty on the last one.
+    """
+
+
+default_message_pool.register_message("ai.stigmer.agentic.environment.v1", "EnvironmentList", EnvironmentList)
+
+
+@dataclass(eq=False, repr=False)
 class EnvironmentSpec(betterproto2.Message):
     """
     Named values for a process, some of them secret.
@@ -109,6 +133,43 @@ class EnvironmentValue(betterproto2.Message):
 
 
 default_message_pool.register_message("ai.stigmer.agentic.environment.v1", "EnvironmentValue", EnvironmentValue)
+
+
+@dataclass(eq=False, repr=False)
+class ListEnvironmentsRequest(betterproto2.Message):
+    """
+    Asks for a page of all environments.
+    """
+
+    page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    How many entries a page holds at most; 0 means the default of the server. A page may hold fewer.
+    """
+
+    page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The next_page_token of the page before; empty for the first. Good only for the same method and filters.
+    """
+
+    tags: "list[str]" = betterproto2.field(3, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Only environments that bear all of these.
+    """
+
+    org: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Only environments of this organization; empty for all.
+    """
+
+    label_selector: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
+    """
+    Only environments whose labels fit, as in Kubernetes: `a=b,c!=d,e in (x,y),f notin (z),g,!h`; empty for all.
+    """
+
+
+default_message_pool.register_message(
+    "ai.stigmer.agentic.environment.v1", "ListEnvironmentsRequest", ListEnvironmentsRequest
+)
 
 
 class EnvironmentCommandControllerStub(betterproto2_grpclib.ServiceStub):
@@ -244,6 +305,27 @@ class EnvironmentQueryControllerStub(betterproto2_grpclib.ServiceStub):
             "/ai.stigmer.agentic.environment.v1.EnvironmentQueryController/getByReference",
             message,
             Environment,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def list(
+        self,
+        message: "ListEnvironmentsRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "EnvironmentList":
+        """
+        Answers a page of environments, newest first.
+        """
+
+        return await self._unary_unary(
+            "/ai.stigmer.agentic.environment.v1.EnvironmentQueryController/list",
+            message,
+            EnvironmentList,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,

@@ -8,9 +8,11 @@ __all__ = (
     "ExecutionContextCommandControllerStub",
     "ExecutionContextExecutionIdInput",
     "ExecutionContextId",
+    "ExecutionContextList",
     "ExecutionContextQueryControllerStub",
     "ExecutionContextSpec",
     "ExecutionValue",
+    "ListExecutionContextsRequest",
     "RotateExecutionValueInput",
 )
 
@@ -92,6 +94,30 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class ExecutionContextList(betterproto2.Message):
+    """
+    One page of execution contexts, newest first.
+    """
+
+    total_pages: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    How many pages of this size there are.
+    """
+
+    entries: "list[ExecutionContext]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    next_page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Send this as page_token for the page that follows; empty on the last one.
+    """
+
+
+default_message_pool.register_message(
+    "ai.stigmer.agentic.executioncontext.v1", "ExecutionContextList", ExecutionContextList
+)
+
+
+@dataclass(eq=False, repr=False)
 class ExecutionContextSpec(betterproto2.Message):
     """
     The values that one execution runs with.
@@ -130,6 +156,43 @@ class ExecutionValue(betterproto2.Message):
 
 
 default_message_pool.register_message("ai.stigmer.agentic.executioncontext.v1", "ExecutionValue", ExecutionValue)
+
+
+@dataclass(eq=False, repr=False)
+class ListExecutionContextsRequest(betterproto2.Message):
+    """
+    Asks for a page of all execution contexts.
+    """
+
+    page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    How many entries a page holds at most; 0 means the default of the server. A page may hold fewer.
+    """
+
+    page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The next_page_token of the page before; empty for the first. Good only for the same method and filters.
+    """
+
+    tags: "list[str]" = betterproto2.field(3, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Only execution contexts that bear all of these.
+    """
+
+    org: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Only execution contexts of this organization, whatever org they name; empty for all.
+    """
+
+    label_selector: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
+    """
+    Only execution contexts whose labels fit, as in Kubernetes: `a=b,c!=d,e in (x,y),f notin (z),g,!h`; empty for all.
+    """
+
+
+default_message_pool.register_message(
+    "ai.stigmer.agentic.executioncontext.v1", "ListExecutionContextsRequest", ListExecutionContextsRequest
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -317,6 +380,27 @@ class ExecutionContextQueryControllerStub(betterproto2_grpclib.ServiceStub):
             "/ai.stigmer.agentic.executioncontext.v1.ExecutionContextQueryController/getByExecutionId",
             message,
             ExecutionContext,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def list(
+        self,
+        message: "ListExecutionContextsRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ExecutionContextList":
+        """
+        Answers a page of execution contexts, newest first.
+        """
+
+        return await self._unary_unary(
+            "/ai.stigmer.agentic.executioncontext.v1.ExecutionContextQueryController/list",
+            message,
+            ExecutionContextList,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,

@@ -91,6 +91,16 @@ class ListSessionsRequest(betterproto2.Message):
     Only sessions that bear all of these.
     """
 
+    org: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Only sessions of this organization; empty for all.
+    """
+
+    label_selector: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
+    """
+    Only sessions whose labels fit, as in Kubernetes: `a=b,c!=d,e in (x,y),f notin (z),g,!h`; empty for all.
+    """
+
 
 default_message_pool.register_message("ai.stigmer.agentic.session.v1", "ListSessionsRequest", ListSessionsRequest)
 
