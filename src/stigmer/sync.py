@@ -127,6 +127,21 @@ class Agents:
         """
         return self._portal.run(self._real.delete(which))
 
+    def list(self, request: types.ListAgentsRequest | None=None, /, *, page_size: int | None=None, page_token: str | None=None, tags: Sequence[str] | None=None, org: str | None=None, label_selector: str | None=None) -> Pages[types.Agent]:
+        """Answers a page of agents, newest first.
+
+        Args:
+            request: a message, of which a copy gets the keywords' values.
+            page_size: how many entries a page holds at most; 0 means the default of the server. A page may hold fewer.
+            page_token: the next_page_token of the page before; empty for the first. Good only for the same method and
+                filters.
+            tags: only agents that bear all of these.
+            org: only agents of this organization; empty for all.
+            label_selector: only agents whose labels fit, as in Kubernetes: `a=b,c!=d,e in (x,y),f notin (z),g,!h`;
+                empty for all.
+        """
+        return Pages(self._portal, self._real.list(request, page_size=page_size, page_token=page_token, tags=tags, org=org, label_selector=label_selector))
+
 
 class Executions:
     """One turn of a session: a message goes in, and the agent works until it has an answer."""
@@ -227,7 +242,7 @@ class Executions:
         """
         return self._portal.run(self._real.update_status(request, execution=execution, execution_id=execution_id, status=status))
 
-    def list(self, request: types.ListAgentExecutionsRequest | None=None, /, *, page_size: int | None=None, page_token: str | None=None, phase: types.ExecutionPhase | dicts.ExecutionPhaseName | None=None, tags: Sequence[str] | None=None) -> Pages[types.AgentExecution]:
+    def list(self, request: types.ListAgentExecutionsRequest | None=None, /, *, page_size: int | None=None, page_token: str | None=None, phase: types.ExecutionPhase | dicts.ExecutionPhaseName | None=None, tags: Sequence[str] | None=None, org: str | None=None, label_selector: str | None=None) -> Pages[types.AgentExecution]:
         """Answers a page of agent executions, newest first.
 
         Args:
@@ -237,8 +252,11 @@ class Executions:
                 filters.
             phase: only executions in this phase; unspecified for all.
             tags: only executions that bear all of these.
+            org: only executions of this organization, whatever org they name; empty for all.
+            label_selector: only executions whose labels fit, as in Kubernetes: `a=b,c!=d,e in (x,y),f notin (z),g,!h`;
+                empty for all.
         """
-        return Pages(self._portal, self._real.list(request, page_size=page_size, page_token=page_token, phase=phase, tags=tags))
+        return Pages(self._portal, self._real.list(request, page_size=page_size, page_token=page_token, phase=phase, tags=tags, org=org, label_selector=label_selector))
 
     def list_by_session(self, request: types.ListAgentExecutionsBySessionRequest | None=None, /, *, session: types.Session | str | None=None, session_id: str | None=None, page_size: int | None=None, page_token: str | None=None) -> Pages[types.AgentExecution]:
         """Answers a page of the executions of a session, newest first.
@@ -417,6 +435,21 @@ class Instances:
         """
         return self._portal.run(self._real.get_by_agent(request, agent=agent, agent_id=agent_id, page_info=page_info))
 
+    def list(self, request: types.ListAgentInstancesRequest | None=None, /, *, page_size: int | None=None, page_token: str | None=None, tags: Sequence[str] | None=None, org: str | None=None, label_selector: str | None=None) -> Pages[types.AgentInstance]:
+        """Answers a page of agent instances, newest first.
+
+        Args:
+            request: a message, of which a copy gets the keywords' values.
+            page_size: how many entries a page holds at most; 0 means the default of the server. A page may hold fewer.
+            page_token: the next_page_token of the page before; empty for the first. Good only for the same method and
+                filters.
+            tags: only agent instances that bear all of these.
+            org: only agent instances of this organization; empty for all.
+            label_selector: only agent instances whose labels fit, as in Kubernetes: `a=b,c!=d,e in (x,y),f notin
+                (z),g,!h`; empty for all.
+        """
+        return Pages(self._portal, self._real.list(request, page_size=page_size, page_token=page_token, tags=tags, org=org, label_selector=label_selector))
+
 
 class Environments:
     """A named set of configuration values and secrets that agent instances refer to."""
@@ -512,6 +545,21 @@ class Environments:
             force: delete at once, without waiting for anything to wind down.
         """
         return self._portal.run(self._real.delete(which, version_message=version_message, force=force))
+
+    def list(self, request: types.ListEnvironmentsRequest | None=None, /, *, page_size: int | None=None, page_token: str | None=None, tags: Sequence[str] | None=None, org: str | None=None, label_selector: str | None=None) -> Pages[types.Environment]:
+        """Answers a page of environments, newest first.
+
+        Args:
+            request: a message, of which a copy gets the keywords' values.
+            page_size: how many entries a page holds at most; 0 means the default of the server. A page may hold fewer.
+            page_token: the next_page_token of the page before; empty for the first. Good only for the same method and
+                filters.
+            tags: only environments that bear all of these.
+            org: only environments of this organization; empty for all.
+            label_selector: only environments whose labels fit, as in Kubernetes: `a=b,c!=d,e in (x,y),f notin
+                (z),g,!h`; empty for all.
+        """
+        return Pages(self._portal, self._real.list(request, page_size=page_size, page_token=page_token, tags=tags, org=org, label_selector=label_selector))
 
 
 class Contexts:
@@ -612,6 +660,21 @@ rotated."""
             execution: in place of execution_id: itself, its id or `org/slug`.
         """
         return self._portal.run(self._real.get_by_execution_id(request, execution=execution, execution_id=execution_id))
+
+    def list(self, request: types.ListExecutionContextsRequest | None=None, /, *, page_size: int | None=None, page_token: str | None=None, tags: Sequence[str] | None=None, org: str | None=None, label_selector: str | None=None) -> Pages[types.ExecutionContext]:
+        """Answers a page of execution contexts, newest first.
+
+        Args:
+            request: a message, of which a copy gets the keywords' values.
+            page_size: how many entries a page holds at most; 0 means the default of the server. A page may hold fewer.
+            page_token: the next_page_token of the page before; empty for the first. Good only for the same method and
+                filters.
+            tags: only execution contexts that bear all of these.
+            org: only execution contexts of this organization, whatever org they name; empty for all.
+            label_selector: only execution contexts whose labels fit, as in Kubernetes: `a=b,c!=d,e in (x,y),f notin
+                (z),g,!h`; empty for all.
+        """
+        return Pages(self._portal, self._real.list(request, page_size=page_size, page_token=page_token, tags=tags, org=org, label_selector=label_selector))
 
 
 class Sessions:
@@ -721,7 +784,7 @@ class Sessions:
         """
         return self._portal.run(self._real.delete(which))
 
-    def list(self, request: types.ListSessionsRequest | None=None, /, *, page_size: int | None=None, page_token: str | None=None, tags: Sequence[str] | None=None) -> Pages[types.Session]:
+    def list(self, request: types.ListSessionsRequest | None=None, /, *, page_size: int | None=None, page_token: str | None=None, tags: Sequence[str] | None=None, org: str | None=None, label_selector: str | None=None) -> Pages[types.Session]:
         """Answers a page of sessions, newest first.
 
         Args:
@@ -730,8 +793,11 @@ class Sessions:
             page_token: the next_page_token of the page before; empty for the first. Good only for the same method and
                 filters.
             tags: only sessions that bear all of these.
+            org: only sessions of this organization; empty for all.
+            label_selector: only sessions whose labels fit, as in Kubernetes: `a=b,c!=d,e in (x,y),f notin (z),g,!h`;
+                empty for all.
         """
-        return Pages(self._portal, self._real.list(request, page_size=page_size, page_token=page_token, tags=tags))
+        return Pages(self._portal, self._real.list(request, page_size=page_size, page_token=page_token, tags=tags, org=org, label_selector=label_selector))
 
     def list_by_agent(self, request: types.ListSessionsByAgentRequest | None=None, /, *, agent: types.Agent | str | None=None, agent_id: str | None=None, page_size: int | None=None, page_token: str | None=None) -> Pages[types.Session]:
         """Answers a page of the sessions of an agent or agent instance, newest first.

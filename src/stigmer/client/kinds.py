@@ -33,6 +33,7 @@ class Agents(Resources[types.Agent]):
         "delete": "/ai.stigmer.agentic.agent.v1.AgentCommandController/delete",
         "get": "/ai.stigmer.agentic.agent.v1.AgentQueryController/get",
         "get_by_reference": "/ai.stigmer.agentic.agent.v1.AgentQueryController/getByReference",
+        "list": "/ai.stigmer.agentic.agent.v1.AgentQueryController/list",
     }
 
     async def create(
@@ -192,6 +193,31 @@ class Agents(Resources[types.Agent]):
             which: its id, its slug as `org/slug`, or itself.
         """
         return await self._delete(which, {})
+
+    def list(
+        self,
+        request: types.ListAgentsRequest | None = None,
+        /,
+        *,
+        page_size: int | None = None,
+        page_token: str | None = None,
+        tags: Sequence[str] | None = None,
+        org: str | None = None,
+        label_selector: str | None = None,
+    ) -> Listing[types.Agent]:
+        """Answers a page of agents, newest first.
+
+        Args:
+            request: a message, of which a copy gets the keywords' values.
+            page_size: how many entries a page holds at most; 0 means the default of the server. A page may hold fewer.
+            page_token: the next_page_token of the page before; empty for the first. Good only for the same method and
+                filters.
+            tags: only agents that bear all of these.
+            org: only agents of this organization; empty for all.
+            label_selector: only agents whose labels fit, as in Kubernetes: `a=b,c!=d,e in (x,y),f notin (z),g,!h`;
+                empty for all.
+        """
+        return self._pages("list", request, {"page_size": page_size, "page_token": page_token, "tags": tags, "org": org, "label_selector": label_selector})
 
 
 class Executions(Following):
@@ -370,6 +396,8 @@ class Executions(Following):
         page_token: str | None = None,
         phase: types.ExecutionPhase | dicts.ExecutionPhaseName | None = None,
         tags: Sequence[str] | None = None,
+        org: str | None = None,
+        label_selector: str | None = None,
     ) -> Listing[types.AgentExecution]:
         """Answers a page of agent executions, newest first.
 
@@ -380,8 +408,11 @@ class Executions(Following):
                 filters.
             phase: only executions in this phase; unspecified for all.
             tags: only executions that bear all of these.
+            org: only executions of this organization, whatever org they name; empty for all.
+            label_selector: only executions whose labels fit, as in Kubernetes: `a=b,c!=d,e in (x,y),f notin (z),g,!h`;
+                empty for all.
         """
-        return self._pages("list", request, {"page_size": page_size, "page_token": page_token, "phase": phase, "tags": tags})
+        return self._pages("list", request, {"page_size": page_size, "page_token": page_token, "phase": phase, "tags": tags, "org": org, "label_selector": label_selector})
 
     def list_by_session(
         self,
@@ -419,6 +450,7 @@ class Instances(Resources[types.AgentInstance]):
         "get": "/ai.stigmer.agentic.agentinstance.v1.AgentInstanceQueryController/get",
         "get_by_agent": "/ai.stigmer.agentic.agentinstance.v1.AgentInstanceQueryController/getByAgent",
         "get_by_reference": "/ai.stigmer.agentic.agentinstance.v1.AgentInstanceQueryController/getByReference",
+        "list": "/ai.stigmer.agentic.agentinstance.v1.AgentInstanceQueryController/list",
     }
 
     async def create(
@@ -590,6 +622,31 @@ class Instances(Resources[types.AgentInstance]):
         reply: types.AgentInstanceList = await self._unary("get_by_agent", request, {"agent": agent, "agent_id": agent_id, "page_info": page_info})
         return reply
 
+    def list(
+        self,
+        request: types.ListAgentInstancesRequest | None = None,
+        /,
+        *,
+        page_size: int | None = None,
+        page_token: str | None = None,
+        tags: Sequence[str] | None = None,
+        org: str | None = None,
+        label_selector: str | None = None,
+    ) -> Listing[types.AgentInstance]:
+        """Answers a page of agent instances, newest first.
+
+        Args:
+            request: a message, of which a copy gets the keywords' values.
+            page_size: how many entries a page holds at most; 0 means the default of the server. A page may hold fewer.
+            page_token: the next_page_token of the page before; empty for the first. Good only for the same method and
+                filters.
+            tags: only agent instances that bear all of these.
+            org: only agent instances of this organization; empty for all.
+            label_selector: only agent instances whose labels fit, as in Kubernetes: `a=b,c!=d,e in (x,y),f notin
+                (z),g,!h`; empty for all.
+        """
+        return self._pages("list", request, {"page_size": page_size, "page_token": page_token, "tags": tags, "org": org, "label_selector": label_selector})
+
 
 class Environments(Resources[types.Environment]):
     """A named set of configuration values and secrets that agent instances refer to."""
@@ -604,6 +661,7 @@ class Environments(Resources[types.Environment]):
         "delete": "/ai.stigmer.agentic.environment.v1.EnvironmentCommandController/delete",
         "get": "/ai.stigmer.agentic.environment.v1.EnvironmentQueryController/get",
         "get_by_reference": "/ai.stigmer.agentic.environment.v1.EnvironmentQueryController/getByReference",
+        "list": "/ai.stigmer.agentic.environment.v1.EnvironmentQueryController/list",
     }
 
     async def create(
@@ -749,6 +807,31 @@ class Environments(Resources[types.Environment]):
         """
         return await self._delete(which, {"version_message": version_message, "force": force})
 
+    def list(
+        self,
+        request: types.ListEnvironmentsRequest | None = None,
+        /,
+        *,
+        page_size: int | None = None,
+        page_token: str | None = None,
+        tags: Sequence[str] | None = None,
+        org: str | None = None,
+        label_selector: str | None = None,
+    ) -> Listing[types.Environment]:
+        """Answers a page of environments, newest first.
+
+        Args:
+            request: a message, of which a copy gets the keywords' values.
+            page_size: how many entries a page holds at most; 0 means the default of the server. A page may hold fewer.
+            page_token: the next_page_token of the page before; empty for the first. Good only for the same method and
+                filters.
+            tags: only environments that bear all of these.
+            org: only environments of this organization; empty for all.
+            label_selector: only environments whose labels fit, as in Kubernetes: `a=b,c!=d,e in (x,y),f notin
+                (z),g,!h`; empty for all.
+        """
+        return self._pages("list", request, {"page_size": page_size, "page_token": page_token, "tags": tags, "org": org, "label_selector": label_selector})
+
 
 class Contexts(Resources[types.ExecutionContext]):
     """The configuration and secrets of one execution. It ends with the execution. Single values of it can be
@@ -766,6 +849,7 @@ class Contexts(Resources[types.ExecutionContext]):
         "get": "/ai.stigmer.agentic.executioncontext.v1.ExecutionContextQueryController/get",
         "get_by_reference": "/ai.stigmer.agentic.executioncontext.v1.ExecutionContextQueryController/getByReference",
         "get_by_execution_id": "/ai.stigmer.agentic.executioncontext.v1.ExecutionContextQueryController/getByExecutionId",
+        "list": "/ai.stigmer.agentic.executioncontext.v1.ExecutionContextQueryController/list",
     }
 
     async def create(
@@ -918,6 +1002,31 @@ class Contexts(Resources[types.ExecutionContext]):
         """
         reply: types.ExecutionContext = await self._unary("get_by_execution_id", request, {"execution": execution, "execution_id": execution_id})
         return reply
+
+    def list(
+        self,
+        request: types.ListExecutionContextsRequest | None = None,
+        /,
+        *,
+        page_size: int | None = None,
+        page_token: str | None = None,
+        tags: Sequence[str] | None = None,
+        org: str | None = None,
+        label_selector: str | None = None,
+    ) -> Listing[types.ExecutionContext]:
+        """Answers a page of execution contexts, newest first.
+
+        Args:
+            request: a message, of which a copy gets the keywords' values.
+            page_size: how many entries a page holds at most; 0 means the default of the server. A page may hold fewer.
+            page_token: the next_page_token of the page before; empty for the first. Good only for the same method and
+                filters.
+            tags: only execution contexts that bear all of these.
+            org: only execution contexts of this organization, whatever org they name; empty for all.
+            label_selector: only execution contexts whose labels fit, as in Kubernetes: `a=b,c!=d,e in (x,y),f notin
+                (z),g,!h`; empty for all.
+        """
+        return self._pages("list", request, {"page_size": page_size, "page_token": page_token, "tags": tags, "org": org, "label_selector": label_selector})
 
 
 class Sessions(Resources[types.Session]):
@@ -1109,6 +1218,8 @@ class Sessions(Resources[types.Session]):
         page_size: int | None = None,
         page_token: str | None = None,
         tags: Sequence[str] | None = None,
+        org: str | None = None,
+        label_selector: str | None = None,
     ) -> Listing[types.Session]:
         """Answers a page of sessions, newest first.
 
@@ -1118,8 +1229,11 @@ class Sessions(Resources[types.Session]):
             page_token: the next_page_token of the page before; empty for the first. Good only for the same method and
                 filters.
             tags: only sessions that bear all of these.
+            org: only sessions of this organization; empty for all.
+            label_selector: only sessions whose labels fit, as in Kubernetes: `a=b,c!=d,e in (x,y),f notin (z),g,!h`;
+                empty for all.
         """
-        return self._pages("list", request, {"page_size": page_size, "page_token": page_token, "tags": tags})
+        return self._pages("list", request, {"page_size": page_size, "page_token": page_token, "tags": tags, "org": org, "label_selector": label_selector})
 
     def list_by_agent(
         self,
