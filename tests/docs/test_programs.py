@@ -61,18 +61,24 @@ def test_there_is_a_program_for_each_way_to_call() -> None:
         "README.md": 1,
         "docs/callers.md": 1,
         "docs/calling.md": 3,
+        "docs/client.md": 3,
         "docs/embedding.md": 4,
         "docs/errors.md": 1,
         "docs/secrets-how-to.md": 2,
         "docs/secrets.md": 1,
     }
-    assert len(PROGRAMS) == 13
+    assert len(PROGRAMS) == 16
 
 
 def test_the_programs_import_nothing_that_is_not_public() -> None:
     code = [ast.parse(str(program.values[0])) for program in PROGRAMS]
     found = {node.module or "" for tree in code for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert {name for name in found if name.startswith("stigmer")} == {"stigmer", "stigmer.rpc", "stigmer.types"}
+    assert {name for name in found if name.startswith("stigmer")} == {
+        "stigmer",
+        "stigmer.rpc",
+        "stigmer.sync",
+        "stigmer.types",
+    }
 
 
 @pytest.mark.parametrize(("program", "output"), PROGRAMS)
