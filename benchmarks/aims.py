@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
+from benchmarks.client import LIMITS
 from benchmarks.rounds import mid
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ def judge(rows: Mapping[str, Row], size: Size, start: Start) -> list[Aim]:
         _times_floor("that is at most 8 times what 16 of them cost", report, 8.0),
         _processor_ms(f"{create.title}: at most 1.2 ms of CPU", create, 1.2),
     ]
+    for where, most in LIMITS.items():
+        by_client = rows[f"client {where}"]
+        text = f"{by_client.title}: at most {most} times what the bare stub's costs"
+        aims.append(_slowdown(text, by_client, "", most=most))
     aims += [_cost(rows[key]) for key in rows if key.startswith(("hosted ", "callers "))]
     rate = mid(rows["subscribe"].subject)
     aims.append(Aim("25,000 subscribe deliveries a second", f"{rate:,.0f}", rate >= 25_000, "subscribe"))

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import callers, costs, executions, hosted, owners, report, scenarios
+from benchmarks import callers, client, costs, executions, hosted, owners, report, scenarios
 from benchmarks.aims import judge
 from benchmarks.profiling import WORKLOADS, profile
 from benchmarks.rounds import FULL, QUICK, SMOKE, Row, Worker
@@ -22,6 +22,7 @@ SCENARIOS = (
     owners.owned,
     executions.executions,
     scenarios.loopback,
+    client.client,
     hosted.hosted,
     callers.callers,
     scenarios.conversions,

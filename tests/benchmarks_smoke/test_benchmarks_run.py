@@ -26,6 +26,7 @@ def test_the_benchmarks_run_and_write_every_table(tmp_path: Path) -> None:
         "updateStatus, 1,600 messages",
         "AgentExecution.create",
         "loopback create",
+        "get by stigmer.Client",
         "get through",
         "get with a token",
         "get with a JWT",

@@ -1,6 +1,6 @@
 """A program of somebody who knows `stigmer.Client` by its type hints: what they refuse, a `type: ignore` says.
 
-`make check` has both type checkers read it, as strictly as they can; an ignore that is not needed is an error of mypy's.
+`make check` has both type checkers read it, as strictly as they can; mypy refuses an ignore that is not needed.
 test_customer.py runs it.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_type
 
 import stigmer
-import stigmer.sync
 from stigmer.types import (
     Agent,
     AgentExecution,
@@ -23,6 +22,8 @@ from stigmer.types import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import stigmer.sync
 
 
 async def visit(client: stigmer.Client) -> list[str]:

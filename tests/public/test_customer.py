@@ -9,6 +9,7 @@ import pytest
 
 import stigmer
 import stigmer.app
+import stigmer.sync
 
 
 async def test_the_customer_is_served() -> None:
