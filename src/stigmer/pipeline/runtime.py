@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from stigmer.access.authorizer import Policy
 from stigmer.access.quotas import Quotas
+from stigmer.pipeline.showing import Showing
 from stigmer.pipeline.vault import Vault
 from stigmer.wire.slices import Slices
 
@@ -86,8 +87,13 @@ class Runtime:
 
     @cached_property
     def vault(self) -> Vault:
-        """Seals the secret values of resources, and opens them."""
+        """Seals the secret values of resources."""
         return Vault(self.sealing)
+
+    @cached_property
+    def showing(self) -> Showing:
+        """Shows them again, or the mark."""
+        return Showing(self.vault)
 
 
 class Client(Protocol):
