@@ -59,6 +59,8 @@ class Application(ABC):
                 self.write_record(Record(*key, value, self._next_revision()))
         for one in changes.appends:
             self.write_entry(chained(self.last_entry(one.log), one.log, one.value))
+        for (kind, id_), used_ms in changes.uses.items():
+            self.write_use(kind, id_, used_ms)
 
     @abstractmethod
     def head(self, kind: str, id_: str) -> Row | None:
@@ -93,6 +95,14 @@ class Application(ABC):
         """Take a record out, where it is there."""
 
     @abstractmethod
+    def used_ms(self, kind: str, id_: str) -> int:
+        """When a row was used last; 0 where it does not expire, or is not there."""
+
+    @abstractmethod
+    def write_use(self, kind: str, id_: str, used_ms: int) -> None:
+        """Note that a row was used, where it is there and no later use is noted."""
+
+    @abstractmethod
     def last_entry(self, log: str) -> LogEntry | None:
         """The newest entry of a log."""
 
@@ -109,6 +119,9 @@ class Application(ABC):
                 self._expected(require.kind, require.id, require.revision)
         for key, revision in changes.expects.items():
             if self.record_revision(key) != revision:
+                raise ConflictError(key)
+        for key, used_ms in changes.unused.items():
+            if self.used_ms(*key) > used_ms:
                 raise ConflictError(key)
 
     def _expected(self, kind: str, id_: str, revision: int) -> Row:

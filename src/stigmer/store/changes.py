@@ -87,6 +87,9 @@ class Changes:
         requires: see Require.
         records: what a record is to hold, by table and key; None where it is to be gone, or is gone already.
         appends: see Append; in order.
+        unused: the time in ms after which a row must not have been used, by kind and id, before any of it.
+        uses: when rows that expire were used, in ms, by kind and id; a time before the noted one is left out, and so is
+            a row that is not there. That is no change of the row: its revision stays, and the feed tells nothing.
     """
 
     expects: Mapping[Key, int] = field(default_factory=dict["Key", int])
@@ -96,6 +99,8 @@ class Changes:
     requires: Sequence[Require] = ()
     records: Mapping[Key, bytes | None] = field(default_factory=dict["Key", "bytes | None"])
     appends: Sequence[Append] = ()
+    unused: Mapping[Key, int] = field(default_factory=dict["Key", int])
+    uses: Mapping[Key, int] = field(default_factory=dict["Key", int])
 
     @property
     def size_bytes(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from stigmer.access.principal import includes
 
@@ -86,6 +86,22 @@ class Record:
     key: str
     value: bytes
     revision: int = ABSENT
+
+
+class Use(NamedTuple):
+    """That a row which expires was used; they are in the order of time.
+
+    Attributes:
+        used_ms: when it was, by the store's clock.
+        sequence: the row's.
+        kind: the row's.
+        id: the row's.
+    """
+
+    used_ms: int
+    sequence: int
+    kind: str
+    id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,8 @@ class Staging:
     expects: dict[Key, int] = field(default_factory=dict)
     records: dict[Key, bytes | None] = field(default_factory=dict)
     appends: list[Append] = field(default_factory=list)
+    unused: dict[Key, int] = field(default_factory=dict)
+    uses: dict[Key, int] = field(default_factory=dict)
     after_commit: list[Callable[[], None]] = field(default_factory=list)
     undo: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     sequence: int = UNCOMMITTED
@@ -108,7 +110,7 @@ class Staging:
     def __bool__(self) -> bool:
         """Whether there is anything for the store to do or to check."""
         rows = self.puts or self.removes or self.cascades or self.requires
-        return bool(rows or self.expects or self.records or self.appends)
+        return bool(rows or self.expects or self.records or self.appends or self.unused or self.uses)
 
     def create(self, row: Row) -> None:
         """Stage a row that must not be there yet."""
@@ -150,6 +152,8 @@ class Staging:
         self.expects = joined.expects | self.expects
         self.records.update(joined.records)
         self.appends.extend(joined.appends)
+        self.unused.update(joined.unused)
+        self.uses.update(joined.uses)
         self.after_commit.extend(joined.after_commit)
         self.undo.extend(joined.undo)
 
@@ -157,7 +161,17 @@ class Staging:
         """What a store has to write."""
         removes = [Remove(*key, expected) for key, expected in self.removes.items() if expected != ABSENT]
         puts, requires = [*self.puts.values()], [*self.requires.values()]
-        return Changes(self.expects, self.cascades, removes, puts, requires, self.records, self.appends)
+        return Changes(
+            self.expects,
+            self.cascades,
+            removes,
+            puts,
+            requires,
+            self.records,
+            self.appends,
+            unused=self.unused,
+            uses=self.uses,
+        )
 
     def row(self, key: Key) -> tuple[bool, Row | None]:
         """Whether the row is staged (here or in a parent), and as what; None is deleted."""

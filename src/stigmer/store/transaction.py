@@ -193,6 +193,14 @@ class Transaction:
         """The record must have that revision at commit, before this transaction's own writes; see `put_record`."""
         self.staged.expect((table, key), expected)
 
+    def use(self, kind: str, id_: str, used_ms: int) -> None:
+        """Stage that a row which expires was used; nothing else of it changes."""
+        self.staged.uses[kind, id_] = used_ms
+
+    def require_unused(self, kind: str, id_: str, since_ms: int) -> None:
+        """The row must not have been used after that time when this transaction commits."""
+        self.staged.unused[kind, id_] = since_ms
+
     def append(self, log: str, value: bytes) -> None:
         """Stage an entry of a log; it gets its number and its link at commit."""
         self.staged.appends.append(Append(log, value))

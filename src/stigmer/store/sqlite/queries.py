@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from stigmer.access.principal import PERSONAL, SHARED
 from stigmer.store.errors import DamagedError
-from stigmer.store.rows import LogEntry, Page, Record, Row, Selection, chained
+from stigmer.store.rows import LogEntry, Page, Record, Row, Selection, Use, chained
 from stigmer.store.sqlite import statements as sql
 from stigmer.store.sqlite.failures import failure, is_damage
 from stigmer.store.sqlite.reading import BULK, record_of, row_at, row_of, rows_at, rows_before
@@ -109,6 +109,12 @@ def records(connection: Reader, table: str, prefix: str, after: str, limit: int)
     start = max(prefix, f"{after}\0") if after else prefix  # no text is between `after` and the same with NUL
     found = map(record_of, connection.execute(sql.RECORDS, (table, start, limit)))
     return [*takewhile(lambda one: one.key.startswith(prefix), found)]
+
+
+def unused(connection: Reader, since_ms: int, after: Use | None, limit: int) -> list[Use]:
+    """The last uses up to that time, after that one, at most `limit`."""
+    used_ms, sequence = (-1, 0) if after is None else after[:2]
+    return [*map(Use._make, connection.execute(sql.UNUSED, (since_ms, used_ms, sequence, limit)))]
 
 
 def log(connection: Reader, name: str, after: int, limit: int) -> list[LogEntry]:

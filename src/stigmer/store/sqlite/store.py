@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from stigmer.access.principal import Owners
     from stigmer.store.changes import Change
-    from stigmer.store.rows import LogEntry, Page, Query, Record, Row, Window
+    from stigmer.store.rows import LogEntry, Page, Query, Record, Row, Use, Window
     from stigmer.store.sqlite.readers import Reader
 
 log = get_logger("stigmer.store.sqlite")
@@ -263,6 +263,9 @@ class SqliteStore:
 
     async def log(self, name: str, after: int = 0, limit: int = 1000) -> Sequence[LogEntry]:
         return await self._reads.list(lambda reader: queries.log(reader, name, after, limit), limit)
+
+    async def unused(self, since_ms: int, after: Use | None = None, limit: int = 100) -> Sequence[Use]:
+        return await self._reads.list(lambda reader: queries.unused(reader, since_ms, after, limit), limit)
 
     async def commit(self, changes: Changes, *, dry_run: bool = False) -> Sequence[Change]:
         return await self._writes.submit(Commit(changes, dry_run))

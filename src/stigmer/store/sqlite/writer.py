@@ -220,6 +220,13 @@ class _Application(Application):
     def delete_record(self, key: Key) -> None:
         self._execute(sql.DELETE_RECORD, key)
 
+    def used_ms(self, kind: str, id_: str) -> int:
+        found = self._execute(sql.USED, (kind, id_)).fetchone()
+        return int(found[0]) if found is not None else 0
+
+    def write_use(self, kind: str, id_: str, used_ms: int) -> None:
+        self._execute(sql.PUT_USE, (used_ms, kind, id_))
+
     def last_entry(self, log: str) -> LogEntry | None:
         found = self._execute(sql.LAST_ENTRY, (log,)).fetchone()
         return LogEntry(*found) if found is not None else None
