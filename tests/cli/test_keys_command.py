@@ -139,7 +139,7 @@ commit, commits = SqliteStore.commit, 0
 async def killed(self, changes, *, dry_run=False):
     global commits
     commits += 1
-    if commits == 3:
+    if commits == 4:  # the first one is the audit's record
         os.kill(os.getpid(), signal.SIGKILL)
     return await commit(self, changes, dry_run=dry_run)
 

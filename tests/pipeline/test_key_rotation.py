@@ -7,12 +7,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from audited import events
 from sealed_rows import keys_in_use, read, sealing_keys, staged, write
 
 from stigmer.errors import FailedPrecondition, NotFound
 from stigmer.pipeline import key_rotation
+from stigmer.pipeline.audit.keys import AuditKeys
 from stigmer.pipeline.key_rotation import KeyRotation, Rewrapped
 from stigmer.pipeline.sealing_keys import SealingKeys
+from stigmer.secrets.audit import Event, Op
 from stigmer.secrets.keyring import Keyring, KeyState
 from stigmer.store.changes import Changes
 from stigmer.store.errors import ConflictError
@@ -108,7 +111,7 @@ async def test_a_rewrap_that_is_cut_off_goes_on_where_it_was(
     async def cut_off(changes: Changes, *, dry_run: bool = False) -> object:
         nonlocal commits
         commits += 1
-        if commits == 2:
+        if commits == 3:  # the first one is the audit's record
             raise asyncio.CancelledError
         return await commit(changes, dry_run=dry_run)
 
@@ -237,3 +240,44 @@ async def test_the_keys_of_a_key_service_are_changed_there(sealing: SealingKeys)
     with pytest.raises(FailedPrecondition, match="a key service has it"):
         await rotation.add()
     assert [key.id for key in await rotation.keys()] == ["cloud/v1"]
+
+
+async def test_what_is_done_to_keys_is_in_the_audit_with_who_did_it(sealing: SealingKeys) -> None:
+    rotation = KeyRotation(sealing, Event(Op.KEY_ADD, "ada", request_id="req-1"), readers_s=0)
+    old = sealing.keys.active
+    new = await activated(rotation)
+    await rotation.rewrap()
+    await rotation.retire(old)
+    told = await events(sealing.store)
+    assert [(event.op, event.id) for event in told] == [
+        (Op.KEY_ADD, new),
+        (Op.KEY_ACTIVATE, new),
+        (Op.KEY_REWRAP, new),
+        (Op.KEY_RETIRE, old),
+    ]
+    assert {(event.actor, event.request_id, event.code) for event in told} == {("ada", "req-1", "OK")}
+
+
+async def test_a_key_that_cannot_be_changed_in_its_file_is_told_of_as_well(
+    sealing: SealingKeys, rotation: KeyRotation, tmp_path: Path
+) -> None:
+    new = (await rotation.add()).id
+    (tmp_path / "keyring.json").chmod(0o644)
+    with pytest.raises(FailedPrecondition):
+        await rotation.activate(new)
+    assert [(event.op, event.actor, event.code) for event in await events(sealing.store)][1:] == [
+        (Op.KEY_ACTIVATE, "system", "OK"),
+        (Op.KEY_ACTIVATE, "system", "FAILED_PRECONDITION"),
+    ]
+
+
+async def test_the_audit_s_own_keys_are_rewrapped_as_secrets_are(sealing: SealingKeys, rotation: KeyRotation) -> None:
+    keys, old = AuditKeys(sealing), sealing.keys.active
+    before = await keys.get()
+    await activated(rotation)
+    with pytest.raises(FailedPrecondition, match="the secrets of 1 resources are under it"):
+        await rotation.retire(old)
+    assert await rotation.rewrap() == Rewrapped(1, 0)
+    await rotation.retire(old)
+    after = await AuditKeys(sealing).get()
+    assert (after.hashing, after.signer.key) == (before.hashing, before.signer.key)

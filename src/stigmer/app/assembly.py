@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from stigmer.access.quotas import Quota
     from stigmer.edge.interceptors import Interceptor
     from stigmer.edge.loopback import LoopbackChannel
+    from stigmer.pipeline.audit.trail import Trail
     from stigmer.secrets.key_service import KeyService
     from stigmer.secrets.sealing import KeyWrapper
     from stigmer.store.contract import Store
@@ -40,6 +41,7 @@ class App:
     Attributes:
         store: its resources.
         sealing: the keys of their secrets; to be opened after the store.
+        trail: the audit's records of calls.
         edge: the door to its services.
         loopback: a channel for generated stubs in this process.
         metrics: what it measures; docs/metrics.md lists it.
@@ -48,6 +50,7 @@ class App:
 
     store: Store
     sealing: SealingKeys
+    trail: Trail
     edge: Edge
     loopback: LoopbackChannel
     metrics: Metrics
@@ -117,4 +120,4 @@ def assemble(  # noqa: PLR0913 - all that is wired
     for kind in ("Agent", "AgentInstance", "ExecutionContext"):
         clients[kind] = ResourceClient[Any](kind, internal)
     measure(store, kinds, metrics)
-    return App(store, sealing, edge, edge.channel(), metrics, runtime.unit_of_work)
+    return App(store, sealing, runtime.trail, edge, edge.channel(), metrics, runtime.unit_of_work)

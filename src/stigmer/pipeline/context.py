@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from stigmer.access.principal import identity
+from stigmer.pipeline.audit.trail import event
 from stigmer.pipeline.kind import Resource, required
 from stigmer.pipeline.ownership import check_write, rely_on
+from stigmer.secrets.audit import Op
 from stigmer.store.errors import DamagedError
 from stigmer.store.rows import Query, Window
 from stigmer.wire import codec
@@ -116,8 +118,9 @@ class Context(Generic[Q_co, R_co]):
         for who asks for them, and must not answer or log them.
         """
         if row.sealed:
-            showing = self.runtime.showing
-            row = replace(row, data=await (showing.opened if with_secrets else showing.marked)(self.tx, row))
+            opened, marked = self.runtime.showing.opened, self.runtime.showing.marked
+            data = await (opened(self.call, self.tx, row) if with_secrets else marked(self.tx, row))
+            row = replace(row, data=data)
         return self.runtime.kinds[row.kind].resource_of(row)
 
     async def answer(self, row: Row) -> codec.Encoded[Any]:
@@ -227,7 +230,7 @@ class Context(Generic[Q_co, R_co]):
         wire, data = codec.wire_and_bytes(cast("betterproto2.Message", resource))
         row = kind.row_of_wire(wire, data, owner, based_on=over, created_by=self.call.actor)
         if kind.may_hold_secrets:
-            row, has_all = await self.runtime.vault.put(self.tx, row, wire, over, keeps=keeps)
+            row, has_all = await self.runtime.vault.put(self.call, self.tx, row, wire, over, keeps=keeps)
             self.saved = (row, data) if has_all else None
         (self.tx.create if over is None else self.tx.update)(row)
         self.found.pop((row.kind, row.id), None)
@@ -259,6 +262,7 @@ class Context(Generic[Q_co, R_co]):
 
     async def delete_dependents(self, kind: str, id_: str) -> None:
         """Stage the deletion of the dependents of a row that stays, whoever owns them; looked up again at commit."""
+        self.tx.deleting(event(self.call, Op.DELETE))
         await self.tx.delete_dependents(self.runtime.kinds[kind].dependents, id_)
 
     async def _delete_what_goes_with(self, kind: str, id_: str) -> None:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from stigmer.access.principal import SYSTEM
 from stigmer.access.threads import on_thread
 from stigmer.errors import DataLoss, FailedPrecondition, NotFound, StartupError
+from stigmer.pipeline.audit import keys as audit
+from stigmer.secrets.audit import LOG, Event, Op
 from stigmer.secrets.keyring import Keyring, KeyState
 from stigmer.secrets.sealing import key_id_of
-from stigmer.store.changes import Changes
+from stigmer.store.changes import Append, Changes
 from stigmer.store.errors import ConflictError
 from stigmer.store.rows import SEALED
 from stigmer.telemetry.logs import get_logger
@@ -69,17 +72,22 @@ class KeyRotation:
 
     Args:
         sealing: its keys, open.
+        by: who asks for it, for the audit; the server itself where nobody is named.
         readers_s: seconds that reads which hold a record from before a rewrap have to open it, until its key is gone.
     """
 
-    def __init__(self, sealing: SealingKeys, *, readers_s: float = READERS_S) -> None:
+    def __init__(self, sealing: SealingKeys, by: Event | None = None, *, readers_s: float = READERS_S) -> None:
         self._sealing, self._store, self._readers_s = sealing, sealing.store, readers_s
+        self._by = by or Event(Op.KEY_REWRAP, SYSTEM)
 
     def __repr__(self) -> str:
         return f"<KeyRotation of {self._sealing!r}>"
 
     async def keys(self) -> list[KeyUse]:
-        """The keys, the oldest first, with how many resources are under each; this reads all records of secrets."""
+        """The keys, the oldest first, with how many resources are under each; this reads all records of secrets.
+
+        The audit's own keys count as a resource.
+        """
         used, keys = await self._used(), self._sealing.keys
         if isinstance(keys, Keyring):
             found = [KeyUse(key.id, key.created, key.state, used.pop(key.id, 0)) for key in keys.keys]
@@ -90,7 +98,9 @@ class KeyRotation:
     async def add(self) -> Key:
         """A new key, which wraps nothing before it is activated. Raises FailedPrecondition."""
         keyring = self._keyring()
-        return await _changed(keyring.add)
+        made = await _changed(keyring.add)
+        await self._tell(Op.KEY_ADD, made.id)
+        return made
 
     async def activate(self, key_id: str) -> None:
         """Have what is sealed from now on be sealed under that key.
@@ -102,7 +112,8 @@ class KeyRotation:
         keyring = self._keyring()
         if self._key(keyring, key_id).state is KeyState.RETIRED:
             raise _refused(key_id, "it is retired: add another one")
-        await _changed(lambda: keyring.activate(key_id))
+        await self._tell(Op.KEY_ACTIVATE, key_id)
+        await self._done(Op.KEY_ACTIVATE, key_id, lambda: keyring.activate(key_id))
 
     async def rewrap(self) -> Rewrapped:
         """Bring all secrets under the active key, in small transactions; what was done stays done if it is interrupted.
@@ -110,6 +121,7 @@ class KeyRotation:
         It goes over the records until none is left under another key, so that calls that began before the key was
         activated are covered as well.
         """
+        await self._tell(Op.KEY_REWRAP, self._sealing.keys.active)
         done = 0
         while True:
             one_pass = Rewrapped(0, 0)
@@ -134,13 +146,30 @@ class KeyRotation:
         if state is KeyState.ACTIVE:
             raise _refused(key_id, "it is active: activate another one first")
         await self._check_unused(key_id)
-        await self._sealing.dismiss(key_id)  # what is sealed under it, and not committed yet, is sealed again
+        told = self._told(Op.KEY_RETIRE, key_id)
+        await self._sealing.dismiss(key_id, told)  # what is sealed under it, and not committed yet, is sealed again
         try:
             await self._check_unused(key_id)
             await asyncio.sleep(self._readers_s)
-            await _changed(lambda: keyring.retire(key_id))
+            await self._done(Op.KEY_RETIRE, key_id, lambda: keyring.retire(key_id))
         except BaseException:
             await self._sealing.admit(key_id)
+            raise
+
+    def _told(self, op: Op, key_id: str, code: str = "OK") -> Append:
+        """The audit's record of what is done to a key."""
+        told = Event(op, self._by.actor, self._by.on_behalf_of, self._by.request_id, self._by.peer, self._by.method)
+        return Append(LOG, replace(told, id=key_id, code=code).encoded())
+
+    async def _tell(self, op: Op, key_id: str, code: str = "OK") -> None:
+        await self._store.commit(Changes(appends=[self._told(op, key_id, code)]))
+
+    async def _done(self, op: Op, key_id: str, change: Callable[[], None]) -> None:
+        """Change the keyring, of which the audit tells already; where that fails it has one more record."""
+        try:
+            await _changed(change)
+        except FailedPrecondition as error:
+            await self._tell(op, key_id, error.code.name)
             raise
 
     async def _check_unused(self, key_id: str) -> None:
@@ -192,6 +221,8 @@ class KeyRotation:
     async def _rewrapped(self, record: Record) -> bytes | None:
         """None where nothing is to be done, or the resource is gone."""
         kind, _, id_ = record.key.partition("/")
+        if (record.table, record.key) == audit.RECORD:
+            return await self._sealing.sealer.rewrap(audit.binding(self._store), record.value)
         row = await self._store.get(kind, id_)
         return None if row is None else await self._sealing.sealer.rewrap(self._sealing.binding(row), record.value)
 

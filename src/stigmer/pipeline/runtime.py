@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from stigmer.access.authorizer import Policy
 from stigmer.access.quotas import Quotas
+from stigmer.pipeline.audit.trail import Trail
 from stigmer.pipeline.showing import Showing
 from stigmer.pipeline.vault import Vault
 from stigmer.wire.slices import Slices
@@ -86,14 +87,19 @@ class Runtime:
     slices: Slices = field(default_factory=Slices)
 
     @cached_property
+    def trail(self) -> Trail:
+        """Makes the audit's records of calls."""
+        return Trail(self.sealing)
+
+    @cached_property
     def vault(self) -> Vault:
         """Seals the secret values of resources."""
-        return Vault(self.sealing)
+        return Vault(self.sealing, self.trail)
 
     @cached_property
     def showing(self) -> Showing:
         """Shows them again, or the mark."""
-        return Showing(self.vault)
+        return Showing(self.vault, self.trail)
 
 
 class Client(Protocol):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from stigmer.pipeline.kind import Kind
     from stigmer.secrets.sealing import KeyWrapper
+    from stigmer.store.changes import Append
     from stigmer.store.contract import Store
     from stigmer.store.rows import Row
     from stigmer.store.transaction import Transaction
@@ -97,9 +98,14 @@ class SealingKeys:
             raise ConflictError((TABLE, key_id))
         self._revisions[key_id] = found.revision
 
-    async def dismiss(self, key_id: str) -> None:
-        """Remove the record of the key: from here on no commit of what is sealed under it succeeds."""
-        await self.store.commit(Changes(records={(TABLE, key_id): None}))
+    async def dismiss(self, key_id: str, told: Append) -> None:
+        """Remove the record of the key: from here on no commit of what is sealed under it succeeds.
+
+        Args:
+            key_id: of the key.
+            told: the audit's record of it.
+        """
+        await self.store.commit(Changes(records={(TABLE, key_id): None}, appends=[told]))
         self._revisions.pop(key_id, None)
 
     async def require(self, tx: Transaction, key_id: str) -> None:

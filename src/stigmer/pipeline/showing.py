@@ -20,6 +20,7 @@ from stigmer.wire import codec
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
+    from stigmer.pipeline.audit.trail import Trail
     from stigmer.pipeline.call import Call
     from stigmer.pipeline.kind import Kind
     from stigmer.pipeline.vault import Vault
@@ -40,10 +41,11 @@ class Showing:
 
     Args:
         vault: has their values.
+        trail: told what is shown, and to whom.
     """
 
-    def __init__(self, vault: Vault) -> None:
-        self._vault, self._sealing = vault, vault.sealing
+    def __init__(self, vault: Vault, trail: Trail) -> None:
+        self._vault, self._sealing, self._trail = vault, vault.sealing, trail
         self._marked: OrderedDict[int, bytes] = OrderedDict()  # by the row's revision
         self._marked_bytes = 0
 
@@ -63,11 +65,15 @@ class Showing:
             DataLoss, ConflictError: as `opened`.
         """
         if not may_be_shown(call):
+            self._trail.redacted(call, row)
             return await self.marked(tx, row)
-        return known or await self.opened(tx, row)
+        if known is None:
+            return await self.opened(call, tx, row, is_shown=True)
+        self._trail.opened(call, tx, row, {}, is_shown=True)  # that it was written has the hashes
+        return known
 
-    async def opened(self, tx: Transaction, row: Row) -> bytes:
-        """The resource of a sealed row, with its secret values; for `shown`, and for the server's own work.
+    async def opened(self, call: Call, tx: Transaction, row: Row, *, is_shown: bool = False) -> bytes:
+        """The resource of a sealed row, with its secret values: to be shown, or for the server's own work.
 
         Raises:
             DataLoss: they do not open.
@@ -76,7 +82,9 @@ class Showing:
         wire = self._kind_of(row).wire_of(row)
         assert_bare(row, wire)
         record = await self._vault.record(tx, row)
-        fields.put(wire, await self._sealing.sealer.open(self._sealing.binding(row), record.value))
+        values = await self._sealing.sealer.open(self._sealing.binding(row), record.value)
+        fields.put(wire, values)
+        self._trail.opened(call, tx, row, await self._trail.hashes(values), is_shown=is_shown)
         return codec.serialized(wire)
 
     async def marked(self, tx: Transaction, row: Row) -> bytes:

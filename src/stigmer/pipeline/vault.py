@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from stigmer.errors import DataLoss, InvalidArgument, Violation
 from stigmer.secrets import fields
+from stigmer.secrets.audit import named
 from stigmer.secrets.fields import MARK, MARKED, Place
 from stigmer.secrets.sealing import key_id_of, places_of
 from stigmer.store.errors import ConflictError
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from stigmer.pipeline.audit.trail import Trail
+    from stigmer.pipeline.call import Call
     from stigmer.pipeline.sealing_keys import SealingKeys
     from stigmer.secrets.fields import Entry
     from stigmer.store.rows import Record, Row
@@ -51,22 +54,26 @@ class Vault:
 
     Args:
         sealing: the keys of the database, and its store.
+        trail: told what is sealed.
 
     Attributes:
         sealing: the same.
     """
 
-    def __init__(self, sealing: SealingKeys) -> None:
-        self.sealing = sealing
+    def __init__(self, sealing: SealingKeys, trail: Trail) -> None:
+        self.sealing, self._trail = sealing, trail
 
     def __repr__(self) -> str:
         return f"<Vault under {self.sealing!r}>"
 
-    async def put(self, tx: Transaction, row: Row, wire: Message, over: Row | None, *, keeps: bool) -> tuple[Row, bool]:
+    async def put(  # noqa: PLR0913 - what is saved, and in which call
+        self, call: Call, tx: Transaction, row: Row, wire: Message, over: Row | None, *, keeps: bool
+    ) -> tuple[Row, bool]:
         """Stage the record of a resource's secret values; gives the row without them, to be staged beside it.
 
         Args:
-            tx: the transaction.
+            call: saves it.
+            tx: its transaction.
             row: as the resource came.
             wire: the same as the C runtime has it; it is not changed.
             over: the row that it replaces; None for a new one.
@@ -97,6 +104,8 @@ class Vault:
         row = replace(row, data=codec.serialized(wire), sealed=bool(new or kept))
         if new or kept != places:
             await self._stage(tx, row, before, new, kept)
+        hashes = {**named(kept), **await self._trail.hashes(new)}
+        self._trail.wrote(call, tx, row, hashes, is_new=over is None)
         return row, bool(new) and not kept and not dropped
 
     async def record(self, tx: Transaction, row: Row) -> Record:

@@ -6,14 +6,14 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from stigmer.store.changes import Change
+from stigmer.store.changes import Append, Change
 from stigmer.store.errors import ConflictError
 from stigmer.store.rows import ABSENT, SEALED, Record, chained, sealed_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from stigmer.store.changes import Changes, Dependent, Put
+    from stigmer.store.changes import AppendForRemoved, Changes, Dependent, Put
     from stigmer.store.rows import Key, LogEntry, Row
 
 
@@ -33,6 +33,8 @@ class Application(ABC):
         self.revision = revision
         self.changes: list[Change] = []
         self.shreds = False
+        self._for_removed: AppendForRemoved | None = None
+        self._of_removed: list[Append] = []
 
     def apply(self, changes: Changes) -> None:
         """Apply all of it, in the order that `Changes` gives.
@@ -41,6 +43,7 @@ class Application(ABC):
             ConflictError: a precondition does not hold.
         """
         self._expect(changes)
+        self._for_removed = changes.removed
         kept = {(put.row.kind, put.row.id) for put in changes.puts if put.expected != ABSENT}
         for cascade in changes.cascades:
             self._remove_dependents(cascade.dependent, cascade.id, kept)
@@ -57,8 +60,7 @@ class Application(ABC):
                 self.delete_record(key)
             else:
                 self.write_record(Record(*key, value, self._next_revision()))
-        for one in changes.appends:
-            self.write_entry(chained(self.last_entry(one.log), one.log, one.value))
+        self._append(changes)
         for (kind, id_), used_ms in changes.uses.items():
             self.write_use(kind, id_, used_ms)
 
@@ -87,6 +89,10 @@ class Application(ABC):
         """The revision of a record, or ABSENT."""
 
     @abstractmethod
+    def record_value(self, key: Key) -> bytes | None:
+        """What a record holds."""
+
+    @abstractmethod
     def write_record(self, record: Record) -> None:
         """Write a record, in place of the one with its key where that is there."""
 
@@ -109,6 +115,16 @@ class Application(ABC):
     @abstractmethod
     def write_entry(self, entry: LogEntry) -> None:
         """Write a log's entry."""
+
+    @abstractmethod
+    def trim(self, log: str, through: int) -> None:
+        """Drop a log's entries up to a number."""
+
+    def _append(self, changes: Changes) -> None:
+        for one in (*changes.appends, *self._of_removed):
+            self.write_entry(chained(self.last_entry(one.log), one.log, one.value))
+        for trim in changes.trims:
+            self.trim(trim.log, trim.through)
 
     def _expect(self, changes: Changes) -> None:
         for remove in changes.removes:
@@ -143,6 +159,9 @@ class Application(ABC):
     def _remove(self, kind: str, id_: str) -> None:
         head = self.head(kind, id_)
         if head is not None:
+            if head.sealed and (told := self._for_removed) is not None:
+                sealed = self.record_value(sealed_key(kind, id_))
+                self._of_removed.append(Append(told.log, told.value(head, sealed)))
             self.delete(head)
             self._shred(head)
             self.changes.append(Change(kind, id_, self._next_revision(), None))

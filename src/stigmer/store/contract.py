@@ -91,7 +91,14 @@ class Store(Protocol):
         ...
 
     async def log(self, name: str, after: int = 0, limit: int = 1000) -> Sequence[LogEntry]:
-        """At most `limit` entries of a log whose numbers are greater than `after`, by rising number."""
+        """At most `limit` entries of a log whose numbers are greater than `after`, by rising number.
+
+        Each is linked to the one before; what the first one that is left is linked to may be gone (`Trim`).
+        """
+        ...
+
+    async def last_entry(self, name: str) -> LogEntry | None:
+        """The newest entry of a log."""
         ...
 
     async def unused(self, since_ms: int, after: Use | None = None, limit: int = 100) -> Sequence[Use]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from stigmer.access.principal import Owners
+    from stigmer.secrets.audit import Event
     from stigmer.store.changes import Change, Dependent
     from stigmer.store.contract import Store
     from stigmer.store.rows import Key, Row
@@ -204,6 +205,14 @@ class Transaction:
     def append(self, log: str, value: bytes) -> None:
         """Stage an entry of a log; it gets its number and its link at commit."""
         self.staged.appends.append(Append(log, value))
+
+    def tell(self, event: Event) -> None:
+        """Stage the audit's record of a resource with secrets: one for each resource, of what was done to it."""
+        self.staged.tell(event)
+
+    def deleting(self, event: Event) -> None:
+        """What the audit shall tell of the resources that go with this transaction, but for which they are."""
+        self.staged.deleting = event
 
     def after_commit(self, action: Callable[[], None]) -> None:
         """Run `action` once this run's writes are committed; never, where they are not."""

@@ -109,7 +109,13 @@ class MemoryStore:
         return sorted((one for one in found if one.key.startswith(prefix)), key=lambda one: one.key)[:limit]
 
     async def log(self, name: str, after: int = 0, limit: int = 1000) -> Sequence[LogEntry]:
-        return self._read.logs.get(name, [])[after : after + limit]
+        entries = self._read.logs.get(name, [])
+        start = max(0, after + 1 - entries[0].number) if entries else 0
+        return entries[start : start + limit]
+
+    async def last_entry(self, name: str) -> LogEntry | None:
+        entries = self._read.logs.get(name)
+        return entries[-1] if entries else None
 
     async def unused(self, since_ms: int, after: Use | None = None, limit: int = 100) -> Sequence[Use]:
         tables = self._read
@@ -221,6 +227,10 @@ class _Application(Application):
         record = self._tables.records.get(key)
         return record.revision if record is not None else ABSENT
 
+    def record_value(self, key: Key) -> bytes | None:
+        record = self._tables.records.get(key)
+        return record.value if record is not None else None
+
     def write_record(self, record: Record) -> None:
         self._set(self._tables.records, (record.table, record.key), record)
 
@@ -235,6 +245,11 @@ class _Application(Application):
         entries = self._tables.logs.setdefault(entry.log, [])
         entries.append(entry)
         self._undo.append(lambda: entries.remove(entry))
+
+    def trim(self, log: str, through: int) -> None:
+        entries = self._tables.logs.get(log, [])
+        kept = [one for one in entries if one.number > through]
+        self._set(self._tables.logs, log, kept)
 
     def _replace(self, old: Row | None, new: Row | None) -> None:
         """Write a row in the table and its index."""

@@ -102,6 +102,7 @@ RECORD_COLUMNS = "name, key, value, revision, checksum"
 ALL_RECORDS = f"SELECT {RECORD_COLUMNS} FROM records"  # noqa: S608 - of constants
 RECORD = f"SELECT {RECORD_COLUMNS} FROM records WHERE name = ? AND key = ?"  # noqa: S608 - of constants
 RECORDS = f"SELECT {RECORD_COLUMNS} FROM records WHERE name = ? AND key >= ? ORDER BY key LIMIT ?"  # noqa: S608 - of constants
+RECORD_VALUE = "SELECT value FROM records WHERE name = ? AND key = ?"
 RECORD_REVISION = "SELECT revision FROM records WHERE name = ? AND key = ?"
 PUT_RECORD = (
     "INSERT INTO records (name, key, value, revision, checksum) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name, key)"
@@ -121,6 +122,7 @@ UNUSED = (
 
 LAST_ENTRY = "SELECT log, number, value, link FROM log_entries WHERE log = ? ORDER BY number DESC LIMIT 1"
 ENTRIES = "SELECT log, number, value, link FROM log_entries WHERE log = ? AND number >= ? ORDER BY number LIMIT ?"
+TRIM = "DELETE FROM log_entries WHERE log = ? AND number <= ?"
 APPEND = "INSERT INTO log_entries (log, number, value, link) VALUES (?, ?, ?, ?)"
 
 KEYS = "SELECT field, value FROM resource_keys WHERE sequence = ?"

@@ -267,6 +267,9 @@ class SqliteStore:
     async def unused(self, since_ms: int, after: Use | None = None, limit: int = 100) -> Sequence[Use]:
         return await self._reads.list(lambda reader: queries.unused(reader, since_ms, after, limit), limit)
 
+    async def last_entry(self, name: str) -> LogEntry | None:
+        return await self._reads.point(lambda reader: queries.last_entry(reader, name))
+
     async def commit(self, changes: Changes, *, dry_run: bool = False) -> Sequence[Change]:
         return await self._writes.submit(Commit(changes, dry_run))
 

@@ -129,8 +129,8 @@ def _named(changes: Changes) -> tuple[str, str]:
 def _may_be_taken_back(commit: Commit) -> bool:
     """Whether it may be refused when part of it is written; one row is refused at its first write, unless for a key."""
     changes = commit.changes
-    others = changes.removes or changes.cascades or changes.requires or changes.records or changes.appends
-    if commit.dry_run or others or len(changes.puts) != 1:
+    others = (changes.removes, changes.cascades, changes.requires, changes.records, changes.appends, changes.trims)
+    if commit.dry_run or any(others) or len(changes.puts) != 1:
         return True
     keys = "".join(map("".join, changes.puts[0].row.keys or ()))
     return not keys.isprintable()  # a text that SQLite cannot hold never is
@@ -213,6 +213,10 @@ class _Application(Application):
         found = self._execute(sql.RECORD_REVISION, key).fetchone()
         return int(found[0]) if found is not None else ABSENT
 
+    def record_value(self, key: Key) -> bytes | None:
+        found = self._execute(sql.RECORD_VALUE, key).fetchone()
+        return found[0] if found is not None else None
+
     def write_record(self, record: Record) -> None:
         values = (record.table, record.key, record.value, record.revision)
         self._execute(sql.PUT_RECORD, (*values, checksum_of_record(*values)))
@@ -233,3 +237,6 @@ class _Application(Application):
 
     def write_entry(self, entry: LogEntry) -> None:
         self._execute(sql.APPEND, (entry.log, entry.number, entry.value, entry.link))
+
+    def trim(self, log: str, through: int) -> None:
+        self._execute(sql.TRIM, (log, through))
