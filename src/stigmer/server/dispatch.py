@@ -142,6 +142,7 @@ class Dispatcher:
 
     def _admit(self, stream: Stream, identity: Identity) -> None:
         stream.identity = identity
+        self.queue.identify(identity.principal.name)
         self._called()
         self.queue.add(stream)
 
