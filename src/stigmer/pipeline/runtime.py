@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from stigmer.access.authorizer import Policy
 from stigmer.access.quotas import Quotas
 from stigmer.pipeline.audit.trail import Trail
+from stigmer.pipeline.key_rotation import KeyRotation
 from stigmer.pipeline.showing import Showing
 from stigmer.pipeline.vault import Vault
 from stigmer.wire.slices import Slices
@@ -100,6 +101,11 @@ class Runtime:
     def showing(self) -> Showing:
         """Shows them again, or the mark."""
         return Showing(self.vault, self.trail)
+
+    @cached_property
+    def rotation(self) -> KeyRotation:
+        """Changes the keys that secrets are sealed under."""
+        return KeyRotation(self.sealing)
 
 
 class Client(Protocol):
