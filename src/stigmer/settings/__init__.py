@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import NoDecode
 
 from stigmer.address import Address, UnixAddress, address_of, is_loopback, tcp_address_of
 from stigmer.errors import StartupError
@@ -94,7 +93,7 @@ def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
 
 _Address = Annotated[str, AfterValidator(lambda value: str(tcp_address_of(value)))]
 _Listed = Annotated[str, AfterValidator(lambda value: str(address_of(value)))]
-_Addresses = Annotated[tuple[_Listed, ...], NoDecode, BeforeValidator(_separated), AfterValidator(_distinct)]
+_Addresses = Annotated[tuple[_Listed, ...], BeforeValidator(_separated), AfterValidator(_distinct)]
 _Count = Annotated[int, BeforeValidator(_number), Field(ge=1, le=2**31 - 1)]
 _Quota = Annotated[int, BeforeValidator(_number), Field(ge=0, le=2**31 - 1)]
 _Seconds = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
@@ -106,7 +105,7 @@ _Keys = Annotated[str | Path, BeforeValidator(_keys)]
 _Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"
 ]
-_Algorithms = Annotated[tuple[_Algorithm, ...], NoDecode, BeforeValidator(_separated), AfterValidator(_distinct)]
+_Algorithms = Annotated[tuple[_Algorithm, ...], BeforeValidator(_separated), AfterValidator(_distinct)]
 _Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 
 
