@@ -18,7 +18,6 @@ from stigmer.access.quotas import Quota
 from stigmer.address import address_of
 from stigmer.app.assembly import Own, assemble
 from stigmer.app.keys import keyring_path
-from stigmer.pipeline import rules
 from stigmer.pipeline.first_sealing import seal_stored
 from stigmer.pipeline.jobs import Job, Jobs
 from stigmer.pipeline.runtime import Sizes
@@ -31,7 +30,6 @@ from stigmer.store.sqlite import SqliteStore
 from stigmer.telemetry.exposition import exposing
 from stigmer.telemetry.logs import get_logger
 from stigmer.telemetry.metrics import Metrics
-from stigmer.wire import codec, descriptors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -187,7 +185,6 @@ class Plane:
         await on_thread(lambda _: import_module("stigmer.server.listening"), undo=lambda _: None)  # it takes 0.1 s
         from stigmer.server.listening import listening  # noqa: PLC0415 - HTTP/2, not wanted without a port
 
-        _warm_up()
         door = self._app.edge.for_server()
         async with (
             listening(door, settings, self._store.probe, refused=self.metrics.refused) as server,
@@ -286,9 +283,3 @@ async def _drained(server: Server, grace: Grace) -> None:
         grace_s = grace.left_s()
         left = await server.drain(grace_s - min(STORE_S, grace_s / 8))
         log.info("stigmer stops", cancelled_calls=left)
-
-
-def _warm_up() -> None:
-    """Build what the first calls would else wait for."""
-    codec.warm_up(descriptors.message_names())
-    rules.warm_up({method.request for method in descriptors.methods().values()})
