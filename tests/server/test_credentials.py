@@ -91,7 +91,10 @@ async def test_a_call_without_good_credentials_is_refused_on_its_headers_with_a_
 ) -> None:
     caplog.set_level(logging.INFO, "stigmer")
     refused: list[str] = []
-    async with serve(gate=Gate([badges]), refused=refused.append) as server, connect(server) as wire:
+    async with (
+        serve(gate=Gate([badges]), refused=lambda code, *_: refused.append(code)) as server,
+        connect(server) as wire,
+    ):
         number = wire.request(headers=headers, end=False)  # the body never comes
         assert await wire.status(number) == status
         assert server.held_bytes == 0
@@ -198,7 +201,10 @@ async def test_a_caller_that_goes_away_ends_the_check(
 ) -> None:
     caplog.set_level(logging.INFO, "stigmer")
     refused: list[str] = []
-    async with serve(gate=Gate([slow]), refused=refused.append) as server, connect(server) as wire:
+    async with (
+        serve(gate=Gate([slow]), refused=lambda code, *_: refused.append(code)) as server,
+        connect(server) as wire,
+    ):
         number = wire.request(message(b"hello"), headers=GOOD)
         await slow.began.wait()
         wire.h2.reset_stream(number, ErrorCodes.CANCEL)

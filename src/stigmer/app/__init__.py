@@ -17,9 +17,10 @@ from stigmer.access.principal import checked
 from stigmer.access.quotas import Quota
 from stigmer.address import address_of
 from stigmer.app.assembly import Own, assemble
+from stigmer.app.background import Background
 from stigmer.app.keys import keyring_path
+from stigmer.errors import Code
 from stigmer.pipeline.first_sealing import seal_stored
-from stigmer.pipeline.jobs import Job, Jobs
 from stigmer.pipeline.runtime import Sizes
 from stigmer.secrets.key_service import ServiceKeys
 from stigmer.secrets.keyring import Keyring
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
 
 MEMORY = ":memory:"
 """In place of a data directory: everything is in this process, and gone when it ends."""
-MAINTENANCE_S = 300.0
-"""How often the store does what need not be done at once."""
 STORE_S = 1.0
 """Of the grace, or an eighth of it where that is less: for the store to close."""
 
@@ -88,8 +87,7 @@ class Plane:
         self._app = assemble(
             self._store, own, sizes, self.metrics, keys=keys, gate=gate, quota=quota, features=features
         )
-        maintenance = Job("maintenance", MAINTENANCE_S, self._store.maintain, first_s=MAINTENANCE_S)
-        self._jobs = Jobs(self._store, [maintenance])
+        self._background = Background(self._app.trail, settings, self._grace)
         self._resources = AsyncExitStack()
         self.channel = self._app.loopback
         self._servers: set[Server] = set()
@@ -102,8 +100,8 @@ class Plane:
         """Open it.
 
         Raises:
-            StartupError: the database cannot be opened, what the settings name for authenticators not read, or a key
-                of its secrets is missing.
+            StartupError: the database cannot be opened, what the settings name for authenticators not read, the file
+                for checkpoints not written, or a key of its secrets is missing.
             RuntimeError: it has been opened before; make another one.
         """
         if self._state != "new":
@@ -114,8 +112,7 @@ class Plane:
             await opened.enter_async_context(self._store)
             await self._app.sealing.open()
             await seal_stored(self._app.sealing)
-            self._jobs.start()
-            opened.push_async_callback(self._jobs.stop)
+            await opened.enter_async_context(self._background)
             self._resources = opened.pop_all()
         self._state = "open"
         self.metrics.loop = asyncio.get_running_loop()
@@ -187,7 +184,7 @@ class Plane:
 
         door = self._app.edge.for_server()
         async with (
-            listening(door, settings, self._store.probe, refused=self.metrics.refused) as server,
+            listening(door, settings, self._store.probe, refused=self._refused) as server,
             self.metrics.of_port(server),
         ):
             self._servers.add(server)
@@ -196,6 +193,12 @@ class Plane:
             finally:
                 self._servers.discard(server)
                 await _drained(server, grace)
+
+    def _refused(self, code: str, path: str, address: str) -> None:
+        """A call ended before any service saw it."""
+        self.metrics.refused(code)
+        if code == Code.UNAUTHENTICATED.name:
+            self._app.trail.unauthenticated(path, address)
 
     async def _settled(self) -> None:
         """End what runs, within the part of the grace that the store does not need."""

@@ -28,7 +28,7 @@ from stigmer.edge.interceptors.tracing import NOTHING
 from stigmer.edge.loopback import LoopbackChannel
 from stigmer.edge.recheck import Recheck
 from stigmer.edge.running import RunningCalls
-from stigmer.errors import DeadlineExceeded, InvalidArgument, StigmerError, Unimplemented
+from stigmer.errors import DeadlineExceeded, InvalidArgument, StigmerError, Unauthenticated, Unimplemented
 from stigmer.pipeline.call import CURRENT, Call, working_on
 from stigmer.pipeline.context import decoded
 from stigmer.wire import codec
@@ -83,7 +83,7 @@ class Edge:
         self._own = of_ring("call", interceptors)
         by_path = {endpoint.method.path: endpoint for endpoint in endpoints}
         runtime = next(iter(by_path.values())).runtime
-        self._store, self._quotas = runtime.store, runtime.quotas
+        self._store, self._quotas, self._trail = runtime.store, runtime.quotas, runtime.trail
         self._routes = {path: Route(endpoint, ours, interceptors) for path, endpoint in by_path.items()}
         self.decisions = {path: route.decision for path, route in self._routes.items()}
         self.gate = gate or Gate()
@@ -170,7 +170,9 @@ class Edge:
         """Ask who calls, before any of the request is read; a call that is refused has its span and log line."""
         try:
             call.identity = await self.gate.admit(Credentials(served.metadata, served.client))
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Unauthenticated):
+                self._trail.unauthenticated(call.method.path, served.client.address)
             with self._built_in.around(call):
                 raise
         call.principal = call.identity.principal

@@ -60,7 +60,7 @@ class Event:
 
     Attributes:
         op: what was done.
-        actor: who did it; `system` for the server's own jobs.
+        actor: who did it; `system` for the server's own jobs; empty where nobody knows.
         on_behalf_of: whose call had the server do it; empty where the actor called itself.
         request_id: of the call; that of an execution's create is in the records of all that it caused.
         peer: where the call came from.
@@ -117,7 +117,7 @@ class Event:
         try:
             line: dict[str, Any] = json.loads(value)
             known: dict[str, Any] = {name: line[name] for name in _NAMES if name in line}
-            known.update(op=Op(line["op"]), at_ms=ms_of(line["at"]))
+            known.update(op=Op(line["op"]), at_ms=ms_of(line["at"]), actor=line.get("actor", ""))
             return cls(**known)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"no record of the audit: {error}") from None

@@ -51,13 +51,13 @@ class Service(NamedTuple):
         methods: by path.
         codec: how their messages become bytes.
         gate: knows who calls.
-        refused: told the code of each call that ends here, before any service saw it.
+        refused: told of each call that ends here, before any service saw it: code, path, the peer's address.
     """
 
     methods: Mapping[str, Served]
     codec: CodecBase
     gate: Gate
-    refused: Callable[[str], None]
+    refused: Callable[[str, str, str], None]
 
 
 class Dispatcher:
@@ -195,7 +195,7 @@ class Dispatcher:
     def _over(self, stream: Stream, _task: asyncio.Task[None] | None = None) -> None:
         if not stream.began:  # its caller went away before its handler had a turn, which would have logged it
             note(stream.path, CALLER_GONE, stream.peer)
-            self._service.refused(CALLER_GONE.status.name)
+            self._service.refused(CALLER_GONE.status.name, stream.path, self._connection.client.address)
         del self.streams[stream.number]
         stream.task = None  # its exception has frames that have the stream: nothing waits for the collector
         stream.close()

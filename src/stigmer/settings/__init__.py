@@ -171,6 +171,10 @@ class Settings(BaseModel):
     keyring_file: _Path | None = _set(
         None, "File of the keys that secrets are sealed under; else keyring.json in the data directory."
     )
+    audit_checkpoint_file: _Path | None = _set(
+        None, "File that signed checkpoints of the audit are added to, on another disk or host; none without."
+    )
+    audit_days: _Count = _set(183, "Days that the audit of secrets is kept.")
     max_message_bytes: _Count = _set(10 * 2**20, "Largest request message taken, in bytes.")
     max_message_parts: _Count = _set(
         100_000, "Largest number of submessages, list and map entries in a request or a row."

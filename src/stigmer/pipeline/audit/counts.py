@@ -10,11 +10,10 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from stigmer.secrets.audit import LOG, Event
+from stigmer.secrets.audit import LOG, Event, Op
 from stigmer.store.changes import Append, Changes
 
 if TYPE_CHECKING:
-    from stigmer.secrets.audit import Op
     from stigmer.store.contract import Store
 
 MOST = 10_000
@@ -30,7 +29,7 @@ class Counted(NamedTuple):
     Attributes:
         op: what was done.
         actor: who did it; empty where nobody knows.
-        peer: from where, without the port; empty where the actor is known.
+        peer: the address, of IPv6 the network; empty where the actor is known.
         kind: of the resource; with `id` empty where it is beyond MOST.
         id: of the resource, where the call named one.
         minute: since 1970.
@@ -76,5 +75,5 @@ class Counts:
 
 def _event(counted: Counted, count: int) -> Event:
     op, actor, peer, kind, id_, minute = counted
-    code = "UNAUTHENTICATED" if not actor and peer else "OK"
+    code = "UNAUTHENTICATED" if op is Op.UNAUTHENTICATED else "OK"
     return Event(op, actor, peer=peer, kind=kind, id=id_, code=code, count=count, at_ms=minute * MINUTE_MS)

@@ -10,18 +10,20 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from stigmer.access.peers import UNIX, network_of
 from stigmer.access.principal import organization_of
+from stigmer.errors import Code
 from stigmer.pipeline.audit.counts import Counts
 from stigmer.pipeline.audit.keys import AuditKeys
 from stigmer.secrets.audit import LOG, Event, Op, hashed
 from stigmer.store.changes import Append, Changes
 from stigmer.store.errors import StoreError
 from stigmer.telemetry.logs import get_logger
+from stigmer.wire.descriptors import methods
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from stigmer.errors import StigmerError
     from stigmer.pipeline.call import Call
     from stigmer.pipeline.sealing_keys import SealingKeys
     from stigmer.secrets.fields import Place
@@ -41,16 +43,17 @@ class Trail:
         sealing: the keys of the database, and its store.
 
     Attributes:
+        store: the same one.
         keys: what values are hashed with.
         counts: counts what has no record of its own.
     """
 
     def __init__(self, sealing: SealingKeys) -> None:
-        self._store, self._kinds = sealing.store, sealing.kinds
+        self.store, self._kinds = sealing.store, sealing.kinds
         self.keys, self.counts = AuditKeys(sealing), Counts(sealing.store)
 
     def __repr__(self) -> str:
-        return f"<Trail in {self._store!r}>"
+        return f"<Trail in {self.store!r}>"
 
     def wrote(self, call: Call, tx: Transaction, row: Row, keys: Mapping[str, str], *, is_new: bool) -> None:
         """A resource is saved that has secrets, or had some.
@@ -82,12 +85,12 @@ class Trail:
         """The keyed hashes of values, by where these stand, in words. Raises as `AuditKeys.get`."""
         return hashed((await self.keys.get()).hashing, values) if values else {}
 
-    async def denied(self, call: Call, error: StigmerError) -> None:
+    async def denied(self, call: Call) -> None:
         """A call on resources of a kind that may have secrets is denied; the record has a commit of its own."""
         kind = call.method.kind
         if kind is None or not self._has_secrets(kind.name) or not call.is_first_of_its_principal:
             return
-        told = replace(event(call, Op.DENIED), kind=kind.name, id=call.resource_id, code=error.code.name)
+        told = replace(event(call, Op.DENIED), kind=kind.name, id=call.resource_id, code=Code.PERMISSION_DENIED.name)
         try:
             async with asyncio.timeout(DENIED_S):
                 await self.append(told)
@@ -98,14 +101,16 @@ class Trail:
         """A caller is shown the mark."""
         self.counts.add(Op.REDACTED, row.kind, row.id, actor=call.actor)
 
-    def unauthenticated(self, kind: str, peer: str) -> None:
-        """A call came without good credentials."""
-        if self._has_secrets(kind):
-            self.counts.add(Op.UNAUTHENTICATED, kind, "", peer=_host(peer))
+    def unauthenticated(self, path: str, address: str) -> None:
+        """A call of that method came from an address without good credentials."""
+        method = methods().get(path)
+        if method is not None and method.kind is not None and self._has_secrets(method.kind.name):
+            peer = network_of(address) if address != UNIX else address
+            self.counts.add(Op.UNAUTHENTICATED, method.kind.name, "", peer=peer)
 
     async def append(self, *events: Event) -> None:
         """Write records of what is not part of a transaction. Raises StoreError."""
-        await self._store.commit(Changes(appends=[Append(LOG, one.encoded()) for one in events]))
+        await self.store.commit(Changes(appends=[Append(LOG, one.encoded()) for one in events]))
 
     def _has_secrets(self, kind: str) -> bool:
         return kind in self._kinds and self._kinds[kind].may_hold_secrets
@@ -120,8 +125,3 @@ def event(call: Call, op: Op) -> Event:
 
 def _of(event: Event, row: Row, keys: Mapping[str, str]) -> Event:
     return replace(event, kind=row.kind, id=row.id, org=organization_of(row.owner), keys=keys)
-
-
-def _host(peer: str) -> str:
-    """A peer without its port, so that one host counts as one."""
-    return peer.rpartition(":")[0] or peer
