@@ -85,9 +85,17 @@ class Plane:
         )
         keys = ServiceKeys(own.key_service) if own.key_service is not None else _keyring(settings)
         self._app = assemble(
-            self._store, own, sizes, self.metrics, keys=keys, gate=gate, quota=quota, features=features
+            self._store,
+            own,
+            sizes,
+            self.metrics,
+            keys=keys,
+            gate=gate,
+            quota=quota,
+            features=features,
+            context_ttl_s=settings.context_ttl,
         )
-        self._background = Background(self._app.trail, settings, self._grace)
+        self._background = Background(self._app.trail, self._app.expiry, settings, self._grace)
         self._resources = AsyncExitStack()
         self.channel = self._app.loopback
         self._servers: set[Server] = set()

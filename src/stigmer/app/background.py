@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Self
 from stigmer.errors import StigmerError
 from stigmer.pipeline.audit.upkeep import CUT_S, SIGN_S, Upkeep
 from stigmer.pipeline.jobs import Job, Jobs
+from stigmer.pipeline.uses import PARTS
 from stigmer.store.errors import StoreError
 from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from stigmer.pipeline.audit.trail import Trail
+    from stigmer.pipeline.context_expiry import ContextExpiry
     from stigmer.settings import Settings
     from stigmer.store.lifetime import Grace
 
 MAINTENANCE_S = 300.0
-"""How often the store does what need not be done at once."""
+"""How often is done what need not be done at once: by the store, and with contexts that may have expired."""
 
 log = get_logger("stigmer.app")
 
@@ -27,18 +29,20 @@ class Background:
 
     Args:
         trail: of the audit, and its store.
-        settings: how long the audit is kept, and where its checkpoints go.
+        expiry: ends execution contexts.
+        settings: how long contexts live, and the audit is kept, and where its checkpoints go.
         grace: for its end.
 
     Raises:
         StartupError: on entering; checkpoints cannot be written where the settings say.
     """
 
-    def __init__(self, trail: Trail, settings: Settings, grace: Grace) -> None:
+    def __init__(self, trail: Trail, expiry: ContextExpiry, settings: Settings, grace: Grace) -> None:
         self._upkeep = upkeep = Upkeep(trail, settings.audit_checkpoint_file, settings.audit_days)
         self._grace = grace
         jobs = [
             Job("maintenance", MAINTENANCE_S, trail.store.maintain, first_s=MAINTENANCE_S),
+            Job("contexts", min(MAINTENANCE_S, settings.context_ttl / PARTS), expiry.work),
             Job("audit", SIGN_S, upkeep.sign, first_s=SIGN_S, is_of_each=True),
             Job("audit-cut", CUT_S, upkeep.cut, first_s=SIGN_S),
         ]

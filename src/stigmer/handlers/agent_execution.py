@@ -10,6 +10,7 @@ from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import (
 )
 from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
+from stigmer.pipeline.context_expiry import MADE_CONTEXTS
 from stigmer.pipeline.kind import Ending, Kind, Reference
 from stigmer.pipeline.pipeline import Steps
 from stigmer.steps.build_new_state import BuildNewState
@@ -37,7 +38,7 @@ HANDLER = Handler(
         slug_unique=False,
         belongs_to=Reference("Session", "spec.session_id"),
         refers_to=(Reference("Agent", "spec.agent_id"), Reference("Session", "spec.session_id")),
-        dependents=(Dependent("ExecutionContext", "spec.execution_id"),),
+        dependents=(Dependent("ExecutionContext", "spec.execution_id", records=(MADE_CONTEXTS,)),),
         not_kept=("spec.runtime_env",),
         records=(RUNTIME_ENV_KEYS,),
         ending=Ending("status.phase", {phase: phase.name for phase in TERMINAL}),

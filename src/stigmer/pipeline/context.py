@@ -123,6 +123,12 @@ class Context(Generic[Q_co, R_co]):
             row = replace(row, data=data)
         return self.runtime.kinds[row.kind].resource_of(row)
 
+    async def read(self, row: Row) -> codec.Encoded[Any]:
+        """As `answer`, to who asks for just that row: it is used by that, where it would expire else."""
+        if self.runtime.kinds[row.kind].expires:
+            await self.runtime.uses.note(self.tx, row.kind, row.id)
+        return await self.answer(row)
+
     async def answer(self, row: Row) -> codec.Encoded[Any]:
         """The reply that shows a row of any kind to the caller: its stored bytes.
 
@@ -233,6 +239,8 @@ class Context(Generic[Q_co, R_co]):
             row, has_all = await self.runtime.vault.put(self.call, self.tx, row, wire, over, keeps=keeps)
             self.saved = (row, data) if has_all else None
         (self.tx.create if over is None else self.tx.update)(row)
+        if kind.expires:
+            await self.runtime.uses.note(self.tx, row.kind, row.id, always=True)
         self.found.pop((row.kind, row.id), None)
         return row
 

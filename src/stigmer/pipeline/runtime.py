@@ -11,6 +11,7 @@ from stigmer.access.quotas import Quotas
 from stigmer.pipeline.audit.trail import Trail
 from stigmer.pipeline.key_rotation import KeyRotation
 from stigmer.pipeline.showing import Showing
+from stigmer.pipeline.uses import DAY_S, Uses
 from stigmer.pipeline.vault import Vault
 from stigmer.wire.slices import Slices
 
@@ -73,6 +74,7 @@ class Runtime:
         quotas: counts what each principal has open and writes.
         about: what callers are told of this server.
         slices: runs what takes long on the event loop.
+        context_ttl_s: how long a resource of a kind that expires lives after its last use.
     """
 
     store: Store
@@ -86,6 +88,7 @@ class Runtime:
     quotas: Quotas = field(default_factory=Quotas)
     about: About = About()
     slices: Slices = field(default_factory=Slices)
+    context_ttl_s: float = DAY_S
 
     @cached_property
     def trail(self) -> Trail:
@@ -96,6 +99,11 @@ class Runtime:
     def vault(self) -> Vault:
         """Seals the secret values of resources."""
         return Vault(self.sealing, self.trail)
+
+    @cached_property
+    def uses(self) -> Uses:
+        """Notes when what expires is used."""
+        return Uses(self.store, self.context_ttl_s)
 
     @cached_property
     def showing(self) -> Showing:

@@ -98,6 +98,7 @@ _Count = Annotated[int, BeforeValidator(_number), Field(ge=1, le=2**31 - 1)]
 _Quota = Annotated[int, BeforeValidator(_number), Field(ge=0, le=2**31 - 1)]
 _Seconds = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
 _Positive = Annotated[_Seconds, Field(gt=0)]
+_Life = Annotated[_Seconds, Field(ge=1, le=2**31 - 1)]
 _Path = Annotated[Path, BeforeValidator(_given)]
 _Pem = Annotated[_Path, AfterValidator(_pem)]
 _Text = Annotated[str, Field(min_length=1)]
@@ -175,6 +176,9 @@ class Settings(BaseModel):
         None, "File that signed checkpoints of the audit are added to, on another disk or host; none without."
     )
     audit_days: _Count = _set(183, "Days that the audit of secrets is kept.")
+    context_ttl: _Life = _set(
+        86_400.0, "Seconds that an execution context lives after its last use, at least 1; its execution fails then."
+    )
     max_message_bytes: _Count = _set(10 * 2**20, "Largest request message taken, in bytes.")
     max_message_parts: _Count = _set(
         100_000, "Largest number of submessages, list and map entries in a request or a row."

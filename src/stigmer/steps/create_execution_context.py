@@ -14,6 +14,7 @@ from stigmer._gen.ai.stigmer.agentic.executioncontext.v1 import (
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata, ApiResourceOwnerScope
 from stigmer.access.principal import identity, organization
 from stigmer.errors import Code, FailedPrecondition, StigmerError, clip
+from stigmer.pipeline.context_expiry import MADE_CONTEXTS
 from stigmer.pipeline.kind import required
 from stigmer.steps import other_kinds
 from stigmer.telemetry.logs import get_logger
@@ -172,6 +173,7 @@ async def _create(
         told = f"what agent, environments and runtime_env give together makes no context ({error.message}): give less"
         raise FailedPrecondition(told, reason="CONTEXT_REFUSED", subject=id_) from error
     context_id: str = made.metadata.id
+    ctx.note(MADE_CONTEXTS, context_id, id_.encode())
     ctx.tx.after_commit(
         lambda: log.info("Successfully created execution context", execution_id=id_, context_id=context_id)
     )
