@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import samples
 from ageing import DAY_MS, EXPIRED_MS, HOUR_MS, Ageing, Clock, is_missing, opened
+from audited import count, events
 from edge_rig import contexts, executions, id_of, said
 
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceDeleteInput, ApiResourceId, ApiResourceReference
 from stigmer.app import MEMORY
 from stigmer.pipeline import context_expiry, uses
+from stigmer.secrets.audit import Op
 from stigmer.store.changes import Changes, Put, Remove
 from stigmer.store.errors import ConflictError
 from stigmer.types import ExecutionPhase
@@ -90,6 +92,20 @@ async def test_an_execution_whose_context_expires_fails_with_all_that_a_report_d
     assert (line["reason"], line["execution_id"], line["execution_failed"]) == ("expired", id_of(made), True)
     assert line["context_id"] in contexts_of_it
     assert ageing.ended("expired") == 1
+
+
+async def test_the_audit_tells_of_each_context_that_the_server_ends(ageing: Ageing, clock: Clock) -> None:
+    session = await ageing.session()
+    expires, orphan = await ageing.execution(session), await ageing.execution(session)
+    of_both = {id_of(await ageing.context(one)) for one in (expires, orphan)}
+    await removed(ageing, orphan)
+    last = await count(ageing.store)
+    await ageing.sweep()
+    clock.ahead_ms = EXPIRED_MS
+    await ageing.sweep()
+    told = await events(ageing.store, last)
+    assert [(one.op, one.actor, one.kind) for one in told] == [(Op.EXPIRE, "system", "ExecutionContext")] * 2
+    assert {one.id for one in told} == of_both
 
 
 async def test_a_context_of_an_execution_that_nobody_knows_lives_until_it_expires(ageing: Ageing, clock: Clock) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
-from stigmer.access.principal import identity
+from stigmer.access.principal import SERVER, identity
 from stigmer.pipeline.audit.trail import event
 from stigmer.pipeline.kind import Resource, required
 from stigmer.pipeline.ownership import check_write, rely_on
@@ -270,7 +270,7 @@ class Context(Generic[Q_co, R_co]):
 
     async def delete_dependents(self, kind: str, id_: str) -> None:
         """Stage the deletion of the dependents of a row that stays, whoever owns them; looked up again at commit."""
-        self.tx.deleting(event(self.call, Op.DELETE))
+        self.tx.deleting(event(self.call, Op.EXPIRE if self.call.principal is SERVER else Op.DELETE))
         await self.tx.delete_dependents(self.runtime.kinds[kind].dependents, id_)
 
     async def _delete_what_goes_with(self, kind: str, id_: str) -> None:
