@@ -7,7 +7,7 @@ does not tell of them, and no RPC answers them as they are.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import blake2b, sha256
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from stigmer.access.principal import includes
@@ -120,6 +120,11 @@ class LogEntry:
     number: int
     value: bytes
     link: bytes
+
+
+def secret_of(root_key: bytes, name: str) -> bytes:
+    """What `Store.secret` gives for a name in a database that has this random key."""
+    return blake2b(name.encode(), key=root_key, digest_size=32).digest()
 
 
 def chained(before: LogEntry | None, log: str, value: bytes) -> LogEntry:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from bisect import bisect_left, bisect_right
 from dataclasses import replace
@@ -13,7 +12,7 @@ from stigmer.store.applying import Application
 from stigmer.store.errors import StoreUnavailableError
 from stigmer.store.feed import LocalFeed
 from stigmer.store.memory.tables import Tables, indexed, names_of, owned_names, union
-from stigmer.store.rows import ABSENT, Page, Query, Selection, Use, Window, owned
+from stigmer.store.rows import ABSENT, Page, Query, Selection, Use, Window, owned, secret_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -65,7 +64,7 @@ class MemoryStore:
         self._feed.shut()
 
     def secret(self, name: str) -> bytes:
-        return hashlib.blake2b(name.encode(), key=self._tables.root_key, digest_size=32).digest()
+        return secret_of(self._tables.root_key, name)
 
     async def now_ms(self) -> int:
         return time.time_ns() // 1_000_000

@@ -119,12 +119,17 @@ def unused(connection: Reader, since_ms: int, after: Use | None, limit: int) -> 
 
 def log(connection: Reader, name: str, after: int, limit: int) -> list[LogEntry]:
     """The entries of a log after that number, at most `limit`, each linked to the one before, where that is there."""
-    found = [LogEntry(*columns) for columns in connection.execute(sql.ENTRIES, (name, after, limit + 1))]
+    found = entries(connection, name, after - 1, limit + 1)
     is_first = bool(found) and found[0].number == 1
     for before, entry in pairwise([None, *found] if is_first else found):
         if entry is not None and chained(before, name, entry.value) != entry:
             raise DamagedError(name, str(entry.number), "its link does not fit")
     return [entry for entry in found if entry.number > after][:limit]
+
+
+def entries(connection: Reader, name: str, after: int, limit: int) -> list[LogEntry]:
+    """As `log`, whatever the links say."""
+    return [LogEntry(*columns) for columns in connection.execute(sql.ENTRIES, (name, after + 1, limit))]
 
 
 def last_entry(connection: Reader, name: str) -> LogEntry | None:

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import sqlite3
 import time
 from contextlib import suppress
@@ -19,6 +18,7 @@ from stigmer.store.changes import Changes
 from stigmer.store.errors import StoreUnavailableError
 from stigmer.store.feed import LocalFeed
 from stigmer.store.lifetime import LEAST_S, PATIENCE_S, Grace, on_thread, outlast, tell
+from stigmer.store.rows import secret_of
 from stigmer.store.sqlite import queries
 from stigmer.store.sqlite.cache import RowCache
 from stigmer.store.sqlite.connection import SqliteConnection, end_all
@@ -220,7 +220,7 @@ class SqliteStore:
             self._shred_in(SHRED_S if is_cut else RETRY_S)
 
     def secret(self, name: str) -> bytes:
-        return hashlib.blake2b(name.encode(), key=self._root_key, digest_size=32).digest()
+        return secret_of(self._root_key, name)
 
     async def get(self, kind: str, id_: str, owners: Owners | None = None) -> Row | None:
         cached = self._cache.by_id(kind, id_)
