@@ -26,12 +26,14 @@ class Application(ABC):
     Attributes:
         revision: the same, this transaction's own included.
         changes: what the feed will tell.
+        records: those that it writes by their table and key; None where one is deleted.
         shreds: whether it takes away or replaces what a row had sealed.
     """
 
     def __init__(self, revision: int) -> None:
         self.revision = revision
         self.changes: list[Change] = []
+        self.records: dict[Key, Record | None] = {}
         self.shreds = False
         self._for_removed: AppendForRemoved | None = None
         self._of_removed: list[Append] = []
@@ -54,12 +56,11 @@ class Application(ABC):
         for require in changes.requires:
             if self.head(require.kind, require.id) is None:
                 raise ConflictError((require.kind, require.id))
+        created = {sealed_key(put.row.kind, put.row.id) for put in changes.puts if put.expected == ABSENT}
         for key, value in changes.records.items():
-            self.shreds = self.shreds or (key[0] == SEALED and self.record_revision(key) != ABSENT)
-            if value is None:
-                self.delete_record(key)
-            else:
-                self.write_record(Record(*key, value, self._next_revision()))
+            replaces = key[0] == SEALED and key not in created and self.record_revision(key) != ABSENT
+            self.shreds = self.shreds or replaces
+            self._write(key, value)
         self._append(changes)
         for (kind, id_), used_ms in changes.uses.items():
             self.write_use(kind, id_, used_ms)
@@ -165,6 +166,14 @@ class Application(ABC):
             self.delete(head)
             self._shred(head)
             self.changes.append(Change(kind, id_, self._next_revision(), None))
+
+    def _write(self, key: Key, value: bytes | None) -> None:
+        if value is None:
+            self.delete_record(key)
+            self.records[key] = None
+        else:
+            self.records[key] = record = Record(*key, value, self._next_revision())
+            self.write_record(record)
 
     def _put(self, put: Put) -> None:
         row = replace(put.row, revision=self.revision + 1)

@@ -125,9 +125,10 @@ class Transaction:
 
     async def record(self, table: str, key: str) -> Record | None:
         """The record under that key; one that is staged has no revision yet."""
-        known, value = self.staged.record((table, key))
-        if known:
-            return Record(table, key, value) if value is not None else None
+        if self._parent is not None or self._staged is not None:
+            known, value = self.staged.record((table, key))
+            if known:
+                return Record(table, key, value) if value is not None else None
         found = await self._store.record(table, key)
         self.reads.note(("record", table, key), found.revision if found is not None else ABSENT)
         return found

@@ -6,7 +6,7 @@ import sqlite3
 from collections import Counter
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from stigmer.store.applying import Application
 from stigmer.store.errors import ConflictError, StoreUnavailableError
@@ -16,12 +16,25 @@ from stigmer.store.sqlite.checksum import checksum_of_record, checksum_of_row
 from stigmer.store.sqlite.failures import failure, is_damage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
     from stigmer.store.changes import Change, Changes
     from stigmer.store.rows import Key
 
-Outcome: TypeAlias = "list[Change] | Exception"
+
+class Written(NamedTuple):
+    """What a transaction has written.
+
+    Attributes:
+        changes: of rows, in order.
+        records: by table and key, as they are now; None where one was deleted.
+    """
+
+    changes: Sequence[Change]
+    records: Mapping[Key, Record | None]
+
+
+Outcome: TypeAlias = Written | Exception
 
 REFUSALS = (ConflictError, OverflowError, UnicodeEncodeError)
 """What is wrong with one transaction alone: a precondition, or a value that SQLite cannot hold."""
@@ -56,7 +69,7 @@ class Writer:
         """Write a batch of transactions in one commit.
 
         Returns:
-            for each its changes in order, or what was wrong with it: it then wrote nothing.
+            for each what it wrote, or what was wrong with it: it then wrote nothing.
         """
         before = self.revision
         try:
@@ -94,13 +107,13 @@ class Writer:
                 application.apply(commit.changes)
                 _refuse_to_keep(commit)
         except _DryRunError:
-            return application.changes
+            return Written(application.changes, application.records)
         except REFUSALS as error:
             return error
         self.revision = application.revision
         self.shreds += application.shreds
         counts.update(application.counts)
-        return application.changes
+        return Written(application.changes, application.records)
 
 
 class _DryRunError(Exception):
