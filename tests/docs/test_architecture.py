@@ -28,6 +28,7 @@ NAMES = {
         "handlers",
         "pipeline",
         "private_file",
+        "proof",
         "rpc",
         "secrets",
     ),
