@@ -209,6 +209,10 @@ class Staging:
                 return True, None
         return False, None
 
+    def has(self, key: Key) -> bool:
+        """Whether the row is staged (here or in a parent), its deletion included."""
+        return any(key in one.puts or key in one.removes for one in self._chain())
+
     def rows(self, kind: str) -> list[Row]:
         """The rows of a kind that are staged, those deleted left out."""
         keys = {key for one in self._chain() for key in one.puts if key[0] == kind}
