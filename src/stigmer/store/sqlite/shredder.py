@@ -24,20 +24,23 @@ class Shredder:
 
     Args:
         cut: cuts it off; gives whether it could. Raises StoreUnavailableError.
+
+    Attributes:
+        done: of how many commits that took away what was sealed nothing is left.
     """
 
     def __init__(self, cut: Callable[[], Awaitable[bool]]) -> None:
         self._cut = cut
-        self._gone = self._done = 0
+        self._gone = self.done = 0
         self._waiting: asyncio.Handle | asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<Shredder, {self._gone - self._done} to be cut off>"
+        return f"<Shredder, {self._gone - self.done} to be cut off>"
 
     def note(self, gone: int) -> None:
-        """So many commits have taken away what was sealed, since the store was opened."""
+        """So many commits, more than are `done`, have taken away what was sealed since the store was opened."""
         self._gone = gone
-        if self._gone != self._done and self._waiting is None:
+        if self._waiting is None:
             self._run_in(SHRED_S)
 
     def stop(self) -> None:
@@ -63,6 +66,6 @@ class Shredder:
             return
         finally:
             self._waiting = None
-        self._done = gone if is_cut else self._done
-        if self._gone != self._done:
+        self.done = gone if is_cut else self.done
+        if self._gone != self.done:
             self._run_in(SHRED_S if is_cut else RETRY_S)

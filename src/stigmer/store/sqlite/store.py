@@ -177,7 +177,8 @@ class SqliteStore:
             raise
         finally:
             self._reads.publish(self._writer.revision)
-            self._shredder.note(self._writer.shreds)
+            if self._writer.shreds != self._shredder.done:
+                self._shredder.note(self._writer.shreds)
             self._move_log(COMMIT_BYTES + sum(commit.changes.size_bytes for commit in batch))
 
     def _move_log(self, size: int) -> None:
