@@ -16,7 +16,6 @@ from edge_rig import Stubs, environments, id_of
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceId
 from stigmer.app import embedded
 from stigmer.cli import main
-from stigmer.secrets.audit import LOG
 from stigmer.settings import Settings
 from stigmer.store.sqlite.files import FILE_NAME
 
@@ -192,4 +191,3 @@ def test_nothing_is_written_to_a_database_that_is_read(data: Path, run: Run) -> 
     for command in ("tail", "export", "verify"):
         assert run(command)[0] == 0
     assert (data / FILE_NAME).read_bytes() == before
-    assert LOG == "audit"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
 
 from stigmer.secrets.audit import LOG, Event
+from stigmer.store.sqlite.files import FILE_NAME
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from stigmer.store.contract import Store
 
 
@@ -22,5 +26,8 @@ async def count(store: Store) -> int:
     return last.number if last is not None else 0
 
 
-async def lines(store: Store) -> list[dict[str, Any]]:
-    return [json.loads(entry.value) for entry in await store.log(LOG)]
+def entries_of(directory: Path) -> list[bytes]:
+    """The records of a database's file, which a server may have open."""
+    with closing(sqlite3.connect(f"file:{directory / FILE_NAME}?mode=ro", uri=True)) as database:
+        found = database.execute("SELECT value FROM log_entries WHERE log = ? ORDER BY number", (LOG,))
+        return [value for (value,) in found]

@@ -13,6 +13,7 @@ import json
 import time
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from stigmer.secrets.sealing import places_of
@@ -148,6 +149,7 @@ def _hash(key: bytes, value: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.blake2b(value, key=key, digest_size=_HASH_BYTES).digest()).decode()
 
 
+@lru_cache(maxsize=10_000)
 def _name(place: Place) -> str:
     return path_part(place.path, place.key) if place.key else place.path
 
