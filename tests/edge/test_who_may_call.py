@@ -15,6 +15,7 @@ from stigmer import rpc
 from stigmer.access.principal import Principal, Role
 from stigmer.access.rules import _PERMISSIONS, decision_of, roles_of
 from stigmer.edge.door import Edge
+from stigmer.edge.network import Network
 from stigmer.errors import PermissionDenied
 from stigmer.pipeline.ids import IdSource
 from stigmer.pipeline.pipeline import Endpoint
@@ -64,7 +65,7 @@ def asking(method: Method, **changed: Any) -> Method:
 async def test_every_method_of_every_service_says_who_may_call_it(rig: Rig) -> None:
     beside: list[IServable] = [health.Monitor(nothing), *reflection.services(())]
     for servable in beside:
-        rig.edge.intercepted(servable)
+        Network(rig.edge).intercepted(servable)
     decisions = rig.edge.decisions
     assert {path: set(decision.roles) for path, decision in decisions.items()} == said()
     of_all = {path for path, decision in decisions.items() if decision.of_all}

@@ -19,6 +19,7 @@ from stigmer.address import address_of
 from stigmer.app.assembly import Own, assemble
 from stigmer.app.background import Background
 from stigmer.app.keys import keyring_path
+from stigmer.edge.network import Network
 from stigmer.errors import Code
 from stigmer.pipeline.first_sealing import seal_stored
 from stigmer.pipeline.runtime import Sizes
@@ -162,7 +163,7 @@ class Plane:
         Give that server `rpc.Codec()` and grpclib's ProtoStatusDetailsCodec(); it has none of stigmer's limits, nor
         compression. The calls that come by it end when the plane does.
         """
-        return self._app.edge.handlers()
+        return Network(self._app.edge, self._app.edge.running).handlers()
 
     async def close(self, grace_s: float | None = None) -> None:
         """End it, where that has not been done.
@@ -190,7 +191,7 @@ class Plane:
         await on_thread(lambda _: import_module("stigmer.server.listening"), undo=lambda _: None)  # it takes 0.1 s
         from stigmer.server.listening import listening  # noqa: PLC0415 - HTTP/2, not wanted without a port
 
-        door = self._app.edge.for_server()
+        door = Network(self._app.edge)
         async with (
             listening(door, settings, self._store.probe, refused=self._refused) as server,
             self.metrics.of_port(server),

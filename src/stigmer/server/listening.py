@@ -30,7 +30,7 @@ log = get_logger("stigmer.server")
 
 
 class Services(Protocol):
-    """Where the services come from: `edge.door.Edge`."""
+    """Where the services come from: `edge.network.Network`."""
 
     @property
     def gate(self) -> Gate:
