@@ -15,6 +15,7 @@ from edge_rig import contexts, executions, id_of, said
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceDeleteInput, ApiResourceId, ApiResourceReference
 from stigmer.app import MEMORY
 from stigmer.pipeline import context_expiry, uses
+from stigmer.pipeline.made_contexts import MADE_CONTEXTS
 from stigmer.secrets.audit import Op
 from stigmer.store.changes import Changes, Put, Remove
 from stigmer.store.errors import ConflictError
@@ -87,7 +88,7 @@ async def test_an_execution_whose_context_expires_fails_with_all_that_a_report_d
         await anext(stream)
     assert await is_missing(ageing.context(made))
     assert await ageing.ids() == []
-    assert await ageing.store.records(context_expiry.MADE_CONTEXTS) == []
+    assert await ageing.store.records(MADE_CONTEXTS) == []
     (line,) = said(caplog, "A context has ended")
     assert (line["reason"], line["execution_id"], line["execution_failed"]) == ("expired", id_of(made), True)
     assert line["context_id"] in contexts_of_it
@@ -379,7 +380,7 @@ async def test_what_create_made_for_an_execution_goes_when_that_is_gone_and_what
     await ageing.sweep()
     assert await ageing.ids() == [id_of(by_caller), id_of(other)]
     assert (ageing.ended("orphaned"), ageing.ended("expired")) == (1, 0)
-    assert [one.key for one in await ageing.store.records(context_expiry.MADE_CONTEXTS)] == [id_of(other)]
+    assert [one.key for one in await ageing.store.records(MADE_CONTEXTS)] == [id_of(other)]
     clock.ahead_ms = EXPIRED_MS
     await ageing.sweep()
     assert await ageing.ids() == []
@@ -406,11 +407,11 @@ async def test_orphans_are_found_some_at_a_time_and_all_of_them_in_turn(
 
 async def test_a_note_of_a_context_that_is_not_there_is_taken_out_with_its_execution(ageing: Ageing) -> None:
     made = await ageing.execution()
-    (note,) = await ageing.store.records(context_expiry.MADE_CONTEXTS)
+    (note,) = await ageing.store.records(MADE_CONTEXTS)
     await ageing.executions.delete(ApiResourceId(value=id_of(made)))
-    await ageing.store.commit(Changes(records={(context_expiry.MADE_CONTEXTS, note.key): note.value}))
+    await ageing.store.commit(Changes(records={(MADE_CONTEXTS, note.key): note.value}))
     await ageing.sweep()
-    assert await ageing.store.records(context_expiry.MADE_CONTEXTS) == []
+    assert await ageing.store.records(MADE_CONTEXTS) == []
 
 
 # How it scales, and how it fails.

@@ -120,7 +120,7 @@ class Plane:
                 await opened.enter_async_context(authenticator)
             await opened.enter_async_context(self._store)
             await self._app.sealing.open()
-            await seal_stored(self._app.sealing)
+            await seal_stored(self._app.sealing, self._app.older)
             await opened.enter_async_context(self._background)
             self._resources = opened.pop_all()
         self._state = "open"

@@ -14,6 +14,7 @@ from stigmer.edge.door import Edge
 from stigmer.handlers import HANDLERS, SERVED
 from stigmer.pipeline.context_expiry import ContextExpiry, Means
 from stigmer.pipeline.ids import IdSource
+from stigmer.pipeline.older_executions import OlderExecutions
 from stigmer.pipeline.runtime import About, Client, Runtime, Sizes
 from stigmer.pipeline.sealing_keys import SealingKeys
 from stigmer.pipeline.unit_of_work import UnitOfWork
@@ -43,6 +44,7 @@ class App:
     Attributes:
         store: its resources.
         sealing: the keys of their secrets; to be opened after the store.
+        older: moves what executions of an older version held.
         trail: the audit's records of calls.
         edge: the door to its services.
         loopback: a channel for generated stubs in this process.
@@ -53,6 +55,7 @@ class App:
 
     store: Store
     sealing: SealingKeys
+    older: OlderExecutions
     trail: Trail
     edge: Edge
     loopback: LoopbackChannel
@@ -130,4 +133,5 @@ def assemble(  # noqa: PLR0913 - all that is wired
     of_method = {(one.kind.name, one.method.name): one for one in endpoints if one.kind is not None}
     means = Means(of_method["AgentExecution", "updateStatus"], of_method["ExecutionContext", "delete"])
     expiry = ContextExpiry(runtime, means, metrics.context_ended)
-    return App(store, sealing, runtime.trail, edge, edge.channel(), metrics, runtime.unit_of_work, expiry)
+    older = OlderExecutions(of_method["ExecutionContext", "create"])
+    return App(store, sealing, older, runtime.trail, edge, edge.channel(), metrics, runtime.unit_of_work, expiry)

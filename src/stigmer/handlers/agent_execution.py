@@ -10,13 +10,13 @@ from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import (
 )
 from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
-from stigmer.pipeline.context_expiry import MADE_CONTEXTS
 from stigmer.pipeline.kind import Ending, Kind, Reference
+from stigmer.pipeline.made_contexts import MADE_CONTEXTS, RUNTIME_ENV_KEYS
 from stigmer.pipeline.pipeline import Steps
 from stigmer.steps.build_new_state import BuildNewState
 from stigmer.steps.build_new_state_with_status import TERMINAL, BuildNewStateWithStatus
 from stigmer.steps.create_default_instance import CreateDefaultInstanceIfNeeded
-from stigmer.steps.create_execution_context import RUNTIME_ENV_KEYS, CreateExecutionContext
+from stigmer.steps.create_execution_context import CreateExecutionContext
 from stigmer.steps.create_session_if_needed import CreateSessionIfNeeded
 from stigmer.steps.delete_execution_contexts import DeleteExecutionContexts
 from stigmer.steps.list_resources import HasAll, Is, List

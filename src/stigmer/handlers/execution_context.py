@@ -7,8 +7,8 @@ from stigmer._gen.ai.stigmer.agentic.executioncontext.v1 import (
 )
 from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
-from stigmer.pipeline.context_expiry import MADE_CONTEXTS
 from stigmer.pipeline.kind import Kind, Reference
+from stigmer.pipeline.made_contexts import MADE_CONTEXTS
 from stigmer.pipeline.pipeline import Steps
 from stigmer.steps.load_by_execution_id import LoadByExecutionId
 from stigmer.steps.load_existing import LoadExisting

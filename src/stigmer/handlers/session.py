@@ -8,10 +8,9 @@ from stigmer._gen.ai.stigmer.agentic.session.v1 import (
 )
 from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
-from stigmer.pipeline.context_expiry import MADE_CONTEXTS
 from stigmer.pipeline.kind import Kind, Reference
+from stigmer.pipeline.made_contexts import MADE_CONTEXTS, RUNTIME_ENV_KEYS
 from stigmer.pipeline.pipeline import Steps
-from stigmer.steps.create_execution_context import RUNTIME_ENV_KEYS
 from stigmer.steps.list_resources import HasAll, IsOrHasParent, List
 from stigmer.steps.validate_proto import ValidateProto
 from stigmer.store.changes import Dependent

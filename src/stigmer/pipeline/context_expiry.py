@@ -12,36 +12,28 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from multidict import MultiDict
-
 from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import (
     AgentExecutionStatus,
     AgentExecutionUpdateStatusInput,
     ExecutionPhase,
 )
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceDeleteInput
-from stigmer.access.principal import SERVER
-from stigmer.pipeline.call import Call, working_on
 from stigmer.pipeline.kind import required
-from stigmer.pipeline.showing import SECRETS
+from stigmer.pipeline.made_contexts import MADE_CONTEXTS
+from stigmer.pipeline.own_calls import stage
 from stigmer.store.changes import Changes
 from stigmer.store.errors import ConflictError, StoreUnavailableError
 from stigmer.store.transaction import Transaction
 from stigmer.telemetry.logs import get_logger
-from stigmer.wire import codec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
-
-    import betterproto2
 
     from stigmer.pipeline.pipeline import Endpoint
     from stigmer.pipeline.runtime import Runtime
     from stigmer.store.rows import Record, Row, Use
 
 CONTEXT, EXECUTION = "ExecutionContext", "AgentExecution"
-MADE_CONTEXTS = "made_contexts"
-"""The table of the contexts that AgentExecution.create made: the execution's id by the context's."""
 WHY = "its context expired"
 """The error of an execution that fails for that."""
 PIECE = 32
@@ -157,7 +149,7 @@ class ContextExpiry:
         self._tell("orphaned", made.key, id_)
 
     async def _delete(self, tx: Transaction, id_: str) -> None:
-        await self._run(tx, self._means.delete, ApiResourceDeleteInput(resource_id=id_))
+        await stage(tx, self._means.delete, ApiResourceDeleteInput(resource_id=id_))
 
     async def _fail(self, tx: Transaction, id_: str) -> None:
         status = AgentExecutionStatus(
@@ -165,20 +157,7 @@ class ContextExpiry:
             error=WHY,
             completed_at=dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         )
-        await self._run(tx, self._means.report, AgentExecutionUpdateStatusInput(execution_id=id_, status=status))
-
-    async def _run(self, tx: Transaction, endpoint: Endpoint, request: betterproto2.Message) -> None:
-        """Stage what an RPC does, which the server calls for nobody."""
-        call = Call(
-            endpoint.method,
-            MultiDict({SECRETS: "redacted"}),
-            store=self._runtime.store,
-            request_id=self._runtime.ids.new("req"),
-            principal=SERVER,
-            transaction=tx,
-        )
-        with working_on(call):
-            await endpoint.run(call, codec.to_wire(request))
+        await stage(tx, self._means.report, AgentExecutionUpdateStatusInput(execution_id=id_, status=status))
 
     def _execution_id(self, context: Row) -> str:
         return cast("str", self._contexts.wire_of(context).spec.execution_id)
