@@ -83,7 +83,7 @@ class SqliteStore:
         self._grace, self._observe = grace, observe
         self._closed = asyncio.Event()
         self._closed.set()
-        self._workers: tuple[Worker[Any, Any], ...] = ()
+        self._workers: tuple[Worker[Any, Any, Any], ...] = ()
         self._path = directory / FILE_NAME
         self._shredder = Shredder(self._log_cut)
 
