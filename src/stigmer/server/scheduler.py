@@ -30,6 +30,8 @@ CREDIT_S = 0.005
 """What one that has used less than its part may use before those that wait."""
 DEBT_S = 1.0
 """No more is remembered of what one has used beyond its part."""
+WELCOMES, WELCOMES_PER_S = 20, 40
+"""So many new callers have that credit from the start, and so many more each second: a fifth of the loop's time."""
 NEW_S = 0.0005
 """What a new connection is taken to have cost."""
 RECENT = 256
@@ -169,6 +171,7 @@ class Scheduler:
         self._recent: deque[Caller] = deque(maxlen=RECENT)
         self._waiting = FairQueue[Caller]()
         self._waits = 0  # connections
+        self._welcomes, self._welcomed_at = float(WELCOMES), time.perf_counter()
         self._spent_s = 0.0  # in this turn of the loop
         self._last: Account | None = None  # which asked
         self._others_at = 0.0  # when another one asked that is served before others
@@ -224,9 +227,19 @@ class Scheduler:
     def _caller(self, name: Name) -> Caller:
         caller = self._callers.get(name)
         if caller is None:
-            caller = self._callers[name] = Caller(name, self._waiting.now_s)
+            caller = self._callers[name] = Caller(name, self._waiting.now_s - self._welcome_s())
             self._recent.append(caller)
         return caller
+
+    def _welcome_s(self) -> float:
+        """The credit of a new caller; an endless supply of them has less than the loop's time by it."""
+        now = time.perf_counter()
+        self._welcomes = min(WELCOMES, self._welcomes + (now - self._welcomed_at) * WELCOMES_PER_S)
+        self._welcomed_at = now
+        if self._welcomes < 1:
+            return 0.0
+        self._welcomes -= 1
+        return CREDIT_S
 
     def _turn_s(self) -> float:
         if self._waits > FEW or time.perf_counter() - self._others_at < QUIET_S:
