@@ -128,7 +128,9 @@ class Dispatcher:
             return
         credentials = Credentials(verdict.metadata, self._connection.client)
         identity = NOBODY if verdict.path.startswith(OPEN) else self._service.gate.known(credentials)
-        if identity is None:
+        if identity is None and self._refusals.take_half:
+            self._connection.refuse(number)
+        elif identity is None:
             self._check(self._stream(number, verdict), credentials)
         elif verdict.path not in self._service.methods:
             self._refusals.refuse(number, verdict.path, unknown(verdict.path))

@@ -39,6 +39,11 @@ class Refusals:
     def __len__(self) -> int:
         return len(self._held_back)
 
+    @property
+    def take_half(self) -> bool:
+        """Whether those held back have half of the connection's streams: the rest is for callers who are known."""
+        return 2 * len(self) > self._connection.limits.max_streams
+
     def __repr__(self) -> str:
         return f"<Refusals, {len(self)} held back>"
 
