@@ -8,20 +8,8 @@ import time
 
 import pytest
 
-from stigmer.server.scheduler import (
-    CREDIT_S,
-    DEBT_S,
-    FEW,
-    FOR_FEW,
-    PIECE_S,
-    QUIET_S,
-    RECENT,
-    TURN_S,
-    Account,
-    FairQueue,
-    Scheduler,
-    Share,
-)
+from stigmer.server.scheduler import FEW, FOR_FEW, PIECE_S, QUIET_S, RECENT, TURN_S, Account, Scheduler
+from stigmer.server.shares import CREDIT_S, DEBT_S, FairShares, Share
 
 
 class Pieces:
@@ -235,7 +223,7 @@ async def test_some_new_callers_are_served_at_once_and_a_crowd_of_them_is_not_se
 
 
 def test_nobody_saves_up_more_than_a_little_and_owes_no_more_than_some() -> None:
-    queue = FairQueue[Share]()
+    queue = FairShares[Share]()
     waiting, idle, costly = Share(0.0), Share(0.0), Share(0.0)
     queue.push(waiting)
     queue.charge(waiting, 5.0)
@@ -249,7 +237,7 @@ def test_nobody_saves_up_more_than_a_little_and_owes_no_more_than_some() -> None
 
 
 def test_what_is_used_while_nobody_waits_is_no_debt() -> None:
-    queue = FairQueue[Share]()
+    queue = FairShares[Share]()
     alone, other = Share(0.0), Share(0.0)
     queue.charge(alone, 50.0)
     queue.begin(other)
@@ -259,7 +247,7 @@ def test_what_is_used_while_nobody_waits_is_no_debt() -> None:
 
 
 def test_who_is_charged_while_it_waits_goes_back() -> None:
-    queue = FairQueue[Share]()
+    queue = FairShares[Share]()
     first, second = Share(0.0), Share(0.1)
     for one in (first, second):
         queue.push(one)
@@ -268,11 +256,11 @@ def test_who_is_charged_while_it_waits_goes_back() -> None:
 
 
 def test_of_two_connections_that_have_used_as_much_who_wants_less_goes_first() -> None:
-    scheduler, queue = Scheduler(), FairQueue[Account]()
+    scheduler, queue = Scheduler(), FairShares[Account]()
     asyncio.run(_much_and_little(scheduler, queue))
 
 
-async def _much_and_little(scheduler: Scheduler, queue: FairQueue[Account]) -> None:
+async def _much_and_little(scheduler: Scheduler, queue: FairShares[Account]) -> None:
     much, little = (Pieces(scheduler, "", pieces, PIECE_S / 10, [], address="10.0.0.1") for pieces in (10, 1))
     for one in (much, little):
         one.account.works[one] = None

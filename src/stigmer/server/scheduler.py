@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from heapq import heappop, heappush, heapreplace
-from itertools import count
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias
 from weakref import WeakValueDictionary
+
+from stigmer.server.shares import CREDIT_S, FairShares, Share
 
 TURN_S = 0.0005
 """How long those that have had their part may take together of one turn of the loop, and all others after them."""
@@ -26,10 +26,6 @@ QUIET_S = 0.1
 """How long others are remembered to have asked for something."""
 PIECE_S = 0.0005
 """How long a connection may take at one go."""
-CREDIT_S = 0.005
-"""What one that has used less than its part may use before those that wait."""
-DEBT_S = 1.0
-"""No more is remembered of what one has used beyond its part."""
 WELCOMES, WELCOMES_PER_S = 20, 40
 """So many new callers have that credit from the start, and so many more each second: a fifth of the loop's time."""
 NEW_S = 0.0005
@@ -53,73 +49,6 @@ class Work(Protocol):
         ...
 
 
-class Share:
-    """What takes its part beside others.
-
-    Attributes:
-        virtual_s: the seconds that it has used, on the clock of its `FairQueue`.
-    """
-
-    __slots__ = ("virtual_s",)
-
-    def __init__(self, virtual_s: float) -> None:
-        self.virtual_s = virtual_s
-
-    @property
-    def rank_s(self) -> float:
-        """Whose is least goes first."""
-        return self.virtual_s
-
-
-ShareT = TypeVar("ShareT", bound=Share)
-
-
-class FairQueue(Generic[ShareT]):
-    """Those that wait, by their virtual times.
-
-    Attributes:
-        now_s: the virtual time of those that have had just their part: of whoever was served last.
-    """
-
-    __slots__ = ("_furthest_s", "_heap", "_numbers", "now_s")
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[float, int, ShareT]] = []
-        self._numbers = count()
-        self.now_s = self._furthest_s = 0.0
-
-    def __len__(self) -> int:
-        return len(self._heap)
-
-    def charge(self, share: ShareT, cost_s: float) -> None:
-        """It has used so much more, or less."""
-        share.virtual_s += cost_s
-        self._furthest_s = max(self._furthest_s, share.virtual_s)
-
-    def is_next(self, share: ShareT) -> bool:
-        """Whether nobody waits that should be served before it."""
-        return not self._heap or share.virtual_s <= self.now_s
-
-    def begin(self, share: ShareT) -> None:
-        """It wants something again. While nobody waits, nobody has had more than its part."""
-        if not self._heap:
-            self.now_s = self._furthest_s
-        share.virtual_s = min(max(share.virtual_s, self.now_s - CREDIT_S), self.now_s + DEBT_S)
-
-    def push(self, share: ShareT) -> None:
-        """It waits, and did not before."""
-        heappush(self._heap, (share.rank_s, next(self._numbers), share))
-
-    def pop(self) -> ShareT:
-        """Whose turn it is; somebody must wait."""
-        heap = self._heap
-        while (rank_s := heap[0][2].rank_s) > heap[0][0]:  # it has used something while it waited
-            heapreplace(heap, (rank_s, next(self._numbers), heap[0][2]))
-        share = heappop(heap)[2]
-        self.now_s = max(self.now_s, share.virtual_s)
-        return share
-
-
 class Caller(Share):
     """Whoever calls from one address, and by one principal's credentials where there are any.
 
@@ -133,7 +62,7 @@ class Caller(Share):
     def __init__(self, name: Name, virtual_s: float) -> None:
         super().__init__(virtual_s)
         self.name = name
-        self.accounts = FairQueue[Account]()
+        self.accounts = FairShares[Account]()
 
 
 class Account(Share):
@@ -169,7 +98,7 @@ class Scheduler:
     def __init__(self) -> None:
         self._callers: WeakValueDictionary[Name, Caller] = WeakValueDictionary()
         self._recent: deque[Caller] = deque(maxlen=RECENT)
-        self._waiting = FairQueue[Caller]()
+        self._waiting = FairShares[Caller]()
         self._waits = 0  # connections
         self._welcomes, self._welcomed_at = float(WELCOMES), time.perf_counter()
         self._spent_s = 0.0  # in this turn of the loop
