@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import messages
 from stigmer.access.principal import organization
 from stigmer.handlers import HANDLERS
+from stigmer.pipeline.first_sealing import DONE, KEY, TABLE
 from stigmer.pipeline.ids import IdSource
 from stigmer.store.changes import Changes, Put
 from stigmer.store.rows import ABSENT
@@ -49,6 +50,7 @@ async def _fill(directory: Path, contexts: int, sessions: int, organizations: li
             filled += [row.id for row in rows if row.kind == "ExecutionContext"]
             for start in range(0, len(rows), ROWS_A_COMMIT):
                 await store.commit(Changes(puts=[Put(row, ABSENT) for row in rows[start : start + ROWS_A_COMMIT]]))
+        await store.commit(Changes(records={(TABLE, KEY): DONE}))
     return filled
 
 

@@ -67,6 +67,7 @@ class Calls:
         callers: how many.
         seconds: how long, after a short warm-up.
         headers: further ones of each call.
+        values: how many values each of the creates has, and how many of them are secret; None for the usual context.
     """
 
     path: str
@@ -74,6 +75,13 @@ class Calls:
     callers: int
     seconds: float
     headers: tuple[tuple[str, str], ...] = ()
+    values: tuple[int, int] | None = None
+
+    def requests(self) -> Iterator[bytes]:
+        """What is sent, without end."""
+        if self.bodies:
+            return cycle(self.bodies)
+        return messages.contexts() if self.values is None else messages.named(messages.context_of(*self.values))
 
 
 class Failed(Exception):
@@ -82,7 +90,7 @@ class Failed(Exception):
 
 def unary(server: Running, calls: Calls) -> Sample:
     """Make calls as fast as they are answered."""
-    bodies = cycle(calls.bodies) if calls.bodies else messages.contexts()
+    bodies = calls.requests()
     with Wire(server.address, calls.headers) as wire:
         _keep_calling(wire, calls, bodies, min(WARM_UP_S, calls.seconds))
         meter = Meter(server)

@@ -31,6 +31,7 @@ UPDATE_STATUS = f"/{_AGENTIC}.agentexecution.v1.AgentExecutionCommandController/
 SUBSCRIBE = f"/{_AGENTIC}.agentexecution.v1.AgentExecutionQueryController/subscribe"
 
 CONTEXT_BYTES = 512
+VALUE_BYTES = 32
 API_VERSION = "agentic.stigmer.ai/v1"
 
 
@@ -45,23 +46,36 @@ def parsed(full_name: str, data: bytes) -> Any:
 
 
 def context(name: str) -> Any:
-    """A create request of CONTEXT_BYTES, plus or minus the name."""
+    """A create request of CONTEXT_BYTES, plus or minus the name; no value of it is secret."""
     message = new(CONTEXT, api_version=API_VERSION, kind="ExecutionContext")
     message.metadata.name = name
     message.metadata.labels["team"] = "benchmarks"
     message.spec.execution_id = "aex-01jd0000000000000000000000"
     for key in ("LOG_LEVEL", "MODEL_NAME", "SERVICE_URL", "WORKSPACE"):
         message.spec.data[key].value = f"the value of {key.lower()}"
-    message.spec.data["API_TOKEN"].is_secret = True
-    message.spec.data["API_TOKEN"].value = "t"
-    message.spec.data["API_TOKEN"].value = "t" * max(1, CONTEXT_BYTES - message.ByteSize())
+    message.spec.data["PROMPT"].value = "t"
+    message.spec.data["PROMPT"].value = "t" * max(1, CONTEXT_BYTES - message.ByteSize())
+    return message
+
+
+def context_of(values: int, secret: int) -> Any:
+    """A create request with so many values of VALUE_BYTES, of which the first are secret."""
+    message = context("x" * 20)
+    message.spec.data.clear()
+    for number in range(values):
+        entry = message.spec.data[f"VALUE_{number:02}"]
+        entry.value, entry.is_secret = f"{number:02}" * (VALUE_BYTES // 2), number < secret
     return message
 
 
 def contexts() -> Iterator[bytes]:
-    """Create requests without end, no two with the same slug, whoever else makes some."""
+    """Create requests of the usual context without end."""
+    return named(context("x" * 20))
+
+
+def named(message: Any) -> Iterator[bytes]:
+    """Create requests like that one without end, no two with the same slug, whoever else makes some."""
     prefix, number = f"b{secrets.token_hex(4)}", 0
-    message = context(f"{prefix}-{number:08}")
     while True:
         message.metadata.name = f"{prefix}-{number:08}"
         yield message.SerializeToString()

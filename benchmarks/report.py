@@ -31,6 +31,7 @@ SECTIONS = {
     "In process": ("loopback",),
     "Through a host's interceptor": ("hosted",),
     "Callers who are known": ("callers",),
+    "Secret values": ("sealed",),
     "Codec": ("decode", "encode"),
     "Beside a server of the C core": ("beside grpcio",),
 }

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import callers, client, costs, executions, hosted, owners, report, scenarios
+from benchmarks import callers, client, costs, executions, hosted, owners, report, scenarios, sealed
 from benchmarks.aims import judge
 from benchmarks.profiling import WORKLOADS, profile
 from benchmarks.rounds import FULL, QUICK, SMOKE, Row, Worker
@@ -25,6 +25,7 @@ SCENARIOS = (
     client.client,
     hosted.hosted,
     callers.callers,
+    sealed.sealed,
     scenarios.conversions,
     costs.beside_grpcio,
 )

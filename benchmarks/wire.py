@@ -41,12 +41,13 @@ class Wire:
     Args:
         address: of the server.
         headers: further ones of each call.
+        source: the address to call from; "" for the usual one.
     """
 
-    def __init__(self, address: tuple[str, int], headers: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(self, address: tuple[str, int], headers: Sequence[tuple[str, str]] = (), source: str = "") -> None:
         self._headers = headers
         self._authority = f"{address[0]}:{address[1]}"
-        self.socket = socket.create_connection(address, timeout=TIMEOUT_S)
+        self.socket = socket.create_connection(address, TIMEOUT_S, (source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._encoder = Encoder()
         self._seen: set[str] = set()

@@ -33,16 +33,24 @@ REPORT = "ai.stigmer.agentic.agentexecution.v1.AgentExecutionUpdateStatusInput"
 
 @dataclass(frozen=True)
 class Target:
-    """What is attacked: the address, what is there, and when to stop on the clock of `time.monotonic`."""
+    """What is attacked: the address, what is there, and when to stop on the clock of `time.monotonic`.
+
+    `source` is the address that the attack comes from.
+    """
 
     address: tuple[str, int]
     data: Data
     end_s: float
+    source: str
 
     @property
     def on(self) -> bool:
         """Whether to go on."""
         return time.monotonic() < self.end_s
+
+    def peer(self, *, window: int | None = None, greet: bool = True) -> Peer:
+        """Connect; see `Peer`."""
+        return Peer(self.address, self.source, window=window, greet=greet)
 
 
 Attack: TypeAlias = "Callable[[Target], Counter[str]]"
@@ -71,7 +79,7 @@ def _held(target: Target, peers: Iterable[Peer]) -> Counter[str]:
 def _half_sent(target: Target, connections: int, each: int, size: int) -> Counter[str]:
     """Announce messages and send all of each but its last byte, as far as the windows allow."""
     body = message(b"\x0a" * (size - 1), size=size)
-    peers = [Peer(target.address) for _ in range(connections)]
+    peers = [target.peer() for _ in range(connections)]
     sent = [dict.fromkeys([one.begin(messages.CREATE) for _ in range(each)], 0) for one in peers]
     gone: set[int] = set()
     while target.on and len(gone) < connections:
@@ -104,7 +112,7 @@ def half_sent_many(target: Target) -> Counter[str]:
 
 def one_byte_frames(target: Target) -> Counter[str]:
     """Messages that come a byte a frame and are never whole."""
-    peers = [Peer(target.address) for _ in range(2)]
+    peers = [target.peer() for _ in range(2)]
     for one in peers:
         with suppress(Gone):
             for stream in [one.begin(messages.CREATE) for _ in range(20)]:
@@ -121,7 +129,7 @@ def one_byte_frames(target: Target) -> Counter[str]:
 
 def _unread(target: Target, connections: int, path: str, bodies: list[bytes], each: int) -> Counter[str]:
     """Ask, and never open the window for the answer."""
-    peers = [Peer(target.address, window=0) for _ in range(connections)]
+    peers = [target.peer(window=0) for _ in range(connections)]
     for one in peers:
         with suppress(Gone):
             for number in range(each):
@@ -154,11 +162,11 @@ def unread_by_agent(target: Target) -> Counter[str]:
 
 def slow_subscribers(target: Target) -> Counter[str]:
     """Followers that read nothing of executions of 9 MB, and somebody who reports on these."""
-    follower = Peer(target.address, window=0)
+    follower = target.peer(window=0)
     with suppress(Gone):
         for number in range(100):
             follower.call(messages.SUBSCRIBE, messages.get(target.data.huge[number % len(target.data.huge)]))
-        with Peer(target.address) as reporter:
+        with target.peer() as reporter:
             for number in count():
                 if not target.on:
                     break
@@ -172,7 +180,7 @@ def slow_subscribers(target: Target) -> Counter[str]:
 
 def deaf_connections(target: Target) -> Counter[str]:
     """300 gets of rows of 9 MB on each of four connections, whose sockets nobody reads."""
-    peers = [Peer(target.address) for _ in range(4)]
+    peers = [target.peer() for _ in range(4)]
     for one in peers:
         with suppress(Gone):
             for number in range(300):
@@ -190,7 +198,7 @@ def idle_connections(target: Target) -> Counter[str]:
         if not target.on:
             break
         try:
-            peers.append(Peer(target.address, greet=number % 2 == 0))
+            peers.append(target.peer(greet=number % 2 == 0))
         except (OSError, Gone):
             outcomes["refused"] += 1
     return outcomes + _held(target, peers)
@@ -202,7 +210,7 @@ def _repeated(target: Target, path: str, body: Callable[[int], bytes], *, pause_
     numbers = count()
     while target.on:
         try:
-            with Peer(target.address) as one:
+            with target.peer() as one:
                 try:
                     while target.on:
                         one.call(path, body(next(numbers)))
@@ -230,7 +238,7 @@ def map_entries(target: Target) -> Counter[str]:
 
 def empty_messages(target: Target) -> Counter[str]:
     """Reports of 99,000 empty messages: 198 kB."""
-    return _heavy(target, "198 kB of empty messages", target.data.running[0])
+    return _heavy(target, "198 kB of empty messages", target.data.attacked)
 
 
 def long_transcripts(target: Target) -> Counter[str]:
@@ -267,7 +275,7 @@ def many_tags(target: Target) -> Counter[str]:
 
 def deep_messages(target: Target) -> Counter[str]:
     """Reports of messages that hold trees of Struct, as deep as may be."""
-    return _heavy(target, "Structs as deep as may be", target.data.running[0])
+    return _heavy(target, "Structs as deep as may be", target.data.attacked)
 
 
 def gzip_bombs(target: Target) -> Counter[str]:
@@ -276,7 +284,7 @@ def gzip_bombs(target: Target) -> Counter[str]:
     outcomes: Counter[str] = Counter()
     while target.on:
         try:
-            with Peer(target.address) as one:
+            with target.peer() as one:
                 for _ in range(20):
                     one.call(messages.CREATE, body, [("grpc-encoding", "gzip")], flag=1)
                     one.drain(10)
@@ -291,7 +299,7 @@ def window_tricks(target: Target) -> Counter[str]:
     outcomes: Counter[str] = Counter()
     while target.on:
         try:
-            with Peer(target.address, window=0) as one:
+            with target.peer(window=0) as one:
                 for number in range(990):
                     one.call(messages.SUBSCRIBE, messages.get(target.data.running[number % 4]))
                 while target.on:
@@ -341,7 +349,7 @@ def subscriptions(target: Target) -> Counter[str]:
 
 def large_headers(target: Target) -> Counter[str]:
     """500 calls with 24 kB of metadata each on each of four connections, none of which sends its message."""
-    peers = [Peer(target.address) for _ in range(4)]
+    peers = [target.peer() for _ in range(4)]
     for one in peers:
         with suppress(Gone):
             for number in range(500):
@@ -386,7 +394,7 @@ def _flood(target: Target, connections: int, burst: Callable[[Peer], bytes]) -> 
     """Send bursts round robin; a connection that the server ended is opened again."""
     outcomes: Counter[str] = Counter()
     with ExitStack() as stack:
-        peers = [stack.enter_context(Peer(target.address)) for _ in range(connections)]
+        peers = [stack.enter_context(target.peer()) for _ in range(connections)]
         while target.on:
             for number, one in enumerate(peers):
                 try:
@@ -399,7 +407,7 @@ def _flood(target: Target, connections: int, burst: Callable[[Peer], bytes]) -> 
                     outcomes += one.outcomes
                     one.outcomes.clear()
                     with suppress(OSError, Gone):
-                        peers[number] = stack.enter_context(Peer(target.address))
+                        peers[number] = stack.enter_context(target.peer())
     for one in peers:
         outcomes += one.outcomes
     return outcomes
@@ -412,7 +420,7 @@ def dear_lists(target: Target) -> Counter[str]:
     outcomes: Counter[str] = Counter()
     while target.on:
         try:
-            with Peer(target.address) as one:
+            with target.peer() as one:
                 for _ in range(100):
                     one.call(messages.LIST, body, [("grpc-timeout", "100m")])
                 one.pump(0.1)
@@ -429,7 +437,7 @@ def large_lists(target: Target) -> Counter[str]:
     outcomes: Counter[str] = Counter()
     while target.on:
         try:
-            with Peer(target.address) as one:
+            with target.peer() as one:
                 for _ in range(20):
                     one.call(messages.LIST, messages.list_sessions(1000))
                 one.drain(20)
@@ -441,7 +449,7 @@ def large_lists(target: Target) -> Counter[str]:
 
 def slow_requests(target: Target) -> Counter[str]:
     """500 requests on each of four connections that never get further than their first bytes."""
-    peers = [Peer(target.address) for _ in range(4)]
+    peers = [target.peer() for _ in range(4)]
     for one in peers:
         with suppress(Gone):
             for number in range(500):

@@ -11,6 +11,7 @@ import selectors
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING
 
 from benchmarks import messages
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from benchmarks.abuse.data import Data
     from benchmarks.servers import Running
 
+EVERY_S = 0.050
 GIVE_UP_S = 30.0
 """A call that is not answered so long after the last one was due counts as this."""
 
@@ -42,11 +44,11 @@ class Latencies:
 class Bystander:
     """One connection that makes one kind of call every so often."""
 
-    def __init__(self, running: Running, what: str, path: str, body: Callable[[int], bytes], every_s: float) -> None:
-        self.what, self.wire = what, Wire(running.address)
-        self._path, self._body, self._every_s = path, body, every_s
+    def __init__(self, wire: Wire, what: str, path: str, body: Callable[[int], bytes]) -> None:
+        self.what, self.wire = what, wire
+        self._path, self._body = path, body
         self._number = 0
-        self.due = time.perf_counter() + random.random() * every_s
+        self.due = time.perf_counter() + random.random() * EVERY_S
         self.open: dict[int, float] = {}
         self._answered: set[int] = set()
 
@@ -58,7 +60,7 @@ class Bystander:
         while self.due <= now:
             self.open[self.wire.call(self._path, self._body(self._number))] = self.due
             self._number += 1
-            self.due += self._every_s * (0.5 + random.random())
+            self.due += EVERY_S * (0.5 + random.random())
         self.wire.flush()
 
     def take(self, found: Latencies) -> None:
@@ -75,10 +77,10 @@ class Bystander:
         self.wire.flush()
 
 
-def watch(running: Running, data: Data, seconds: float) -> Latencies:
-    """Make calls for so long, then wait for the answers."""
+def watch(running: Running, data: Data, seconds: float, *, apart: bool) -> Latencies:
+    """Make calls for so long, then wait for the answers; each client from an address of its own where `apart`."""
     found = Latencies()
-    crowd = _crowd(running, data)
+    crowd = _crowd(running, data, apart=apart)
     with selectors.DefaultSelector() as selector:
         for one in crowd:
             selector.register(one.wire.socket, selectors.EVENT_READ, one)
@@ -102,20 +104,20 @@ def _take(selector: selectors.BaseSelector, found: Latencies, wait_s: float) -> 
         one.take(found)
 
 
-def _crowd(running: Running, data: Data) -> list[Bystander]:
+def _crowd(running: Running, data: Data, *, apart: bool) -> list[Bystander]:
     creates = messages.contexts()
     get, reference = messages.get(data.context), messages.get_by_reference("read-me")
     page = messages.list_sessions(10)
+    wires = (Wire(running.address, source=f"127.0.0.{host if apart else 1}") for host in count(2))
     return [
-        *(Bystander(running, "get", messages.GET, lambda _: get, 0.050) for _ in range(5)),
-        Bystander(running, "getByReference", messages.GET_BY_REFERENCE, lambda _: reference, 0.050),
-        Bystander(running, "list", messages.LIST, lambda _: page, 0.050),
-        Bystander(running, "create", messages.CREATE, lambda _: next(creates), 0.050),
+        *(Bystander(next(wires), "get", messages.GET, lambda _: get) for _ in range(5)),
+        Bystander(next(wires), "getByReference", messages.GET_BY_REFERENCE, lambda _: reference),
+        Bystander(next(wires), "list", messages.LIST, lambda _: page),
+        Bystander(next(wires), "create", messages.CREATE, lambda _: next(creates)),
         Bystander(
-            running,
+            next(wires),
             "updateStatus",
             messages.UPDATE_STATUS,
             lambda number: messages.progress(data.running[number % len(data.running)], number),
-            0.050,
         ),
     ]

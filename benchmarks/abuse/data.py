@@ -34,7 +34,8 @@ class Data:
 
     Attributes:
         context: a small row that the well-behaved read.
-        running: executions that the well-behaved report on and follow.
+        running: executions that the well-behaved report on, and others follow.
+        attacked: an execution that attackers report on.
         large: rows of 2 MB, contexts.
         huge: executions with a transcript of 9 MB, in few parts.
         grown: executions with a transcript of 1.2 MB in 20,000 parts.
@@ -42,6 +43,7 @@ class Data:
 
     context: str
     running: tuple[str, ...]
+    attacked: str
     large: tuple[str, ...]
     huge: tuple[str, ...]
     grown: tuple[str, ...]
@@ -75,6 +77,7 @@ def prepare(directory: Path, *, part: float = 1.0) -> Data:
     data = Data(
         context=filler.add(messages.context("read-me"), "ExecutionContext"),
         running=filler.several(4, lambda number: _execution(f"running-{number}", 0, 0), "AgentExecution"),
+        attacked=filler.add(_execution("attacked", 0, 0), "AgentExecution"),
         large=filler.several(4, _large, "ExecutionContext"),
         huge=filler.several(
             max(2, round(20 * part)), lambda number: _execution(f"huge-{number}", 9, 1_000_000), "AgentExecution"

@@ -53,18 +53,19 @@ class Peer:
         outcomes: how many calls ended how: the status's name, `reset`, or `closed` for what was open at the end.
     """
 
-    def __init__(self, address: tuple[str, int], *, window: int | None = None, greet: bool = True) -> None:
+    def __init__(self, address: tuple[str, int], source: str, *, window: int | None = None, greet: bool = True) -> None:
         """Connect.
 
         Args:
             address: of the server.
+            source: the address to call from.
             window: what each stream may send us before we read; None takes 2 GiB of the stream and the connection.
             greet: send the preface.
         """
         self._authority = f"{address[0]}:{address[1]}"
         self.outcomes: Counter[str] = Counter()
         self.open: set[int] = set()
-        self.socket = socket.create_connection(address, timeout=5)
+        self.socket = socket.create_connection(address, 5, (source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._encoder, self._decoder = Encoder(), Decoder()
         self._next = 1

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -113,26 +113,30 @@ def _status(pid: int, name: str) -> float:
     return int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024
 
 
-def watched(pool: ProcessPoolExecutor, one: Served, data: Data, seconds: float) -> Latencies:
-    """What the well-behaved meet."""
-    return pool.submit(watch, one.running, data, seconds).result()
+def watched(pool: ProcessPoolExecutor, one: Served, data: Data, seconds: float, *, apart: bool) -> Latencies:
+    """What the well-behaved meet, each at an address of its own where they are `apart`."""
+    return pool.submit(watch, one.running, data, seconds, apart=apart).result()
 
 
 @contextmanager
 def under(
-    names: Sequence[str], one: Served, data: Data, seconds: float, *, idle: bool
+    names: Sequence[str], one: Served, data: Data, seconds: float, *, idle: bool, apart: bool
 ) -> Iterator[dict[str, Counter[str]]]:
     """Attacks that run, each in a process of its own; how their calls ended, once the block is left.
 
-    `idle`: they take what is left of the processors, as they stand in for other machines.
+    `idle`: they take what is left of the processors, as they stand in for other machines. `apart`: each comes from an
+    address of its own.
     """
     outcomes: dict[str, Counter[str]] = {name: Counter({"did not end": 1}) for name in names}
+    sources = [f"127.1.0.{host}" if apart else "127.0.0.1" for host in range(1, len(names) + 1)]
     ours, theirs = multiprocessing.Pipe()
-    crowd = multiprocessing.get_context("spawn").Process(target=_crowd, args=(names, theirs, idle))
+    crowd = multiprocessing.get_context("spawn").Process(
+        target=_crowd, args=(dict(zip(names, sources, strict=True)), theirs, idle)
+    )
     crowd.start()
     theirs.close()
     ours.recv()
-    target = Target(one.running.address, data, time.monotonic() + seconds)
+    target = Target(one.running.address, data, time.monotonic() + seconds, "")
     ours.send(target)
     try:
         yield outcomes
@@ -145,8 +149,11 @@ def under(
         crowd.join()
 
 
-def _crowd(names: Sequence[str], rig: Connection, idle: bool) -> None:  # noqa: FBT001 - an argument of a process
-    """Says that it is there, is told the target, and forks an attacker for each name, which tells its outcomes."""
+def _crowd(sources: dict[str, str], rig: Connection, idle: bool) -> None:  # noqa: FBT001 - an argument of a process
+    """Says that it is there, is told the target, and forks an attacker for each name, which tells its outcomes.
+
+    `sources` has the address that each comes from.
+    """
     if idle:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -154,9 +161,10 @@ def _crowd(names: Sequence[str], rig: Connection, idle: bool) -> None:  # noqa: 
     rig.send("ready")
     target: Target = rig.recv()
     answers: dict[Connection, multiprocessing.process.BaseProcess] = {}
-    for name in names:
+    for name, source in sources.items():
         ours, theirs = multiprocessing.Pipe(duplex=False)
-        process = multiprocessing.get_context("fork").Process(target=_attack, args=(name, target, theirs), daemon=True)
+        attack = (name, replace(target, source=source), theirs)
+        process = multiprocessing.get_context("fork").Process(target=_attack, args=attack, daemon=True)
         process.start()
         theirs.close()
         answers[ours] = process

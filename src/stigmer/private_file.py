@@ -24,6 +24,8 @@ OWNER_AND_GROUP = stat.S_IRWXO
 OWNER_ALONE = stat.S_IRWXG | stat.S_IRWXO
 """Whom a file is kept from where its owner alone may use it."""
 
+_NO_FILE = "not a file; give the path of one"
+
 Mark: TypeAlias = tuple[int, ...]
 """By what a file that has changed is known."""
 
@@ -61,6 +63,8 @@ def read(path: Path, made_by: str, kept_from: int = OWNER_AND_GROUP) -> Content:
             )
     except FileNotFoundError:
         raise StartupError(f"{path}: no such file; {made_by}") from None
+    except IsADirectoryError:
+        raise StartupError(f"{path}: {_NO_FILE}") from None
     except OSError as error:
         group = ", or to its group with mode 640" if kept_from == OWNER_AND_GROUP else " with mode 600"
         raise StartupError(f"{path}: cannot be read ({error.strerror}); give it to the server's user{group}") from None
@@ -99,7 +103,7 @@ def mark_of(status: os.stat_result) -> Mark:
 def _objection(status: os.stat_result, kept_from: int) -> str:
     """Why the file is not to be trusted, empty where it is."""
     if not stat.S_ISREG(status.st_mode):
-        return "not a file; give the path of one"
+        return _NO_FILE
     if status.st_mode & kept_from:
         remedy = "o= on it (for mode 600 or 640)" if kept_from == OWNER_AND_GROUP else "600 on it"
         return f"others may use it (mode {stat.S_IMODE(status.st_mode):o}); run chmod {remedy}"
@@ -124,6 +128,8 @@ def _locked(directory: Path) -> Generator[int]:
 def _remedy(error: OSError, path: Path) -> str:
     if isinstance(error, FileNotFoundError):
         return f"make the directory {path.parent}"
+    if isinstance(error, NotADirectoryError):
+        return f"{path.parent} is no directory: give a path in one"
     if isinstance(error, PermissionError):
         return "run this as the user that owns it and its directory"
     return "see that its directory, not the file alone, is mounted here, and that the disk is not full"

@@ -813,6 +813,59 @@ class Sessions:
         return Pages(self._portal, self._real.list_by_agent(request, agent=agent, agent_id=agent_id, page_size=page_size, page_token=page_token))
 
 
+class Admin:
+    """What `Admin` services offer."""
+
+    def __init__(self, portal: Portal, real: kinds.Admin) -> None:
+        self._portal, self._real = portal, real
+
+    def list_keys(self, request: types.ListKeysRequest | None=None, /) -> types.SealingKeyList:
+        """Lists the keys that secrets are sealed under, and how many resources are under each; it reads of all
+        secrets which key they are under.
+
+        Args:
+            request: a message, of which a copy gets the keywords' values.
+        """
+        return self._portal.run(self._real.list_keys(request))
+
+    def add_key(self, request: types.AddKeyRequest | None=None, /) -> types.SealingKey:
+        """Adds a key. Nothing is sealed under it before it is activated: back the keyring up first.
+
+        Args:
+            request: a message, of which a copy gets the keywords' values.
+        """
+        return self._portal.run(self._real.add_key(request))
+
+    def activate_key(self, request: types.SealingKeyId | None=None, /, *, value: str | None=None) -> types.SealingKey:
+        """Has what is sealed from now on be sealed under that key. What is sealed stays as it is until it is
+        rewrapped.
+
+        Args:
+            request: a message, of which a copy gets the keywords' values.
+            value: as listKeys shows it, such as key-5d41402abc4b2a76.
+        """
+        return self._portal.run(self._real.activate_key(request, value=value))
+
+    def rewrap_keys(self, request: types.RewrapKeysRequest | None=None, /) -> Generator[types.RewrapProgress]:
+        """Brings all secrets under the active key, in small transactions, and tells after each how far it has come.
+        It ends when nothing is left to do. A call that was cut off has lost nothing: the next one goes on where it
+        was.
+
+        Args:
+            request: a message, of which a copy gets the keywords' values.
+        """
+        return self._portal.iterate(self._real.rewrap_keys(request))
+
+    def retire_key(self, request: types.SealingKeyId | None=None, /, *, value: str | None=None) -> types.SealingKey:
+        """Throws a key away for good. Refused while it is active, or while any secret is under it.
+
+        Args:
+            request: a message, of which a copy gets the keywords' values.
+            value: as listKeys shows it, such as key-5d41402abc4b2a76.
+        """
+        return self._portal.run(self._real.retire_key(request, value=value))
+
+
 class Caller:
     """What `Caller` services offer."""
 
@@ -942,6 +995,11 @@ rotated."""
     def sessions(self) -> Sessions:
         """A conversation with an agent instance. Its executions are the turns."""
         return Sessions(self._portal, self._real.sessions)
+
+    @cached_property
+    def admin(self) -> Admin:
+        """What `Admin` services offer."""
+        return Admin(self._portal, self._real.admin)
 
     @cached_property
     def caller(self) -> Caller:

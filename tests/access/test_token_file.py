@@ -66,8 +66,10 @@ def test_what_is_no_file_is_refused_and_not_waited_for(file: Path) -> None:
     os.mkfifo(file, 0o600)
     with pytest.raises(StartupError, match="not a file"):
         token_file.tokens(file)
-    with pytest.raises(StartupError, match=r"not a file|cannot be read"):
+    with pytest.raises(StartupError, match="not a file; give the path of one"):
         token_file.tokens(file.parent)
+    with pytest.raises(StartupError, match="not a file; give the path of one"):
+        token_file.add(file.parent, ANN)
 
 
 def test_a_file_over_the_limit_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,6 +135,9 @@ def test_a_broken_or_open_file_is_not_edited(file: Path) -> None:
 def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match=f"make the directory {tmp_path}/none"):
         token_file.add(tmp_path / "none/tokens", ANN)
+    (tmp_path / "plain").touch()
+    with pytest.raises(StartupError, match=f"{tmp_path}/plain is no directory: give a path in one"):
+        token_file.add(tmp_path / "plain/tokens", ANN)
 
 
 def test_editors_at_once_lose_nothing(file: Path) -> None:

@@ -30,6 +30,8 @@ def test_the_benchmarks_run_and_write_every_table(tmp_path: Path) -> None:
         "get through",
         "get with a token",
         "get with a JWT",
+        "get of 20 values, 10 secret, 64 callers",
+        "create of 20 values, 10 secret, 1 caller",
         "memory at start",
     ):
         assert any(row.startswith(begin) for row in rows), begin

@@ -11,7 +11,7 @@ import stigmer
 from stigmer.cli import COMMANDS, main
 
 SRC = Path(stigmer.__file__).parents[1]
-HEAVY = {"pydantic", "pydantic_settings", "structlog", "grpclib", "h2", "betterproto2", "google", "rich", "asyncio"}
+HEAVY = {"pydantic", "structlog", "grpclib", "h2", "betterproto2", "google", "rich", "asyncio"}
 
 
 def run(*arguments: str, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -79,34 +79,34 @@ async def refusal(**flags: Any) -> str:
 
 async def test_a_server_that_serves_is_said_to(capsys: pytest.CaptureFixture[str]) -> None:
     async with serving(1) as address:
-        await asyncio.to_thread(health, address=address)
+        await asyncio.to_thread(health, server=address)
     assert capsys.readouterr().out == "SERVING\n"
 
 
 @pytest.mark.parametrize(("status", "word"), [(2, "NOT_SERVING"), (0, "UNKNOWN"), (17, "17")])
 async def test_a_server_that_does_not_serve_is_an_error(status: int, word: str) -> None:
     async with serving(status) as address:
-        assert await refusal(address=address) == f"{address}: {word}"
+        assert await refusal(server=address) == f"{address}: {word}"
 
 
 async def test_a_refusal_names_its_status() -> None:
     async with serving(GRPCError(Status.UNAVAILABLE, "draining")) as address:
-        assert await refusal(address=address) == f"{address}: UNAVAILABLE: draining"
+        assert await refusal(server=address) == f"{address}: UNAVAILABLE: draining"
 
 
 async def test_a_server_that_never_answers_is_given_up() -> None:
     async with serving(None) as address:
-        assert await refusal(address=address, timeout_s=0.1) == f"{address}: no answer within 0.1 s"
+        assert await refusal(server=address, timeout_s=0.1) == f"{address}: no answer within 0.1 s"
 
 
 async def test_no_server_says_how_to_start_one() -> None:
     async with serving(1) as address:
         pass
-    assert await refusal(address=address) == f"{address}: Connection refused; start a server with `stigmer serve`"
+    assert await refusal(server=address) == f"{address}: Connection refused; start a server with `stigmer serve`"
 
 
 async def test_an_address_that_is_none_is_refused() -> None:
-    assert (await refusal(address="nowhere")).startswith("--address: 'nowhere': not HOST:PORT")
+    assert (await refusal(server="nowhere")).startswith("--server: 'nowhere': not HOST:PORT")
 
 
 async def test_without_an_address_the_settings_say_whom_to_ask(
@@ -131,7 +131,7 @@ async def test_the_certificate_that_the_settings_name_is_trusted(
 
 async def test_a_certificate_of_another_name_is_refused(certificate: tuple[Path, Path]) -> None:
     async with serving(1, server_side(certificate)) as address:
-        assert "TLS failed" in await refusal(address=address, tls_ca=certificate[0])
+        assert "TLS failed" in await refusal(server=address, ca=certificate[0])
 
 
 async def test_a_server_that_wants_a_client_certificate_has_the_flags_named(
@@ -144,16 +144,16 @@ async def test_a_server_that_wants_a_client_certificate_has_the_flags_named(
         monkeypatch.setenv("STIGMER_LISTEN", address)
         monkeypatch.setenv("STIGMER_TLS_CERT", str(certificate[0]))
         monkeypatch.setenv("STIGMER_TLS_KEY", str(certificate[1]))
-        assert "--tls-cert" in await refusal()
+        assert "--client-cert" in await refusal()
 
 
 async def test_files_that_are_no_certificates_are_refused(tmp_path: Path) -> None:
-    assert "give PEM files that belong together" in await refusal(address="h:1", tls_ca=tmp_path / "none.pem")
+    assert "give PEM files that belong together" in await refusal(server="h:1", ca=tmp_path / "none.pem")
 
 
 async def test_plain_text_to_a_tls_server_asks_about_tls(certificate: tuple[Path, Path]) -> None:
     async with serving(1, server_side(certificate)) as address:
-        assert "(--tls-ca)" in await refusal(address=address)
+        assert "(--tls, --ca)" in await refusal(server=address)
 
 
 def test_an_interrupt_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,5 +163,5 @@ def test_an_interrupt_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(asyncio, "run", interrupted)
     with pytest.raises(typer.Exit) as ended:
-        health(address="h:1")
+        health(server="h:1")
     assert ended.value.exit_code == 130

@@ -113,7 +113,8 @@ def test_a_database_that_a_server_has_open_is_left_alone(data: Path, run: Run) -
 
     status, _, err = asyncio.run(while_open())
     assert status == 1
-    assert "another stigmer has the data directory" in err
+    assert "a running server has the data directory" in err
+    assert "--server ADDRESS" in err
 
 
 def test_neither_a_database_nor_a_keyring_is_made(data: Path, run: Run) -> None:
@@ -130,16 +131,16 @@ def test_neither_a_database_nor_a_keyring_is_made(data: Path, run: Run) -> None:
 
 KILLED = """
 import os, signal
-from stigmer.pipeline import key_rotation
+from stigmer.pipeline import rewrapping
 from stigmer.store.sqlite import SqliteStore
 
-key_rotation.PIECE = 1
+rewrapping.PIECE = 1
 commit, commits = SqliteStore.commit, 0
 
 async def killed(self, changes, *, dry_run=False):
     global commits
     commits += 1
-    if commits == 3:
+    if commits == 5:  # after the audit's record, the note that the key is in use, and two resources
         os.kill(os.getpid(), signal.SIGKILL)
     return await commit(self, changes, dry_run=dry_run)
 

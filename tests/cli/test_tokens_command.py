@@ -60,6 +60,16 @@ def test_no_two_tokens_are_alike(file: Path, run: Run) -> None:
     assert len(secrets) == len(kept(file)) == 3
 
 
+def test_who_makes_a_second_token_of_a_name_hears_of_those_that_may_other_things(file: Path, run: Run) -> None:
+    reader, twin, bob = token("stg_r", role="reader"), token("stg_twin"), token("stg_bob", "bob", "admin")
+    tokens_file(file, reader, twin, bob)
+    status, _, err = run("new", "--name", "ann", "--role", "editor", "--org", "acme")
+    told = [line for line in err.splitlines() if "Still good" in line]
+    assert (status, len(kept(file))) == (0, 4)
+    assert told == [f"Still good, and it may other things: ann, reader, acme, never, {reader.fingerprint}"]
+    assert "end others by `stigmer tokens revoke FINGERPRINT`" in err
+
+
 @pytest.mark.parametrize(("expires", "days"), [("90d", 90), ("0d", 0), ("99999d", 99999)])
 def test_a_number_of_days_counts_from_today_in_utc(file: Path, run: Run, expires: str, days: int) -> None:
     before = dt.datetime.now(dt.UTC).date()

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE = Path(__file__).parent
-GROUPS = ["agent", "agentexecution", "agentinstance", "caller", "commons", "environment", "executioncontext", "session"]
+GROUPS = [
+    *("admin", "agent", "agentexecution", "agentinstance", "caller", "commons", "environment", "executioncontext"),
+    "session",
+]
 TYPES = {value.number: value.name[5:].lower() for value in FieldDescriptorProto.Type.DESCRIPTOR.values}
 
 
@@ -34,7 +37,9 @@ def compiled() -> Any:
 
 def group_of(package: str) -> str:
     parts = package.split(".")
-    return "commons" if parts[2] == "commons" or parts[3] == "iampolicy" else parts[3]
+    if parts[2] in ("admin", "commons"):
+        return parts[2]
+    return "commons" if parts[3] == "iampolicy" else parts[3]
 
 
 def facts() -> dict[str, str]:

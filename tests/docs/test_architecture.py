@@ -29,6 +29,7 @@ NAMES = {
         "handlers",
         "pipeline",
         "private_file",
+        "proof",
         "rpc",
         "secrets",
     ),

@@ -225,6 +225,7 @@ async def test_many_calls_at_once(rig: Rig) -> None:
 
 
 async def test_it_says_what_it_is(rig: Rig) -> None:
-    assert repr(rig.loopback) == "<LoopbackChannel to <Edge 47 RPCs, <RunningCalls open, 0 running>>>"
+    count = len(rig.edge.routes)
+    assert repr(rig.loopback) == f"<LoopbackChannel to <Edge {count} RPCs, <RunningCalls open, 0 running>>>"
     call = LoopbackChannel(rig.edge).request("/a/b", Cardinality.UNARY_UNARY, sessions.SessionId, sessions.Session)
     assert repr(call) == "<LoopbackStream /a/b>"

@@ -59,7 +59,7 @@ async def test_subscriptions_of_a_principal_are_limited(serve: Opened) -> None:
 
 async def test_writes_a_second_of_a_principal_are_limited_and_reads_are_not(serve: Opened) -> None:
     async with serve(max_writes_per_principal_s=2) as opened:
-        opened.plane._app.edge._quotas._now = lambda: 0.0
+        opened.plane._app.edge.runtime.quotas._now = lambda: 0.0
         for _ in range(2):
             made = await opened.stubs.agents.create(samples.agent(org="acme"), metadata=ANN)
         error = await failure(opened.stubs.agents.create(samples.agent(org="acme"), metadata=ANN))
@@ -69,7 +69,7 @@ async def test_writes_a_second_of_a_principal_are_limited_and_reads_are_not(serv
         assert retry.retry_delay.ToMilliseconds() == 500
         for _ in range(3):
             await opened.stubs.find_agents.get(agents.AgentId(value=id_of(made)), metadata=ANN)
-        opened.plane._app.edge._quotas._now = lambda: 0.5
+        opened.plane._app.edge.runtime.quotas._now = lambda: 0.5
         await opened.stubs.agents.create(samples.agent(org="acme"), metadata=ANN)
 
 

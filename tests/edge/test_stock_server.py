@@ -1,4 +1,4 @@
-"""`Edge.handlers()` on grpclib's own server, as a host would serve them beside its own; the client is grpcio's."""
+"""`Network.handlers()` on grpclib's own server, as a host would serve them beside its own; the client is grpcio's."""
 
 from __future__ import annotations
 

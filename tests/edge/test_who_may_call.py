@@ -15,6 +15,7 @@ from stigmer import rpc
 from stigmer.access.principal import Principal, Role
 from stigmer.access.rules import _PERMISSIONS, decision_of, roles_of
 from stigmer.edge.door import Edge
+from stigmer.edge.network import Network
 from stigmer.errors import PermissionDenied
 from stigmer.pipeline.ids import IdSource
 from stigmer.pipeline.pipeline import Endpoint
@@ -46,6 +47,11 @@ def said() -> dict[str, set[str]]:
     return found
 
 
+def for_all() -> set[str]:
+    """The services that the table has for callers of all organizations alone."""
+    return {line.split()[0] for line in TABLE.read_text().splitlines() if line.endswith(" (of all organizations)")}
+
+
 def of(path: str) -> Method:
     return next(method for method in METHODS.values() if method.path.endswith(f".{path}"))
 
@@ -59,8 +65,11 @@ def asking(method: Method, **changed: Any) -> Method:
 async def test_every_method_of_every_service_says_who_may_call_it(rig: Rig) -> None:
     beside: list[IServable] = [health.Monitor(nothing), *reflection.services(())]
     for servable in beside:
-        rig.edge.intercepted(servable)
-    assert {path: set(decision.roles) for path, decision in rig.edge.decisions.items()} == said()
+        Network(rig.edge).intercepted(servable)
+    decisions = rig.edge.decisions
+    assert {path: set(decision.roles) for path, decision in decisions.items()} == said()
+    of_all = {path for path, decision in decisions.items() if decision.of_all}
+    assert of_all == {path for path in decisions if path.split("/")[1] in for_all()}
 
 
 async def nothing() -> None:
@@ -146,6 +155,23 @@ def test_what_comes_for_a_kind_that_the_platform_guards_is_guarded_like_its_crea
 )
 def test_permissions_that_no_method_asks_for_yet_have_their_roles(permission: str, kind: str, roles: set[str]) -> None:
     assert roles_of(permission, kind) == roles
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_what_is_for_admins_of_the_platform_is_for_those_of_all_organizations_alone(role: Role) -> None:
+    decision = decision_of(of("AdminController/addKey"))
+    names = dict[str, str]()
+    for name, organizations in (("all", {"*"}), ("some", {"acme", "umbrella"}), ("none", set[str]())):
+        try:
+            decision.check(Principal(name, role, frozenset(organizations)))
+        except PermissionDenied as refused:
+            names[name] = refused.message
+    refused_to = {"some", "none"} if role == "admin" else {"all", "some", "none"}
+    assert names == {
+        name: f"{name} does not have the permission login_to_back_office on platform: call with credentials of one that"
+        " has it, admin of all organizations (*)"
+        for name in refused_to
+    }
 
 
 def test_every_permission_of_the_protos_is_some_role_s() -> None:

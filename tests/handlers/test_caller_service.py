@@ -90,6 +90,13 @@ async def test_what_is_not_there_may_nobody_touch(app: assembly.App) -> None:
     assert await allowed(admin, Permission.operator, Kind.platform, "stigmer")
 
 
+async def test_what_is_for_admins_of_all_organizations_is_said_to_be_for_no_other(app: assembly.App) -> None:
+    for id_ in ("", "stigmer"):
+        assert await allowed(of(app, "admin"), Permission.login_to_back_office, Kind.platform, id_)
+        assert not await allowed(of(app, "admin", "acme"), Permission.login_to_back_office, Kind.platform, id_)
+        assert await allowed(of(app, "runner", "acme"), Permission.operator, Kind.platform, id_)
+
+
 async def test_something_may_be_made_in_a_caller_s_own_organizations(app: assembly.App) -> None:
     for permission, kind in ((Permission.create, Kind.environment), (Permission.can_create_agent, Kind.organization)):
         assert await allowed(of(app, "editor", "acme"), permission, kind, "acme")

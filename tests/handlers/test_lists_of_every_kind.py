@@ -237,7 +237,7 @@ async def test_a_database_of_before_is_listed_once_it_is_open(tmp_path: Path) ->
     with closing(sqlite3.connect(tmp_path / "stigmer.db", isolation_level=None)) as database:
         made = sorted(database.execute("SELECT * FROM resource_keys"))
         database.execute("DELETE FROM resource_keys WHERE field LIKE 'metadata.%'")
-        database.execute("PRAGMA user_version = 6")
+        database.execute("PRAGMA user_version = 7")
     async with SqliteStore(tmp_path) as store:
         agents = Resources(KINDS[0], assemble(store).loopback)
         assert await found(agents, label_selector="app in (web,db)") == ids[1::-1]

@@ -125,7 +125,8 @@ def test_no_description_repeats_a_value_of_the_message() -> None:
 
 
 def test_rules_of_every_kind_compile() -> None:
-    rules.warm_up(descriptors.message_names())
+    for name in descriptors.message_names():
+        rules.broken(descriptors.message_class(name)())
 
 
 def oneof_message(*, cel_id: str = "") -> Message:

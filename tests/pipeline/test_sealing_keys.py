@@ -10,6 +10,7 @@ from sealed_rows import context_row, keys_in_use, read, sealing_keys, staged, wr
 
 from stigmer.errors import DataLoss, StartupError
 from stigmer.secrets.keyring import Keyring
+from stigmer.store.changes import Append
 from stigmer.store.errors import ConflictError
 from stigmer.store.memory import MemoryStore
 from stigmer.store.rows import SEALED
@@ -101,7 +102,7 @@ async def test_a_transaction_does_not_commit_what_it_sealed_under_a_key_that_is_
     sealing = await opened(store, file)
     await write(sealing, "ctx-1")
     tx = await staged(sealing, "ctx-2", b"canary")
-    await sealing.dismiss(sealing.keys.active)
+    await sealing.dismiss(sealing.keys.active, Append("audit", b""))
     with pytest.raises(ConflictError):
         await tx.commit()
     assert await store.get("ExecutionContext", "ctx-2") is None

@@ -22,6 +22,7 @@ from grpclib.server import Server as GrpclibServer
 import stigmer
 import stigmer.app  # here, as its first use in a loop would block it
 from stigmer import rpc
+from stigmer.app import background
 from stigmer.store.sqlite import SqliteStore
 from stigmer.types import (
     AgentExecutionId,
@@ -303,7 +304,7 @@ async def test_an_address_that_is_none_is_refused(tmp_path: Path) -> None:
 async def test_a_plane_has_its_store_maintained_from_time_to_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stigmer.app, "MAINTENANCE_S", 0.001)
+    monkeypatch.setattr(background, "MAINTENANCE_S", 0.001)
     maintained, really = asyncio.Event(), SqliteStore.maintain
 
     async def noted(store: SqliteStore) -> None:
@@ -316,4 +317,4 @@ async def test_a_plane_has_its_store_maintained_from_time_to_time(
         async with asyncio.timeout(30):
             await maintained.wait()
     async with SqliteStore(tmp_path) as store:
-        assert [one.key for one in await store.records("leases")] == ["maintenance"]
+        assert [one.key for one in await store.records("leases")] == ["contexts", "maintenance"]

@@ -91,7 +91,10 @@ async def test_a_call_without_good_credentials_is_refused_on_its_headers_with_a_
 ) -> None:
     caplog.set_level(logging.INFO, "stigmer")
     refused: list[str] = []
-    async with serve(gate=Gate([badges]), refused=refused.append) as server, connect(server) as wire:
+    async with (
+        serve(gate=Gate([badges]), refused=lambda code, *_: refused.append(code)) as server,
+        connect(server) as wire,
+    ):
         number = wire.request(headers=headers, end=False)  # the body never comes
         assert await wire.status(number) == status
         assert server.held_bytes == 0
@@ -198,7 +201,10 @@ async def test_a_caller_that_goes_away_ends_the_check(
 ) -> None:
     caplog.set_level(logging.INFO, "stigmer")
     refused: list[str] = []
-    async with serve(gate=Gate([slow]), refused=refused.append) as server, connect(server) as wire:
+    async with (
+        serve(gate=Gate([slow]), refused=lambda code, *_: refused.append(code)) as server,
+        connect(server) as wire,
+    ):
         number = wire.request(message(b"hello"), headers=GOOD)
         await slow.began.wait()
         wire.h2.reset_stream(number, ErrorCodes.CANCEL)
@@ -258,14 +264,35 @@ async def test_refusals_that_are_held_back_count_as_open_streams(
     serve: Serve, badges: Badges, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(failures, "FREE", 0)
-    async with serve(gate=Gate([badges]), limits=Limits(max_streams=3)) as server, connect(server) as wire:
-        numbers = [wire.request(message(b"hello")) for _ in range(3)]  # it reads nothing: it knows of no limit
-        await until(lambda: held(server) == 3)
-        late = wire.request(message(b"hello"), headers=GOOD)
-        assert await wire.status(late) == f"ended {ErrorCodes.REFUSED_STREAM!s}"
-        wire.h2.reset_stream(numbers[0], ErrorCodes.CANCEL)
-        wire.flush()
+    async with serve(gate=Gate([badges]), limits=Limits(max_streams=3)) as server:
+        async with connect(server) as wire:
+            assert await call(wire, GOOD) == "0"
+        await until(lambda: not server.shared.live)
+        async with connect(server) as wire:
+            numbers = [wire.request(message(b"hello")) for _ in range(3)]  # it reads nothing: it knows of no limit
+            await until(lambda: held(server) == 3)
+            late = wire.request(message(b"hello"), headers=GOOD)
+            assert await wire.status(late) == f"ended {ErrorCodes.REFUSED_STREAM!s}"
+            wire.h2.reset_stream(numbers[0], ErrorCodes.CANCEL)
+            wire.flush()
+            assert await call(wire, GOOD) == "0"
+
+
+@pytest.mark.usefixtures("patient")
+async def test_refusals_that_are_held_back_leave_half_of_the_streams_to_callers_who_are_known(
+    serve: Serve, badges: Badges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "FREE", 0)
+    async with serve(gate=Gate([badges]), limits=Limits(max_streams=4)) as server, connect(server) as wire:
         assert await call(wire, GOOD) == "0"
+        for guesses in (1, 2, 3):
+            guess = wire.request(message(b"hello"), headers=BAD)
+            await until(lambda: held(server) == guesses)  # noqa: B023  # waited for at once
+        assert await call(wire, BAD) == f"ended {ErrorCodes.REFUSED_STREAM!s}"
+        assert await call(wire, GOOD) == "0"
+        wire.h2.reset_stream(guess, ErrorCodes.CANCEL)
+        wire.request(message(b"hello"), headers=BAD)
+        await until(lambda: held(server) == 3)
 
 
 @pytest.mark.usefixtures("patient")

@@ -12,7 +12,7 @@ import pytest
 
 from stigmer.server import pacing
 from stigmer.server.pacing import Paced
-from stigmer.server.scheduler import LITTLE_S, TURN_S, Account, Scheduler
+from stigmer.server.scheduler import TURN_S, Account, Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -36,17 +36,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-def little() -> Account:
-    account = Account()
-    account.cost_s = 0.0
-    return account
+def little(scheduler: Scheduler) -> Account:
+    return scheduler.account("10.0.0.1")
 
 
-def costly() -> Account:
-    account = Account()
-    account.begin()  # nothing of it is forgotten
-    account.cost_s = 10 * LITTLE_S
-    account.end()
+def costly(scheduler: Scheduler) -> Account:
+    account = scheduler.account("10.0.0.2")
+    scheduler.charge(account, 0.05)
     return account
 
 
@@ -68,18 +64,20 @@ async def test_a_flood_that_waits_for_one_thing_goes_on_a_few_steps_a_turn_and_o
     clock: Clock,
 ) -> None:
     scheduler, steps, read = Scheduler(), list[str](), asyncio.Event()
-    flood = [costly() for _ in range(5)]
+    flood = [costly(scheduler) for _ in range(5)]
     tasks = [
         begun(scheduler, flood[number % 5], partial(handler, clock, steps, "flood", read.wait)) for number in range(100)
     ]
     await asyncio.sleep(0)
-    assert scheduler.has_time(little())  # somebody else asks
+    assert scheduler.has_time(little(scheduler))  # somebody else asks
     read.set()
     most, others = 0, list[int]()
     while not all(task.done() for task in tasks):
         if len(steps) > 10 and len(others) < 3:
             before = len(steps)
-            await begun(scheduler, little(), partial(handler, clock, steps, "other", partial(asyncio.sleep, 0)))
+            await begun(
+                scheduler, little(scheduler), partial(handler, clock, steps, "other", partial(asyncio.sleep, 0))
+            )
             others.append(steps[before:].count("flood"))
         before = len(steps)
         await asyncio.sleep(0)
@@ -95,25 +93,30 @@ async def test_each_step_is_charged_to_its_connection(clock: Clock) -> None:
             clock.work()
             await asyncio.sleep(0)
 
-    account = little()
-    await Paced(Scheduler(), account, 0.0, three)
-    assert account.cost_s == pytest.approx(3 * STEP_S, rel=0.2)  # a little is forgotten between steps
+    scheduler = Scheduler()
+    account = little(scheduler)
+    before = account.virtual_s
+    await Paced(scheduler, account, 0.0, three)
+    assert account.virtual_s - before == pytest.approx(3 * STEP_S)
 
 
 async def test_what_was_said_of_the_first_step_is_set_right(clock: Clock) -> None:
     async def one() -> None:
         clock.work()
 
-    scheduler, account = Scheduler(), little()
+    scheduler = Scheduler()
+    account = little(scheduler)
+    before = account.virtual_s
     scheduler.charge(account, 10 * STEP_S)
     await Paced(scheduler, account, 10 * STEP_S, one)
-    assert account.cost_s == pytest.approx(STEP_S)
+    assert account.virtual_s - before == pytest.approx(STEP_S)
 
 
 async def test_a_call_that_is_cancelled_while_it_waits_for_its_turn_ends_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    scheduler, account, ended, read = Scheduler(), costly(), list[str](), asyncio.Event()
+    scheduler, ended, read = Scheduler(), list[str](), asyncio.Event()
+    account = costly(scheduler)
     monkeypatch.setattr(scheduler, "has_time", lambda _account: False)
 
     async def told() -> None:
@@ -137,7 +140,8 @@ async def test_a_call_that_is_cancelled_while_it_waits_for_its_turn_ends_at_once
 
 
 async def test_who_only_lets_others_go_first_goes_on_in_the_next_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    scheduler, account, slices = Scheduler(), costly(), list[int]()
+    scheduler, slices = Scheduler(), list[int]()
+    account = costly(scheduler)
     monkeypatch.setattr(scheduler, "has_time", lambda _account: False)
 
     async def long_work() -> None:
@@ -162,7 +166,7 @@ async def test_an_error_of_what_it_waits_for_and_its_own_pass(clock: Clock) -> N
         raise ValueError("its own")
 
     with pytest.raises(ValueError, match="its own"):
-        await Paced(Scheduler(), Account(), 0.0, fails)
+        await Paced(scheduler := Scheduler(), little(scheduler), 0.0, fails)
 
 
 async def test_a_call_that_is_cancelled_before_its_first_step_leaves_nothing_behind(
@@ -171,7 +175,7 @@ async def test_a_call_that_is_cancelled_before_its_first_step_leaves_nothing_beh
     async def never() -> None:
         raise AssertionError
 
-    task = begun(Scheduler(), Account(), never)
+    task = begun(scheduler := Scheduler(), little(scheduler), never)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -189,7 +193,7 @@ async def test_one_that_is_forgotten_closes_what_it_runs() -> None:
         finally:
             closed.append("closed")
 
-    coroutine = finished(Paced(Scheduler(), Account(), 0.0, waits))
+    coroutine = finished(Paced(scheduler := Scheduler(), little(scheduler), 0.0, waits))
     coroutine.send(None)
     coroutine.close()
     assert closed == ["closed"]
@@ -212,7 +216,7 @@ async def test_a_failure_leaves_no_cycle_for_the_collector() -> None:
     gc.collect()
     gc.disable()
     try:
-        task = begun(Scheduler(), Account(), fails)
+        task = begun(scheduler := Scheduler(), little(scheduler), fails)
         await asyncio.wait((task,))
         assert isinstance(task.exception(), ValueError)
         del task

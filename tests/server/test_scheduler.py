@@ -1,22 +1,25 @@
-"""Whose turn it is: those that cost least go first, those that cost most go on, and nobody is forgotten."""
+"""Whose turn it is: who has used least goes first, callers as wholes, and nobody is forgotten."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 
 import pytest
 
-from stigmer.server.scheduler import FEW, FOR_FEW, LITTLE_S, MOST_S, PART, QUIET_S, STALE, TURN_S, Account, Scheduler
+from stigmer.server.scheduler import FEW, FOR_FEW, PIECE_S, QUIET_S, RECENT, TURN_S, Account, Scheduler
+from stigmer.server.shares import CREDIT_S, DEBT_S, FairShares, Share
 
 
 class Pieces:
     """Work of so many pieces, each of which costs so much; `done` is told of each."""
 
-    def __init__(self, scheduler: Scheduler, name: str, pieces: int, cost_s: float, done: list[str]) -> None:
+    def __init__(
+        self, scheduler: Scheduler, name: str, pieces: int, cost_s: float, done: list[str], *, address: str = ""
+    ) -> None:
         self._scheduler, self._name, self._cost_s, self._done = scheduler, name, cost_s, done
-        self.account, self.left = Account(), pieces
-        self.account.cost_s = 0.0
+        self.account, self.left = scheduler.account(address or name), pieces
 
     def ready(self) -> None:
         self._scheduler.ready(self.account, self)
@@ -32,20 +35,30 @@ class Pieces:
         return self.left > 0
 
 
+@pytest.fixture
+def _still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing costs anything but what is charged."""
+    monkeypatch.setattr(time, "perf_counter", lambda: 1.0)
+
+
 async def all_done(*works: Pieces) -> None:
     while any(work.left for work in works):  # noqa: ASYNC110  # turns of the loop are what is tested
         await asyncio.sleep(0)
 
 
-async def test_who_asks_for_little_is_served_at_once_beside_a_flood() -> None:
+async def turns(number: int) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+async def test_who_asks_for_little_is_served_at_once_beside_floods() -> None:
     scheduler, done = Scheduler(), list[str]()
-    floods = [Pieces(scheduler, "flood", 200, TURN_S, done) for _ in range(20)]
+    floods = [Pieces(scheduler, "flood", 200, TURN_S, done, address=f"10.0.0.{number}") for number in range(20)]
     for flood in floods:
         flood.ready()
-    for _ in range(50):
-        await asyncio.sleep(0)
-    for _ in range(10):
-        little = Pieces(scheduler, "little", 1, TURN_S / 10, done)
+    littles = [Pieces(scheduler, "little", 1, TURN_S / 10, done, address=f"10.1.0.{number}") for number in range(10)]
+    await turns(400)
+    for little in littles:
         await asyncio.sleep(0)
         before = len(done)
         little.ready()
@@ -54,10 +67,32 @@ async def test_who_asks_for_little_is_served_at_once_beside_a_flood() -> None:
     assert any(flood.left for flood in floods)
 
 
-async def test_many_that_ask_in_one_turn_of_the_loop_have_no_more_of_it_than_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(time, "perf_counter", lambda: 1.0)
+@pytest.mark.usefixtures("_still")
+async def test_a_flood_by_many_connections_takes_no_more_from_others_than_one_by_a_single_connection() -> None:
+    """Attack: 100 connections of one caller, each with its part, left a hundredth to a client that makes many calls."""
+    scheduler, done = Scheduler(), list[str]()
+    floods = [Pieces(scheduler, "flood", 1_000, TURN_S, done) for _ in range(100)]
+    busy = Pieces(scheduler, "busy", 100, TURN_S, done)
+    for one in (*floods, busy):
+        one.ready()
+    before = len(done)
+    await all_done(busy)
+    assert done[before:].count("flood") == pytest.approx(100, abs=20)
+
+
+@pytest.mark.usefixtures("_still")
+async def test_the_connections_of_one_caller_share_its_part_alike() -> None:
+    scheduler, done = Scheduler(), list[str]()
+    works = [Pieces(scheduler, str(number), 40, PIECE_S, done, address="10.0.0.1") for number in range(10)]
+    for work in works:
+        work.ready()
+    await turns(200)
+    assert 190 <= len(done) <= 210
+    assert all(done.count(str(number)) == pytest.approx(20, abs=3) for number in range(10))
+
+
+@pytest.mark.usefixtures("_still")
+async def test_many_that_ask_in_one_turn_of_the_loop_have_no_more_of_it_than_one() -> None:
     scheduler, done = Scheduler(), list[str]()
     floods = [Pieces(scheduler, str(number), 10, TURN_S / 2, done) for number in range(100)]
     for flood in floods:
@@ -71,28 +106,11 @@ async def test_many_that_ask_in_one_turn_of_the_loop_have_no_more_of_it_than_one
     assert all(done.count(str(number)) == 10 for number in range(100))
 
 
-async def test_one_that_fell_behind_catches_up_while_a_flood_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "perf_counter", lambda: 1.0)
-    scheduler, done = Scheduler(), list[str]()
-    floods = [Pieces(scheduler, "flood", 10_000, TURN_S, done) for _ in range(50)]
-    behind = Pieces(scheduler, "behind", 20, TURN_S / 5, done)
-    for one in (*floods, behind):
-        one.account.cost_s = MOST_S
-    for flood in floods:
-        flood.ready()
-    before = len(done)
-    behind.ready()
-    await all_done(behind)
-    assert done[before:].count("flood") <= 20
-    assert all(flood.left for flood in floods)
-
-
 async def test_a_turn_is_longer_while_nobody_else_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1.0
     monkeypatch.setattr(time, "perf_counter", lambda: now)
     scheduler, done = Scheduler(), list[str]()
-    flood = Pieces(scheduler, "flood", 1_000, TURN_S, done)
-    flood.account.cost_s = MOST_S
+    flood, little = Pieces(scheduler, "flood", 1_000, TURN_S, done), Pieces(scheduler, "little", 1, TURN_S / 10, done)
 
     async def pieces_of_a_turn() -> int:
         before = len(done)
@@ -100,42 +118,159 @@ async def test_a_turn_is_longer_while_nobody_else_asks(monkeypatch: pytest.Monke
         return len(done) - before
 
     flood.ready()
+    now += 2 * QUIET_S
     assert await pieces_of_a_turn() == FOR_FEW
-    Pieces(scheduler, "little", 1, TURN_S / 10, done).ready()
+    little.ready()
     assert await pieces_of_a_turn() == 1
     now += 2 * QUIET_S
     assert await pieces_of_a_turn() == FOR_FEW
 
 
-async def test_what_has_waited_longest_goes_on_however_much_it_has_cost() -> None:
+@pytest.mark.usefixtures("_still")
+async def test_one_that_wants_a_tenth_of_its_part_waits_for_nobody_s_whole_part() -> None:
     scheduler, done = Scheduler(), list[str]()
-    costly = Pieces(scheduler, "costly", 5, 0.05, done)
-    costly.ready()
-    crowd = [Pieces(scheduler, "one of many", 500, TURN_S, done) for _ in range(3)]
-    for one in crowd:
-        one.ready()
-    await all_done(costly)
-    assert all(one.left for one in crowd)
+    floods = [Pieces(scheduler, "flood", 10_000, TURN_S, done, address=f"10.0.0.{number}") for number in range(10)]
+    for flood in floods:
+        flood.ready()
+    client = Pieces(scheduler, "client", 0, TURN_S / 10, done)
+    await turns(100)
+    waited = list[int]()
+    for _ in range(50):
+        client.left, before = 1, len(done)
+        client.ready()
+        await all_done(client)
+        waited.append(done[before:].count("flood"))
+        await turns(10)
+    assert max(waited) <= 2
 
 
-async def test_what_a_connection_has_cost_is_forgotten_while_nothing_of_it_waits(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    scheduler, now = Scheduler(), time.perf_counter()
-    monkeypatch.setattr(time, "perf_counter", lambda: now)
-    work = Pieces(scheduler, "one", 1, 0.03, [])
-    work.ready()
-    assert not work.left
-    assert work.account.cost_s == pytest.approx(0.03)
-    for idle_s, cost_s in ((0.1, 0.03 + 0.03 - 0.1 * PART), (10.0, 0.03)):
+@pytest.mark.usefixtures("_still")
+async def test_nobody_waits_for_ever_beside_an_endless_supply_of_new_callers() -> None:
+    scheduler, done = Scheduler(), list[str]()
+    behind = Pieces(scheduler, "behind", 5, TURN_S, done)
+    scheduler.charge(behind.account, 0.02)
+    Pieces(scheduler, "first", 3, TURN_S, done).ready()
+    behind.ready()
+    for number in range(1_000):
+        Pieces(scheduler, "new", 3, TURN_S / 2, done, address=f"10.0.{number // 250}.{number % 250}").ready()
         await asyncio.sleep(0)
-        now += idle_s
-        work.left = 1
-        work.ready()
-        assert work.account.cost_s == pytest.approx(cost_s)
+        if not behind.left:
+            break
+    assert not behind.left
+
+
+@pytest.mark.usefixtures("_still")
+async def test_a_principal_is_a_caller_of_its_own_beside_others_at_one_address() -> None:
+    scheduler, done = Scheduler(), list[str]()
+    floods = [Pieces(scheduler, "flood", 1_000, TURN_S, done, address="10.0.0.1") for _ in range(50)]
+    client = Pieces(scheduler, "client", 50, TURN_S, done, address="10.0.0.1")
+    for one in floods:
+        scheduler.identify(one.account, "flooder")
+    for name in ("client", "another"):  # the first counts
+        scheduler.identify(client.account, name)
+    for one in (*floods, client):
+        one.ready()
+    assert client.account.caller.name == ("10.0.0.1", "client")
+    assert len({flood.account.caller for flood in floods}) == 1
+    before = len(done)
+    await all_done(client)
+    assert done[before:].count("flood") == pytest.approx(50, abs=15)  # it has some credit
+
+
+@pytest.mark.usefixtures("_still")
+async def test_a_connection_that_waits_when_it_is_identified_is_served_and_moves_then() -> None:
+    scheduler, done = Scheduler(), list[str]()
+    work = Pieces(scheduler, "one", 20, TURN_S, done)
+    Pieces(scheduler, "other", 20, TURN_S, done).ready()
+    work.ready()
+    scheduler.identify(work.account, "someone")
+    await all_done(work)
+    assert work.account.caller.name == ("one", "")
+    work.left = 1
+    await asyncio.sleep(0)
+    work.ready()
+    assert work.account.caller.name == ("one", "someone")
+    await all_done(work)
+
+
+@pytest.mark.usefixtures("_still")
+async def test_a_caller_is_not_rid_of_what_it_has_used_by_a_new_connection() -> None:
+    scheduler = Scheduler()
+    scheduler.charge(scheduler.account("10.0.0.1"), 0.5)
+    gc.collect()
+    assert scheduler.account("10.0.0.1").caller.virtual_s > 0.49
+    for number in range(RECENT):
+        scheduler.account(f"10.1.{number // 250}.{number % 250}")
+    gc.collect()
+    assert len(scheduler._callers) <= RECENT
+
+
+@pytest.mark.usefixtures("_still")
+async def test_some_new_callers_are_served_at_once_and_a_crowd_of_them_is_not_served_before_all_others() -> None:
+    scheduler, done = Scheduler(), list[str]()
+    floods = [Pieces(scheduler, "flood", 10_000, TURN_S, done, address=f"10.0.0.{number}") for number in range(10)]
+    for flood in floods:
+        flood.ready()
+    await turns(200)
+    for number in range(10):  # a new caller each: the floods took ten of the twenty welcomes
+        before = len(done)
+        client = Pieces(scheduler, "client", 3, TURN_S, done, address=f"10.1.0.{number}")
+        client.ready()
+        await all_done(client)
+        assert done[before:].count("flood") <= 3
+    late = Pieces(scheduler, "client", 3, TURN_S, done, address="10.2.0.1")
+    assert late.account.caller.virtual_s >= scheduler._waiting.now_s
+
+
+def test_nobody_saves_up_more_than_a_little_and_owes_no_more_than_some() -> None:
+    queue = FairShares[Share]()
+    waiting, idle, costly = Share(0.0), Share(0.0), Share(0.0)
+    queue.push(waiting)
+    queue.charge(waiting, 5.0)
+    assert queue.pop() is waiting
+    queue.push(waiting)
+    queue.charge(costly, 100.0)
+    for one in (idle, costly):
+        queue.begin(one)
+    assert idle.virtual_s == pytest.approx(queue.now_s - CREDIT_S)
+    assert costly.virtual_s == pytest.approx(queue.now_s + DEBT_S)
+
+
+def test_what_is_used_while_nobody_waits_is_no_debt() -> None:
+    queue = FairShares[Share]()
+    alone, other = Share(0.0), Share(0.0)
+    queue.charge(alone, 50.0)
+    queue.begin(other)
+    queue.push(other)
+    assert queue.is_next(alone)
+    assert other.virtual_s == pytest.approx(50.0 - CREDIT_S)
+
+
+def test_who_is_charged_while_it_waits_goes_back() -> None:
+    queue = FairShares[Share]()
+    first, second = Share(0.0), Share(0.1)
+    for one in (first, second):
+        queue.push(one)
+    queue.charge(first, 1.0)
+    assert [queue.pop(), queue.pop()] == [second, first]
+
+
+def test_of_two_connections_that_have_used_as_much_who_wants_less_goes_first() -> None:
+    scheduler, queue = Scheduler(), FairShares[Account]()
+    asyncio.run(_much_and_little(scheduler, queue))
+
+
+async def _much_and_little(scheduler: Scheduler, queue: FairShares[Account]) -> None:
+    much, little = (Pieces(scheduler, "", pieces, PIECE_S / 10, [], address="10.0.0.1") for pieces in (10, 1))
+    for one in (much, little):
+        one.account.works[one] = None
+        one.account.virtual_s = 0.0
+        queue.push(one.account)
+    assert queue.pop() is little.account
     await asyncio.sleep(0)
 
 
+@pytest.mark.usefixtures("_still")
 async def test_a_turn_of_the_loop_has_an_end() -> None:
     scheduler, done = Scheduler(), list[str]()
     works = [Pieces(scheduler, str(number), 100, TURN_S / 3, done) for number in range(2 * FEW)]
@@ -147,68 +282,6 @@ async def test_a_turn_of_the_loop_has_an_end() -> None:
         most, before = max(most, len(done) - before), len(done)
     assert most <= 3 * FOR_FEW + 1
     assert len(done) == 100 * len(works)
-
-
-async def test_its_memory_is_bounded_by_those_that_wait() -> None:
-    scheduler = Scheduler()
-    works = [Pieces(scheduler, "", 2_000, TURN_S * 2, []) for _ in range(4)]
-    for work in works:
-        work.ready()
-    while any(work.left for work in works):
-        await asyncio.sleep(0)
-        assert len(scheduler._cheapest) <= 2 * len(works) + STALE + 1
-
-
-async def test_of_those_that_cost_little_who_has_least_to_be_done_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "perf_counter", lambda: 1.0)
-    scheduler, done = Scheduler(), list[str]()
-    works = [Pieces(scheduler, str(left), left, TURN_S / 10, done) for left in (40, 3, 20, 1, 30)]
-    costly = Pieces(scheduler, "costly", 1, TURN_S / 10, done)
-    costly.account.cost_s = MOST_S
-    scheduler.charge(Account(), 100 * TURN_S)  # this turn of the loop is used up
-    for work in (costly, *works):
-        work.ready()
-    await all_done(*works, costly)
-    ended = sorted({"1", "3", "20", "40"}, key=lambda one: len(done) - done[::-1].index(one))
-    assert ended == ["1", "3", "20", "40"]
-
-
-def test_one_whose_calls_have_piled_up_is_not_put_off_for_it() -> None:
-    """Attack: beside all floods a client that makes 20 calls a second fell behind, and stayed there for 14 s."""
-    behind, flood = Account(), Account()
-    for number in range(100):
-        behind.works[Pieces(Scheduler(), str(number), 2, TURN_S, [])] = None
-    flood.works[Pieces(Scheduler(), "flood", 10, TURN_S, [])] = None
-    behind.cost_s, flood.cost_s = MOST_S, MOST_S / 2
-    assert behind.rank_s < flood.rank_s
-
-
-def test_a_new_connection_is_not_one_that_has_cost_little_until_it_was_idle_for_a_while(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    now = 1.0
-    monkeypatch.setattr(time, "perf_counter", lambda: now)
-    account = Account()
-    assert account.cost_s > LITTLE_S
-    now += 0.1
-    account.forget()
-    assert account.cost_s < LITTLE_S
-
-
-def test_a_flood_s_cost_is_not_forgotten_while_much_of_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 1.0
-    monkeypatch.setattr(time, "perf_counter", lambda: now)
-    scheduler = Scheduler()
-    flood, little = Pieces(scheduler, "flood", 100, TURN_S, []), Pieces(scheduler, "little", 1, TURN_S, [])
-    for one in (flood, little):
-        one.account.works[one] = None
-        one.account.begin()
-        one.account.cost_s = 0.02
-    now += 0.1
-    for one in (flood, little):
-        one.account.forget()
-    assert flood.account.cost_s == pytest.approx(0.02)
-    assert little.account.cost_s == pytest.approx(0.02 - 0.1 * PART)
 
 
 async def test_an_error_in_the_work_is_not_the_end_of_it() -> None:

@@ -15,7 +15,7 @@ from stigmer.errors import NotFound
 from stigmer.steps.delete import DeleteResource, ExtractResourceId, LoadExistingForDelete
 from stigmer.store.changes import Cascade, Dependent, Remove
 
-CONTEXTS = Dependent("ExecutionContext", "spec.execution_id")
+CONTEXTS = Dependent("ExecutionContext", "spec.execution_id", records=("made_contexts",))
 EXECUTIONS = Dependent("AgentExecution", "spec.session_id", (CONTEXTS,), ("runtime_env_keys",))
 REQUESTS = [
     ("Agent", AgentId(value="x")),

@@ -84,7 +84,10 @@ async def test_load_by_execution_id_gives_the_newest(bench: Bench) -> None:
     assert ctx.row is not None
     assert (ctx.row.id, ctx.row.revision) == (newest.id, newest.revision)
     assert (data(ctx), ctx.call.resource_id) == (newest.data, newest.id)
-    assert is_idle(ctx)
+    changes = staged(ctx)
+    assert [*changes.uses] == [("ExecutionContext", newest.id)]
+    assert required(changes) == {("ExecutionContext", newest.id)}
+    assert not any((changes.puts, changes.removes, changes.records))
 
 
 async def test_load_by_execution_id_refuses_an_execution_without_a_context(bench: Bench) -> None:

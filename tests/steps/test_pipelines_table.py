@@ -123,7 +123,15 @@ def test_each_rpc_of_the_proto_has_a_pipeline_and_streams_where_the_proto_does(h
 def test_the_step_lists_of_services_about_no_kind_are_these() -> None:
     assert {
         pipeline.name: " ".join(pipeline.names()) for service in SERVICES for pipeline in service.pipelines.values()
-    } == {"caller.whoami": "ValidateProto WhoAmI", "caller.canI": "ValidateProto CanI"}
+    } == {
+        "caller.whoami": "ValidateProto WhoAmI",
+        "caller.canI": "ValidateProto CanI",
+        "admin.listKeys": "ValidateProto ListKeys",
+        "admin.addKey": "ValidateProto AddKey",
+        "admin.activateKey": "ValidateProto ActivateKey",
+        "admin.rewrapKeys": "ValidateProto RewrapKeys",
+        "admin.retireKey": "ValidateProto RetireKey",
+    }
 
 
 def without(one: Any, rpc: str) -> Any:

@@ -23,7 +23,7 @@ from store_rows import (
     updating,
 )
 
-from stigmer.store.changes import Append, Changes, Dependent, Put
+from stigmer.store.changes import Append, AppendForRemoved, Changes, Dependent, Put, Trim
 from stigmer.store.errors import ConflictError
 from stigmer.store.rows import ABSENT, Query, Record, Window, chained, sealed_key
 from stigmer.store.transaction import Transaction
@@ -175,6 +175,35 @@ async def test_what_was_refused_leaves_no_gap_in_the_chain(store: Store) -> None
     assert [(one.number, one.value) for one in await store.log("audit")] == [
         (number, b"%d" % n) for number, n in enumerate((1, 2, 4, 5, 7, 8), 1)
     ]
+
+
+async def test_the_first_entries_of_a_log_can_go_and_the_next_one_is_chained_to_the_last(store: Store) -> None:
+    await store.commit(appending(*(b"%d" % n for n in range(1, 8))))
+    last = await store.last_entry("audit")
+    assert last is not None
+    await store.commit(together(appending(b"8"), Changes(trims=[Trim("audit", 5)])))
+    assert [one.number for one in await store.log("audit")] == [6, 7, 8]
+    assert [one.number for one in await store.log("audit", after=3, limit=2)] == [6, 7]
+    assert [one.number for one in await store.log("audit", after=6)] == [7, 8]
+    assert await store.last_entry("audit") == chained(last, "audit", b"8")
+    assert await store.last_entry("none") is None
+
+
+async def test_each_row_with_sealed_values_that_goes_is_told_of_those_that_the_commit_finds_included(
+    store: Store,
+) -> None:
+    parent = replace(row("parent"), sealed=True)
+    children = [replace(child(f"c{n}", "parent"), sealed=n > 0) for n in range(3)]
+    sealed = {sealed_key(one.kind, one.id): one.id.encode() for one in (parent, *children) if one.sealed}
+    await store.commit(together(creating(parent, *children), Changes(records=sealed)))
+    told = AppendForRemoved("audit", lambda head, value: f"{head.kind} {head.id}: ".encode() + (value or b""))
+    held = await store.get("Thing", "parent")
+    changes = together(removing(held), cascading("parent"), appending(b"1"))
+    await store.commit(replace(changes, removed=told), dry_run=True)
+    await store.commit(replace(changes, removed=told))
+    values = [one.value for one in await store.log("audit")]
+    assert values[0] == b"1"
+    assert sorted(values[1:]) == [b"Child c1: c1", b"Child c2: c2", b"Thing parent: parent"]
 
 
 async def test_records_and_logs_are_there_when_the_store_opens_again(opener: Opener) -> None:

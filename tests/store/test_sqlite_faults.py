@@ -245,11 +245,14 @@ INDEXES = (
 )
 
 
+USES = ("uses_by_time",)
+
+
 def test_every_index_of_rows_is_damaged_here() -> None:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
         migration.migrate(database)
         made = {name for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE sql LIKE 'CREATE%INDEX%'")}
-    assert made == {*INDEXES, "resources_by_kind"}  # without that one it does not start: rows are counted by it
+    assert made == {*INDEXES, *USES, "resources_by_kind"}  # without the last it does not start: rows are counted by it
 
 
 @pytest.mark.parametrize("table", ["resources", "resource_keys", *INDEXES])
@@ -271,6 +274,24 @@ async def test_what_sqlite_calls_malformed_is_damage_and_the_probe_says_so(
         with pytest.raises(DamagedError) as caught:
             await store.commit(creating(row("b", ("tag", "t"))))
         assert (caught.value.kind, caught.value.id) == ("Thing", "b")
+
+
+@pytest.mark.parametrize("table", ["uses", *USES])
+async def test_where_it_cannot_be_told_what_was_used_when_the_probe_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    used = Changes(uses={("Thing", f"r{number}"): number for number in range(20)})
+    async with SqliteStore(tmp_path) as store:
+        await created(store, *(row(f"r{number}") for number in range(20)))
+        await store.commit(used)
+    await overwritten(tmp_path, table)
+    monkeypatch.setattr(inspection, "WHOLE_BYTES", 0)
+    async with SqliteStore(tmp_path, cache_bytes=0) as store:
+        with pytest.raises(DamagedError):
+            await store.probe()
+        with pytest.raises(DamagedError):
+            await store.commit(Changes(uses={("Thing", "r3"): 100}))
+        assert len(await ids(store)) == 20
 
 
 async def test_who_does_not_meet_the_damage_does_not_suffer_from_it(

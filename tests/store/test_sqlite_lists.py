@@ -168,6 +168,14 @@ async def test_what_is_found_at_once_is_found_by_an_index(store: SqliteStore, st
     assert all(step.startswith("SEARCH") for step in steps), steps
 
 
+async def test_what_is_unused_is_found_in_order_along_an_index_and_what_was_used_is_not_looked_at(
+    store: SqliteStore,
+) -> None:
+    first, second = await plan(store, sql.UNUSED)
+    assert first.startswith("SEARCH u USING COVERING INDEX uses_by_time")
+    assert second.startswith("SEARCH r USING INTEGER PRIMARY KEY")
+
+
 @pytest.mark.parametrize("also", ["", ONE_KEY, ONE_KEY + CHOICE + EXCLUSION])
 async def test_a_join_looks_each_value_up_and_sorts_nothing(store: SqliteStore, also: str) -> None:
     steps = await plan(store, sql.BRANCHES.format(also=also))

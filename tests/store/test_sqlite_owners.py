@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from base64 import b64decode
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -199,6 +200,16 @@ async def test_a_kill_in_the_middle_leaves_the_old_database_and_the_next_start_g
     await migrated(old)
     assert all_tables(old) == before
     assert {owner for found in owners(old).values() for owner, _ in found if owner} >= {MINE, "platform"}
+
+
+async def test_contexts_of_before_have_their_whole_time_to_live_from_the_upgrade_on(old: Path) -> None:
+    before_ms = time.time_ns() // 10**9 * 1000
+    async with SqliteStore(old) as store:
+        now_ms = await store.now_ms()
+        found = await store.unused(now_ms)
+        contexts = await store.page(Query("ExecutionContext"), Window(None))
+    assert [(one.kind, one.sequence) for one in found] == [(row.kind, row.sequence) for row in reversed(contexts.rows)]
+    assert all(before_ms <= one.used_ms <= now_ms for one in found)
 
 
 async def test_a_damaged_row_stays_one(old: Path) -> None:

@@ -96,7 +96,7 @@ async def test_a_read_that_runs_ends_when_nobody_waits_for_it(store: SqliteStore
 async def test_a_slow_read_goes_on_elsewhere_and_the_quick_ones_behind_it_do_not_wait(store: SqliteStore) -> None:
     endless, *cheap = await started(store._reads.list(sql(ENDLESS)), *(store._reads.list(sql(QUICK)) for _ in range(9)))
     assert await asyncio.gather(*cheap) == [1] * 9
-    await until(lambda: bool(store._reads._slow._worker))
+    await until(lambda: bool(store._reads._slow.is_busy))
     assert await store._reads.list(sql(QUICK)) == 1
     endless.cancel()
     await asyncio.wait((endless,))

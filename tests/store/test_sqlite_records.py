@@ -55,7 +55,6 @@ async def test_a_damaged_record_is_told_at_the_start_and_to_who_reads_it_and_oth
         "UPDATE log_entries SET value = x'00' WHERE number = 3",
         "UPDATE log_entries SET link = x'00' WHERE number = 3",
         "DELETE FROM log_entries WHERE number = 3",
-        "DELETE FROM log_entries WHERE number = 1",
         "UPDATE log_entries SET value = (SELECT value FROM log_entries WHERE number = 5) WHERE number = 4",
     ],
 )

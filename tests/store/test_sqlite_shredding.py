@@ -68,7 +68,7 @@ async def test_a_reader_that_keeps_the_log_is_waited_for(tmp_path: Path) -> None
         reader = store._reads._lists.connection
         await reader.run(lambda connection: connection.execute("BEGIN").execute("SELECT * FROM resources").fetchone())
         await store.commit(removing(change.row))
-        assert store._shredding is not None
+        assert store._shredder._waiting is not None
         assert not await store._log_cut()
         assert await asyncio.to_thread(holds, tmp_path, CANARY)
         await reader.run(lambda connection: connection.execute("COMMIT"))

@@ -93,7 +93,6 @@ async def blocked(worker: BatchWorker[int, int], batches: Batches) -> asyncio.Ta
     """An item that is handed over and waits at the gate."""
     batches.gate.clear()
     (task,) = await submitted(worker, 0)
-    await asyncio.sleep(0)  # the worker takes it
     return task
 
 
@@ -169,10 +168,14 @@ async def test_an_item_that_is_cancelled_while_it_runs_is_run_to_its_end(tmp_pat
 
 @pytest.mark.parametrize(("bad", "expected"), [(13, RuntimeError), (14, StoreUnavailableError)])
 async def test_a_batch_that_fails_as_a_whole_fails_its_items_and_the_lane_goes_on(
-    worker: Opener, bad: int, expected: type[Exception]
+    worker: Opener, batches: Batches, bad: int, expected: type[Exception]
 ) -> None:
     async with worker() as opened:
-        results = await asyncio.gather(*await submitted(opened, 1, bad), return_exceptions=True)
+        first = await blocked(opened, batches)
+        others = await submitted(opened, 1, bad)
+        batches.gate.set()
+        assert await first == 0
+        results = await asyncio.gather(*others, return_exceptions=True)
         assert [type(result) for result in results] == [expected, expected]
         assert await opened.submit(2) == 4
 

@@ -9,6 +9,7 @@ import pytest
 from store_rows import bare, changed, child, created, creating, row, updating
 
 from stigmer.store.errors import ConflictError
+from stigmer.store.merged import Merged
 from stigmer.store.rows import Query, Through, Window
 from stigmer.store.sqlite import SqliteStore
 from stigmer.store.transaction import Transaction
@@ -200,14 +201,14 @@ async def test_a_row_that_changes_while_a_page_is_laid_over_is_a_conflict(store:
     tx = Transaction(store)
     (one,) = await created(store, row("a"))
     tx.create(row("new"))
-    real, other = tx._whole, iter(["b"])
+    whole, other = Merged._whole, iter(["b"])
 
-    async def overtaken(match: Row) -> Row:
+    async def overtaken(merged: Merged, match: Row) -> Row:
         for data in other:
             await store.commit(updating(changed(one, data.encode())))
-        return await real(match)
+        return await whole(merged, match)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Transaction, "_whole", lambda _, match: overtaken(match))
+        patch.setattr(Merged, "_whole", overtaken)
         with pytest.raises(ConflictError):
             await tx.page(Query("Thing"), Window(3))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import samples
 
+from stigmer._gen.ai.stigmer.admin.v1 import AdminControllerStub
 from stigmer._gen.ai.stigmer.agentic.agent import v1 as agents
 from stigmer._gen.ai.stigmer.agentic.agentexecution import v1 as executions
 from stigmer._gen.ai.stigmer.agentic.agentinstance import v1 as instances
@@ -65,6 +66,7 @@ class Stubs:
         self.contexts: Any = contexts.ExecutionContextCommandControllerStub(channel)
         self.find_contexts: Any = contexts.ExecutionContextQueryControllerStub(channel)
         self.callers: Any = CallerQueryControllerStub(channel)
+        self.admin: Any = AdminControllerStub(channel)
 
     async def report(self, execution_id: str, **fields: Any) -> Any:
         status = executions.AgentExecutionStatus(**fields)

@@ -18,6 +18,7 @@ from server_rig import BytesCodec
 from stigmer import app as composition
 from stigmer.address import TcpAddress
 from stigmer.app import assembly
+from stigmer.edge.network import Network
 from stigmer.rpc import Codec
 from stigmer.server.server import Server
 from stigmer.settings import Settings
@@ -81,7 +82,8 @@ async def serving(directory: Path, *interceptors: Interceptor) -> AsyncGenerator
     """A control plane of its own: a channel to its port, and itself."""
     async with SqliteStore(directory) as store:
         app = assembly.assemble(store, assembly.Own(interceptors))
-        async with Server(app.edge.handlers(), listen=[TcpAddress("127.0.0.1", 0)], calls=app.edge.running) as server:
+        network = Network(app.edge, app.edge.running)
+        async with Server(network.handlers(), listen=[TcpAddress("127.0.0.1", 0)], calls=network.running) as server:
             channel = dial(server)
             try:
                 yield channel, app

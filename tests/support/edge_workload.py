@@ -5,10 +5,12 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import samples
 from edge_rig import agents, contexts, executions, id_of, instances, sessions
 
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceDeleteInput, ApiResourceId, ApiResourceReference
+from stigmer.pipeline import key_rotation
 from stigmer.types import ApiResourceIamPermission as Permission
 from stigmer.types import (
     ApiResourceKind,
@@ -17,6 +19,7 @@ from stigmer.types import (
     ListAgentsRequest,
     ListEnvironmentsRequest,
     ListExecutionContextsRequest,
+    SealingKeyId,
     WhoamiRequest,
 )
 
@@ -34,8 +37,20 @@ async def every_rpc(stubs: Stubs) -> None:
     await _of_agent(stubs, agent)
     await _of_environment(stubs)
     await stubs.sessions.delete(sessions.SessionId(value=execution.spec.session_id))
+    await _of_keys(stubs)
     assert (await stubs.callers.whoami(WhoamiRequest())).name == "local"
     assert (await stubs.callers.can_i(CanIRequest(permission=Permission.can_view, kind=ApiResourceKind.agent))).allowed
+
+
+async def _of_keys(stubs: Stubs) -> None:
+    """A rotation."""
+    (*_, old) = (await stubs.admin.list_keys()).entries
+    new = await stubs.admin.add_key()
+    await stubs.admin.activate_key(SealingKeyId(value=new.id))
+    assert [one.damaged async for one in stubs.admin.rewrap_keys()][-1] == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(key_rotation, "READERS_S", 0)  # no read holds a record
+        await stubs.admin.retire_key(SealingKeyId(value=old.id))
 
 
 def _reference(resource: Any) -> ApiResourceReference:

@@ -81,6 +81,9 @@ def together(*parts: Changes) -> Changes:
         [one for part in parts for one in part.requires],
         {key: value for part in parts for key, value in part.records.items()},
         [one for part in parts for one in part.appends],
+        {key: used_ms for part in parts for key, used_ms in part.unused.items()},
+        {key: used_ms for part in parts for key, used_ms in part.uses.items()},
+        trims=[one for part in parts for one in part.trims],
     )
 
 

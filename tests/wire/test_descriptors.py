@@ -91,7 +91,8 @@ def test_a_field_that_is_no_map_has_no_map_parts() -> None:
 
 
 def test_the_generated_code_brings_no_top_level_packages_of_its_own() -> None:
-    code = "import sys; from stigmer.wire import codec, descriptors as d; codec.warm_up(d.message_names())\n"
+    code = "import sys; from stigmer.wire import codec, descriptors as d\n"
+    code += "for name in d.message_names(): codec.from_wire(d.message_class(name)())\n"
     code += "print(sorted({'ai', 'buf'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from stigmer.access.peers import UNIX, network_of
+from stigmer.access.peers import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ class Failures:
 
     def delay_s(self, peer: Peer) -> float:
         """Note that a call failed; how long its answer is to be held back."""
-        who = f"{UNIX}:{peer.uid}" if peer.address == UNIX else network_of(peer.address)
+        who = origin_of(peer)
         now = self._now()
         times, since = self._failed.pop(who, (0, now))
         if now - since >= WINDOW_S:

@@ -1,6 +1,6 @@
 """The gate: who makes a call, asked of the authenticators once for each credential.
 
-`server.dispatch` asks when a call's headers are there, and `edge.door` for calls of a host's own grpclib server.
+`server.dispatch` asks when a call's headers are there, and `edge.network` for calls of a host's own grpclib server.
 """
 
 from __future__ import annotations

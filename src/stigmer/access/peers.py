@@ -40,6 +40,11 @@ def is_local(address: str) -> bool:
     return address == UNIX or is_loopback(address)
 
 
+def origin_of(peer: Peer) -> str:
+    """Where a peer is, as callers are told apart before they say who they are: a network, or a user of this machine."""
+    return f"{UNIX}:{peer.uid}" if peer.address == UNIX else network_of(peer.address)
+
+
 @lru_cache(maxsize=1024)
 def network_of(address: str) -> str:
     """What one caller may have as many addresses as he likes of: a /64 in IPv6, one address in IPv4."""

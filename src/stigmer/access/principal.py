@@ -136,7 +136,10 @@ LOCAL = Principal("local", "admin", _ALL)
 INTERNAL = Principal("internal", "admin", _ALL)
 """This server, in the calls that it makes downstream. Only a channel of its own in this process has it."""
 
-RESERVED = frozenset({LOCAL.name, INTERNAL.name, SYSTEM})
+SERVER = Principal(SYSTEM, "admin", _ALL)
+"""This server, in what it does by itself, in its jobs."""
+
+RESERVED = frozenset({LOCAL.name, INTERNAL.name, SERVER.name})
 """Names that no credential and no host gives to anybody."""
 CERTIFICATES: Final = "cert:"
 """What the names of callers begin with that are known by a certificate; no JWT gives such a one."""

@@ -59,6 +59,7 @@ class Decision:
         resource_id: the id, where it is always the same one.
         is_list: whether the reply is a page of resources; which ones, organizations alone decide.
         told: what a refused caller is told; empty for the default.
+        of_all: whether only principals of all organizations have the permission.
     """
 
     permission: str
@@ -68,19 +69,24 @@ class Decision:
     resource_id: str = ""
     is_list: bool = False
     told: str = ""
+    of_all: bool = False
 
     def check(self, principal: Principal) -> None:
-        """Refuse a principal that has not one of the roles.
+        """Refuse a principal that has not one of the roles, or is not of all organizations where it has to be.
 
         Raises:
             PermissionDenied: names the permission, the kind, and the roles that have it; nothing of what there is.
         """
-        if principal.role not in self.roles:
-            by_default = (
-                f"the role {principal.role} does not have the permission {self.permission} on {self.kind}: "
-                f"call with credentials of one that has it, {' or '.join(sorted(self.roles))}"
-            )
-            raise PermissionDenied(self.told or by_default, permission=self.permission, kind=self.kind)
+        if principal.role in self.roles and (principal.is_of_all or not self.of_all):
+            return
+        who, has = f"the role {principal.role}", " or ".join(sorted(self.roles))
+        if self.of_all:
+            who, has = principal.caller.name, f"{has} of all organizations (*)"
+        by_default = (
+            f"{who} does not have the permission {self.permission} on {self.kind}: "
+            f"call with credentials of one that has it, {has}"
+        )
+        raise PermissionDenied(self.told or by_default, permission=self.permission, kind=self.kind)
 
     def id_in(self, wire: Any, principal: Principal) -> str | None:  # noqa: ANN401 - each method has its own request
         """The id that a request, as the C runtime has it, asks the permission on; None where it names none.
@@ -104,6 +110,16 @@ def roles_of(permission: str, kind: str) -> frozenset[Role]:
         return roles_of(guarded.permission, guarded.resource_kind)
     roles = _PERMISSIONS.get(permission, ADMINS)
     return roles | RUNNERS if (permission, kind) in _OF_RUNNERS else roles
+
+
+def is_of_all(permission: str, kind: str) -> bool:
+    """Whether only principals of all organizations have the permission: it is over the platform, and for admins."""
+    return kind == PLATFORM and roles_of(permission, kind) == ADMINS
+
+
+def holds(principal: Principal, permission: str, kind: str) -> bool:
+    """Whether a principal has a permission on resources of a kind, as far as role and organizations say."""
+    return principal.role in roles_of(permission, kind) and (principal.is_of_all or not is_of_all(permission, kind))
 
 
 def is_of_organization(permission: str, kind: str) -> bool:
@@ -149,7 +165,8 @@ def _asking(method: Method, asked: Authorization) -> Decision:
         _check_path(method, asked.field_path)
     roles = roles_of(asked.permission, asked.resource_kind)
     found = (asked.field_path, asked.resource_id)
-    return Decision(asked.permission, asked.resource_kind, roles, *found, told=asked.error_msg)
+    of_all = is_of_all(asked.permission, asked.resource_kind)
+    return Decision(asked.permission, asked.resource_kind, roles, *found, told=asked.error_msg, of_all=of_all)
 
 
 def _check_path(method: Method, path: str) -> None:

@@ -35,13 +35,21 @@ def _parsed(path: Path, text: str) -> dict[bytes, Token]:
         raise StartupError(f"{path}: {error}") from None
 
 
-def add(path: Path, token: Token) -> None:
-    """Add a token's line; the file is made where it is missing, with mode 600. Raises StartupError."""
+def add(path: Path, token: Token) -> list[Token]:
+    """Add a token's line; the file is made where it is missing, with mode 600. Raises StartupError.
+
+    Returns:
+        those of the same name that are there already, with another role or other organizations.
+    """
+    others: list[Token] = []
 
     def with_it(text: str) -> str:
+        same = (one for one in tokens_of(text).values() if one.principal.name == token.principal.name)
+        others.extend(one for one in same if one.principal != token.principal)
         return f"{text}{'' if text.endswith(_END) or not text else _END}{token.line}{_END}"
 
     _edit(path, with_it, make=True)
+    return others
 
 
 def remove(path: Path, unwanted: Callable[[Token], bool]) -> list[Token]:

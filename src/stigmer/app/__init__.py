@@ -17,11 +17,12 @@ from stigmer.access.principal import checked
 from stigmer.access.quotas import Quota
 from stigmer.address import address_of
 from stigmer.app.assembly import Own, assemble
+from stigmer.app.background import Background
 from stigmer.app.keys import keyring_path
 from stigmer.client import Client
-from stigmer.pipeline import rules
+from stigmer.edge.network import Network
+from stigmer.errors import Code
 from stigmer.pipeline.first_sealing import seal_stored
-from stigmer.pipeline.jobs import Job, Jobs
 from stigmer.pipeline.runtime import Sizes
 from stigmer.secrets.key_service import ServiceKeys
 from stigmer.secrets.keyring import Keyring
@@ -32,7 +33,6 @@ from stigmer.store.sqlite import SqliteStore
 from stigmer.telemetry.exposition import exposing
 from stigmer.telemetry.logs import get_logger
 from stigmer.telemetry.metrics import Metrics
-from stigmer.wire import codec, descriptors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -50,8 +50,6 @@ if TYPE_CHECKING:
 
 MEMORY = ":memory:"
 """In place of a data directory: everything is in this process, and gone when it ends."""
-MAINTENANCE_S = 300.0
-"""How often the store does what need not be done at once."""
 STORE_S = 1.0
 """Of the grace, or an eighth of it where that is less: for the store to close."""
 
@@ -90,10 +88,17 @@ class Plane:
         )
         keys = ServiceKeys(own.key_service) if own.key_service is not None else _keyring(settings)
         self._app = assemble(
-            self._store, own, sizes, self.metrics, keys=keys, gate=gate, quota=quota, features=features
+            self._store,
+            own,
+            sizes,
+            self.metrics,
+            keys=keys,
+            gate=gate,
+            quota=quota,
+            features=features,
+            context_ttl_s=settings.context_ttl,
         )
-        maintenance = Job("maintenance", MAINTENANCE_S, self._store.maintain, first_s=MAINTENANCE_S)
-        self._jobs = Jobs(self._store, [maintenance])
+        self._background = Background(self._app.trail, self._app.expiry, settings, self._grace)
         self._resources = AsyncExitStack()
         self.channel = self._app.loopback
         self.client = Client(self.channel, max_retries=0)
@@ -107,8 +112,8 @@ class Plane:
         """Open it.
 
         Raises:
-            StartupError: the database cannot be opened, what the settings name for authenticators not read, or a key
-                of its secrets is missing.
+            StartupError: the database cannot be opened, what the settings name for authenticators not read, the file
+                for checkpoints not written, or a key of its secrets is missing.
             RuntimeError: it has been opened before; make another one.
         """
         if self._state != "new":
@@ -118,9 +123,8 @@ class Plane:
                 await opened.enter_async_context(authenticator)
             await opened.enter_async_context(self._store)
             await self._app.sealing.open()
-            await seal_stored(self._app.sealing)
-            self._jobs.start()
-            opened.push_async_callback(self._jobs.stop)
+            await seal_stored(self._app.sealing, self._app.older)
+            await opened.enter_async_context(self._background)
             self._resources = opened.pop_all()
         self._state = "open"
         self.metrics.loop = asyncio.get_running_loop()
@@ -162,7 +166,7 @@ class Plane:
         Give that server `rpc.Codec()` and grpclib's ProtoStatusDetailsCodec(); it has none of stigmer's limits, nor
         compression. The calls that come by it end when the plane does.
         """
-        return self._app.edge.handlers()
+        return Network(self._app.edge, self._app.edge.running).handlers()
 
     async def close(self, grace_s: float | None = None) -> None:
         """End it, where that has not been done.
@@ -190,10 +194,9 @@ class Plane:
         await on_thread(lambda _: import_module("stigmer.server.listening"), undo=lambda _: None)  # it takes 0.1 s
         from stigmer.server.listening import listening  # noqa: PLC0415 - HTTP/2, not wanted without a port
 
-        _warm_up()
-        door = self._app.edge.for_server()
+        door = Network(self._app.edge)
         async with (
-            listening(door, settings, self._store.probe, refused=self.metrics.refused) as server,
+            listening(door, settings, self._store.probe, refused=self._refused) as server,
             self.metrics.of_port(server),
         ):
             self._servers.add(server)
@@ -202,6 +205,12 @@ class Plane:
             finally:
                 self._servers.discard(server)
                 await _drained(server, grace)
+
+    def _refused(self, code: str, path: str, address: str) -> None:
+        """A call ended before any service saw it."""
+        self.metrics.refused(code)
+        if code == Code.UNAUTHENTICATED.name:
+            self._app.trail.unauthenticated(path, address)
 
     async def _settled(self) -> None:
         """End what runs, within the part of the grace that the store does not need."""
@@ -289,9 +298,3 @@ async def _drained(server: Server, grace: Grace) -> None:
         grace_s = grace.left_s()
         left = await server.drain(grace_s - min(STORE_S, grace_s / 8))
         log.info("stigmer stops", cancelled_calls=left)
-
-
-def _warm_up() -> None:
-    """Build what the first calls would else wait for."""
-    codec.warm_up(descriptors.message_names())
-    rules.warm_up({method.request for method in descriptors.methods().values()})

@@ -12,10 +12,13 @@ from stigmer.access.quotas import Quotas
 from stigmer.downstream import ResourceClient, SessionClient
 from stigmer.edge.door import Edge
 from stigmer.handlers import HANDLERS, SERVED
+from stigmer.pipeline.context_expiry import ContextExpiry, Means
 from stigmer.pipeline.ids import IdSource
+from stigmer.pipeline.older_executions import OlderExecutions
 from stigmer.pipeline.runtime import About, Client, Runtime, Sizes
 from stigmer.pipeline.sealing_keys import SealingKeys
 from stigmer.pipeline.unit_of_work import UnitOfWork
+from stigmer.pipeline.uses import DAY_S
 from stigmer.store.measuring import measure
 from stigmer.telemetry.metrics import Metrics
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from stigmer.access.quotas import Quota
     from stigmer.edge.interceptors import Interceptor
     from stigmer.edge.loopback import LoopbackChannel
+    from stigmer.pipeline.audit.trail import Trail
     from stigmer.secrets.key_service import KeyService
     from stigmer.secrets.sealing import KeyWrapper
     from stigmer.store.contract import Store
@@ -40,18 +44,24 @@ class App:
     Attributes:
         store: its resources.
         sealing: the keys of their secrets; to be opened after the store.
+        older: moves what executions of an older version held.
+        trail: the audit's records of calls.
         edge: the door to its services.
         loopback: a channel for generated stubs in this process.
         metrics: what it measures; docs/metrics.md lists it.
         unit_of_work: runs the calls; wait for it to be `settled` before the store is closed.
+        expiry: ends execution contexts, each time that it is asked to.
     """
 
     store: Store
     sealing: SealingKeys
+    older: OlderExecutions
+    trail: Trail
     edge: Edge
     loopback: LoopbackChannel
     metrics: Metrics
     unit_of_work: UnitOfWork
+    expiry: ContextExpiry
 
 
 class Own(NamedTuple):
@@ -80,6 +90,7 @@ def assemble(  # noqa: PLR0913 - all that is wired
     gate: Gate | None = None,
     quota: Quota | None = None,
     features: Sequence[str] = (),
+    context_ttl_s: float = DAY_S,
 ) -> App:
     """Wire the services on a store.
 
@@ -92,6 +103,7 @@ def assemble(  # noqa: PLR0913 - all that is wired
         gate: knows who calls; None lets those in that are on this machine.
         quota: of each principal.
         features: what callers are told that this server has, beside an authorizer.
+        context_ttl_s: how long an ExecutionContext lives after its last use.
     """
     own, metrics = own or Own(), metrics or Metrics()
     ids, clients = IdSource(), dict[str, Client]()
@@ -109,6 +121,7 @@ def assemble(  # noqa: PLR0913 - all that is wired
         policy=Policy(own.authorizer),
         quotas=Quotas(quota),
         about=about,
+        context_ttl_s=context_ttl_s,
     )
     endpoints = [endpoint for one in SERVED for endpoint in one.bind(runtime)]
     edge = Edge(endpoints, ids, own.interceptors, metrics.call, gate)
@@ -117,4 +130,8 @@ def assemble(  # noqa: PLR0913 - all that is wired
     for kind in ("Agent", "AgentInstance", "ExecutionContext"):
         clients[kind] = ResourceClient[Any](kind, internal)
     measure(store, kinds, metrics)
-    return App(store, sealing, edge, edge.channel(), metrics, runtime.unit_of_work)
+    of_method = {(one.kind.name, one.method.name): one for one in endpoints if one.kind is not None}
+    means = Means(of_method["AgentExecution", "updateStatus"], of_method["ExecutionContext", "delete"])
+    expiry = ContextExpiry(runtime, means, metrics.context_ended)
+    older = OlderExecutions(of_method["ExecutionContext", "create"])
+    return App(store, sealing, older, runtime.trail, edge, edge.channel(), metrics, runtime.unit_of_work, expiry)

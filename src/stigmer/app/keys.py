@@ -1,22 +1,21 @@
-"""The keyring that the settings name, and its rotation on a database that no server has open."""
+"""The keyring that the settings name, and the services of a database that no server has open."""
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from stigmer.app.assembly import assemble
 from stigmer.errors import StartupError
-from stigmer.handlers import HANDLERS
-from stigmer.pipeline.key_rotation import KeyRotation
-from stigmer.pipeline.sealing_keys import SealingKeys
 from stigmer.secrets.keyring import Keyring
 from stigmer.store.sqlite import SqliteStore
-from stigmer.store.sqlite.files import FILE_NAME
+from stigmer.store.sqlite.files import FILE_NAME, DirectoryHeldError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
+    from stigmer.edge.loopback import LoopbackChannel
     from stigmer.settings import Settings
 
 KEYRING = "keyring.json"
@@ -38,10 +37,19 @@ def check_there(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def rotating(settings: Settings) -> AsyncGenerator[KeyRotation]:
-    """The keys of a database, while nobody else has it open. Raises StartupError, also where a server has it."""
-    async with SqliteStore(settings.data_dir) as store:
-        kinds = {handler.kind.name: handler.kind for handler in HANDLERS}
-        sealing = SealingKeys(store, kinds, Keyring(keyring_path(settings)))
-        await sealing.open()
-        yield KeyRotation(sealing, readers_s=0)
+async def stopped(settings: Settings) -> AsyncGenerator[LoopbackChannel]:
+    """A channel to the services of a database that no server has open; nothing runs on it beside the calls.
+
+    Raises:
+        StartupError: the database or the keyring cannot be opened, or a server has the directory.
+    """
+    try:
+        async with SqliteStore(settings.data_dir) as store:
+            app = assemble(store, keys=Keyring(keyring_path(settings)))
+            await app.sealing.open()
+            yield app.loopback
+    except DirectoryHeldError:
+        raise StartupError(
+            f"a running server has the data directory {settings.data_dir}: call it, with --server ADDRESS in place of"
+            " --data-dir, or stop it"
+        ) from None

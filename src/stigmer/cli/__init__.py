@@ -20,6 +20,8 @@ COMMANDS = {
     "health": "Ask a running server whether it serves.",
     "tokens": "Make, list and revoke the tokens that callers are known by.",
     "keys": "List and rotate the keys that secrets are sealed under.",
+    "audit": "Show, export and verify who saw and changed secrets.",
+    "verify-secrets": "Search all that a server leaves behind for secret values.",
     "version": "Print the version.",
 }
 """Each command with its line in `stigmer --help`, in the order shown."""

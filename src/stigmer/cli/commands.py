@@ -45,7 +45,8 @@ class Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             near = difflib.get_close_matches(cmd_name, COMMANDS, n=1)
             return ctx.fail(f"No such command '{cmd_name}'. Did you mean '{near[0]}'?") if near else None
-        found: Any = getattr(importlib.import_module(f"stigmer.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        found: Any = getattr(importlib.import_module(f"stigmer.cli.{name}"), name)
         app = _typer()
         if callable(found):
             app.command(cmd_name, cls=Sectioned)(found)

@@ -1,103 +1,130 @@
-"""`stigmer keys`: the keys that secrets are sealed under, on a database that no server has open."""
+"""`stigmer keys`: the keys that secrets are sealed under, of a running server or of a database that none has open."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Annotated, TypeVar
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stigmer.cli import interrupts_raise
-from stigmer.cli.flags import loaded
-from stigmer.errors import StartupError, StigmerError
+from stigmer.cli.calling import Callee, on_server_or_database
+from stigmer.errors import StartupError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from grpclib.client import Channel
 
-    from stigmer.pipeline.key_rotation import KeyRotation, KeyUse
+    from stigmer.rpc import AdminControllerStub
+    from stigmer.types import RewrapProgress, SealingKey
 
-T = TypeVar("T")
+PLAIN_S = 10.0
+"""How often the progress is told where it is not to a terminal."""
 
-_Directory = Annotated[
-    str | None,
-    typer.Option("--data-dir", metavar="DIR", help="Directory of the database. [the one that the settings name]"),
-]
-_File = Annotated[
-    str | None, typer.Option("--keyring-file", metavar="FILE", help="The keyring. [the one that the settings name]")
-]
-_Config = Annotated[str | None, typer.Option(metavar="FILE", help="TOML file with the server's settings.")]
 _Id = Annotated[str, typer.Argument(metavar="KEY", help="The key's id, as `stigmer keys list` shows it.")]
 
 
-def list_(*, data_dir: _Directory = None, keyring_file: _File = None, config: _Config = None) -> None:
+@on_server_or_database
+def list_(callee: Callee) -> None:
     """List the keys, and how many resources have their secrets under each."""
-    found = _done(lambda rotation: rotation.keys(), data_dir, keyring_file, config)
-    rows = [("KEY", "STATE", "CREATED", "RESOURCES"), *map(_columns, found)]
+    found = callee.call(lambda channel: _admin(channel).list_keys())
+    rows = [("KEY", "STATE", "CREATED", "RESOURCES"), *map(_columns, found.entries)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         typer.echo("  ".join(map(str.ljust, row, widths)).rstrip())
+    if found.damaged_resources:
+        typer.echo(f"The secrets of {found.damaged_resources} resources are damaged: restore a backup", err=True)
 
 
-def add(*, data_dir: _Directory = None, keyring_file: _File = None, config: _Config = None) -> None:
+@on_server_or_database
+def add(callee: Callee) -> None:
     """Add a new key, and print its id.
 
     Nothing is sealed under it before it is activated: back the keyring up first.
     """
-    key = _done(lambda rotation: rotation.add(), data_dir, keyring_file, config)
+    key = callee.call(lambda channel: _admin(channel).add_key())
     typer.echo("Back the keyring up now; then `stigmer keys activate` that key, and `stigmer keys rewrap`.", err=True)
     typer.echo(key.id)
 
 
-def activate(key: _Id, *, data_dir: _Directory = None, keyring_file: _File = None, config: _Config = None) -> None:
+@on_server_or_database
+def activate(callee: Callee, key: _Id) -> None:
     """Have secrets be sealed under that key from now on; what is sealed stays as it is until it is rewrapped."""
-    _done(lambda rotation: rotation.activate(key), data_dir, keyring_file, config)
+    from stigmer.types import SealingKeyId  # noqa: PLC0415  # not wanted for the command's help
+
+    callee.call(lambda channel: _admin(channel).activate_key(SealingKeyId(value=key)))
     typer.echo(f"Active: {key}", err=True)
 
 
-def rewrap(*, data_dir: _Directory = None, keyring_file: _File = None, config: _Config = None) -> None:
+@on_server_or_database
+def rewrap(callee: Callee) -> None:
     """Bring all secrets under the active key.
 
     It may be interrupted at any time, and goes on where it was when it is run again.
     """
-    done, damaged = _done(lambda rotation: rotation.rewrap(), data_dir, keyring_file, config)
-    typer.echo(f"Rewrapped: the secrets of {done} resources", err=True)
-    if damaged:
-        raise StartupError(f"the secrets of {damaged} resources are damaged and stay under their key: restore a backup")
+    shown = _Progress()
+    try:
+        callee.call(shown.follow, answer_s=None)
+    finally:
+        shown.end()
+    if shown.last.damaged:
+        raise StartupError(
+            f"the secrets of {shown.last.damaged} resources are damaged and stay under their key: restore a backup"
+        )
 
 
-def retire(key: _Id, *, data_dir: _Directory = None, keyring_file: _File = None, config: _Config = None) -> None:
+@on_server_or_database
+def retire(callee: Callee, key: _Id) -> None:
     """Throw a key away for good: refused while anything is sealed under it.
 
     Backups of the database from before the rewrap need the keyring's backups of that time.
     """
-    _done(lambda rotation: rotation.retire(key), data_dir, keyring_file, config)
+    from stigmer.types import SealingKeyId  # noqa: PLC0415  # not wanted for the command's help
+
+    callee.call(lambda channel: _admin(channel).retire_key(SealingKeyId(value=key)))
     typer.echo(f"Retired: {key}", err=True)
 
 
 keys = {"list": list_, "add": add, "activate": activate, "rewrap": rewrap, "retire": retire}
 
 
-def _done(
-    work: Callable[[KeyRotation], Awaitable[T]], data_dir: str | None, keyring_file: str | None, config: str | None
-) -> T:
-    """What the work gives. Raises StartupError."""
-    from stigmer.app.keys import check_there, rotating  # noqa: PLC0415  # not wanted for the command's help
+class _Progress:
+    """How far a rewrap is: one line of a terminal that changes; elsewhere lines, one each PLAIN_S and the last."""
 
-    settings = loaded(config=config, data_dir=data_dir, keyring_file=keyring_file)
-    check_there(settings)
+    def __init__(self) -> None:
+        from stigmer.types import RewrapProgress  # noqa: PLC0415  # not wanted for the command's help
 
-    async def run() -> T:
-        async with rotating(settings) as rotation:
-            return await work(rotation)
+        self.last: RewrapProgress = RewrapProgress()
+        self._is_terminal, self._told_s = sys.stderr.isatty(), time.monotonic()
 
-    interrupts_raise()
-    try:
-        return asyncio.run(run())
-    except StigmerError as error:
-        raise StartupError(error.message) from None
+    async def follow(self, channel: Channel) -> None:
+        """Rewrap, and tell how far it is."""
+        from stigmer.types import RewrapKeysRequest  # noqa: PLC0415  # not wanted for the command's help
+
+        async for self.last in _admin(channel).rewrap_keys(RewrapKeysRequest()):
+            self._tell()
+
+    def end(self) -> None:
+        """Tell what was done, also where it was cut off."""
+        typer.echo(f"{self._start()}Rewrapped: the secrets of {self.last.rewrapped} resources", err=True)
+
+    def _tell(self) -> None:
+        now_s = time.monotonic()
+        if self._is_terminal or now_s - self._told_s >= PLAIN_S:
+            self._told_s = now_s
+            text = f"{self._start()}Rewrapped: {self.last.rewrapped} of {self.last.total}"
+            typer.echo(text, err=True, nl=not self._is_terminal)
+
+    def _start(self) -> str:
+        return "\r\x1b[K" if self._is_terminal else ""  # of the line, which is cleared
 
 
-def _columns(key: KeyUse) -> tuple[str, ...]:
+def _admin(channel: Channel) -> AdminControllerStub:
+    from stigmer.rpc import AdminControllerStub  # noqa: PLC0415  # not wanted for the command's help
+
+    return AdminControllerStub(channel)
+
+
+def _columns(key: SealingKey) -> tuple[str, ...]:
     """A key as people read it."""
-    created = "-" if key.created is None else key.created.isoformat().replace("+00:00", "Z")
-    return key.id, key.state, created, str(key.resources)
+    created = "-" if key.created_at is None else key.created_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return key.id, str(key.state.name), created, str(key.resources)

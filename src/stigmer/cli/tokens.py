@@ -52,8 +52,12 @@ def new(  # noqa: PLR0913  # one flag each
         token = Token(principal, _last_day(expires), token_lines.digest_of(secret))
     except ValueError as error:
         raise StartupError(f"no token made: {error}") from None
-    token_file.add(path, token)
+    others = token_file.add(path, token)
     typer.echo(f"Added to {path}: {', '.join(_columns(token))}", err=True)
+    for other in others:
+        typer.echo(f"Still good, and it may other things: {', '.join(_columns(other))}", err=True)
+    if others:
+        typer.echo("A call may what its own token says; end others by `stigmer tokens revoke FINGERPRINT`", err=True)
     if not principal.organizations:
         typer.echo("It has no organization, and sees what is the platform's and its own (--org)", err=True)
     typer.echo("The token is shown this once; send it as `authorization: Bearer …`:", err=True)

@@ -11,7 +11,7 @@ from stigmer.client.resources import MISSING, Resources
 from stigmer.client.service import Service
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from stigmer.client import dicts
     from stigmer.client.calls import Calls
@@ -1258,6 +1258,92 @@ class Sessions(Resources[types.Session]):
         return self._pages("list_by_agent", request, {"agent": agent, "agent_id": agent_id, "page_size": page_size, "page_token": page_token})
 
 
+class Admin(Service):
+    """What `Admin` services offer."""
+
+    _paths = {
+        "list_keys": "/ai.stigmer.admin.v1.AdminController/listKeys",
+        "add_key": "/ai.stigmer.admin.v1.AdminController/addKey",
+        "activate_key": "/ai.stigmer.admin.v1.AdminController/activateKey",
+        "rewrap_keys": "/ai.stigmer.admin.v1.AdminController/rewrapKeys",
+        "retire_key": "/ai.stigmer.admin.v1.AdminController/retireKey",
+    }
+
+    async def list_keys(
+        self,
+        request: types.ListKeysRequest | None = None,
+        /,
+    ) -> types.SealingKeyList:
+        """Lists the keys that secrets are sealed under, and how many resources are under each; it reads of all
+        secrets which key they are under.
+
+        Args:
+            request: a message, of which a copy gets the keywords' values.
+        """
+        reply: types.SealingKeyList = await self._unary("list_keys", request, {})
+        return reply
+
+    async def add_key(
+        self,
+        request: types.AddKeyRequest | None = None,
+        /,
+    ) -> types.SealingKey:
+        """Adds a key. Nothing is sealed under it before it is activated: back the keyring up first.
+
+        Args:
+            request: a message, of which a copy gets the keywords' values.
+        """
+        reply: types.SealingKey = await self._unary("add_key", request, {})
+        return reply
+
+    async def activate_key(
+        self,
+        request: types.SealingKeyId | None = None,
+        /,
+        *,
+        value: str | None = None,
+    ) -> types.SealingKey:
+        """Has what is sealed from now on be sealed under that key. What is sealed stays as it is until it is
+        rewrapped.
+
+        Args:
+            request: a message, of which a copy gets the keywords' values.
+            value: as listKeys shows it, such as key-5d41402abc4b2a76.
+        """
+        reply: types.SealingKey = await self._unary("activate_key", request, {"value": value})
+        return reply
+
+    def rewrap_keys(
+        self,
+        request: types.RewrapKeysRequest | None = None,
+        /,
+    ) -> AsyncGenerator[types.RewrapProgress]:
+        """Brings all secrets under the active key, in small transactions, and tells after each how far it has come.
+        It ends when nothing is left to do. A call that was cut off has lost nothing: the next one goes on where it
+        was.
+
+        Args:
+            request: a message, of which a copy gets the keywords' values.
+        """
+        return self._stream("rewrap_keys", request, {})
+
+    async def retire_key(
+        self,
+        request: types.SealingKeyId | None = None,
+        /,
+        *,
+        value: str | None = None,
+    ) -> types.SealingKey:
+        """Throws a key away for good. Refused while it is active, or while any secret is under it.
+
+        Args:
+            request: a message, of which a copy gets the keywords' values.
+            value: as listKeys shows it, such as key-5d41402abc4b2a76.
+        """
+        reply: types.SealingKey = await self._unary("retire_key", request, {"value": value})
+        return reply
+
+
 class Caller(Service):
     """What `Caller` services offer."""
 
@@ -1335,6 +1421,11 @@ class Kinds:
     def sessions(self) -> Sessions:
         """A conversation with an agent instance. Its executions are the turns."""
         return Sessions(self._calls)
+
+    @cached_property
+    def admin(self) -> Admin:
+        """What `Admin` services offer."""
+        return Admin(self._calls)
 
     @cached_property
     def caller(self) -> Caller:

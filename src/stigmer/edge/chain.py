@@ -10,10 +10,12 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from stigmer.access.rules import decision_of
+from grpclib.exceptions import GRPCError
+
+from stigmer.access.rules import decision_of, is_of_organization
 from stigmer.edge.interceptors.deadline import within
 from stigmer.edge.interceptors.tracing import NOTHING, within_span
-from stigmer.errors import InvalidArgument
+from stigmer.errors import Code, InvalidArgument, StigmerError
 from stigmer.pipeline.context import decoded
 from stigmer.wire import bounds, codec
 from stigmer.wire.descriptors import descriptor
@@ -84,6 +86,7 @@ class Route:
         self._slices, self._unit_of_work = endpoint.runtime.slices, endpoint.runtime.unit_of_work
         most = endpoint.runtime.sizes.max_message_parts
         self._max_parts = most if bounds.holds_transcript(method.request) else min(most, bounds.MAX_PARTS)
+        self._trail = endpoint.runtime.trail
         self._strip = _stripper(method)
         self._fallible = is_fallible(descriptor(method.request))
         self._built_in = built_in
@@ -94,11 +97,15 @@ class Route:
     async def unary(self, call: Call, exchange: Exchange) -> Reply:
         """The reply of a unary RPC, handed over within all built-in interceptors."""
         with self._built_in.around(call):
-            self.decision.check(call.principal)
-            with self._counted(call):
-                if call.deadline_s is None and call.span is None:
-                    return await self._exchanged(call, exchange)
-                return await within(call, partial(self._exchanged, call, exchange))
+            try:
+                self.decision.check(call.principal)
+                with self._counted(call):
+                    if call.deadline_s is None and call.span is None:
+                        return await self._exchanged(call, exchange)
+                    return await within(call, partial(self._exchanged, call, exchange))
+            except (StigmerError, GRPCError) as error:
+                await self._audit(call, error)
+                raise
 
     def _counted(self, call: Call) -> AbstractContextManager[object]:
         """Around a call that counts against its principal's quota: what it makes for that one is a part of it."""
@@ -128,20 +135,30 @@ class Route:
         waits is small.
         """
         with self._built_in.around(call):
-            self.decision.check(call.principal)
-            with self._counted(call):
-                replies = await within(call, partial(self._opened, call, source))
-                try:
-                    following = partial(anext, replies, None)
-                    if call.deadline_s is not None or call.span is not None:
-                        following = partial(within, call, following)
-                    while (reply := await following()) is not None:
-                        call.sent += 1
-                        yield reply
-                        del reply  # it may be long until the next, and large: nobody holds the last one meanwhile
-                finally:
-                    with within_span(call):
-                        await replies.aclose()
+            try:
+                self.decision.check(call.principal)
+                with self._counted(call):
+                    replies = await within(call, partial(self._opened, call, source))
+                    try:
+                        following = partial(anext, replies, None)
+                        if call.deadline_s is not None or call.span is not None:
+                            following = partial(within, call, following)
+                        while (reply := await following()) is not None:
+                            call.sent += 1
+                            yield reply
+                            del reply  # it may be long until the next, and large: nobody holds the last one meanwhile
+                    finally:
+                        with within_span(call):
+                            await replies.aclose()
+            except (StigmerError, GRPCError) as error:
+                await self._audit(call, error)
+                raise
+
+    async def _audit(self, call: Call, error: StigmerError | GRPCError) -> None:
+        """Have the audit know of a call that is denied, by this server or by a host's interceptor."""
+        code = error.status.value if isinstance(error, GRPCError) else error.code
+        if code == Code.PERMISSION_DENIED:
+            await self._trail.denied(call)
 
     async def _opened(self, call: Call, source: Source) -> AsyncGenerator[Reply, None]:
         return await self._open(call, await self._request(call, source))
@@ -157,7 +174,9 @@ class Route:
         if self._fallible and (faults := await self._slices.run(wire_faults(wire))):
             raise InvalidArgument(*faults)
         if self._policy is not None and call.is_first_of_its_principal:
-            await self._policy.check(call.principal, self.decision, self.decision.id_in(wire, call.principal))
+            asked = self.decision.id_in(wire, call.principal)
+            call.resource_id = "" if is_of_organization(self.decision.permission, self.decision.kind) else asked or ""
+            await self._policy.check(call.principal, self.decision, asked)
         return wire
 
     async def _parsed(self, data: bytes) -> Message:

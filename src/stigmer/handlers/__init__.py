@@ -16,7 +16,7 @@ FILES = (
     "environment",
     "execution_context",
 )
-WITHOUT_KIND = ("caller",)
+WITHOUT_KIND = ("caller", "admin")
 
 HANDLERS: tuple[Handler[Any], ...] = tuple(import_module(f"{__name__}.{file}").HANDLER for file in FILES)
 SERVICES: tuple[Service, ...] = tuple(import_module(f"{__name__}.{file}").SERVICE for file in WITHOUT_KIND)

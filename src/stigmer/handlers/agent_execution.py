@@ -11,11 +11,12 @@ from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import (
 from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
 from stigmer.pipeline.kind import Ending, Kind, Reference
+from stigmer.pipeline.made_contexts import MADE_CONTEXTS, RUNTIME_ENV_KEYS
 from stigmer.pipeline.pipeline import Steps
 from stigmer.steps.build_new_state import BuildNewState
 from stigmer.steps.build_new_state_with_status import TERMINAL, BuildNewStateWithStatus
 from stigmer.steps.create_default_instance import CreateDefaultInstanceIfNeeded
-from stigmer.steps.create_execution_context import RUNTIME_ENV_KEYS, CreateExecutionContext
+from stigmer.steps.create_execution_context import CreateExecutionContext
 from stigmer.steps.create_session_if_needed import CreateSessionIfNeeded
 from stigmer.steps.delete_execution_contexts import DeleteExecutionContexts
 from stigmer.steps.list_filters import Is
@@ -38,7 +39,7 @@ HANDLER = Handler(
         slug_unique=False,
         belongs_to=Reference("Session", "spec.session_id"),
         refers_to=(Reference("Agent", "spec.agent_id"), Reference("Session", "spec.session_id")),
-        dependents=(Dependent("ExecutionContext", "spec.execution_id"),),
+        dependents=(Dependent("ExecutionContext", "spec.execution_id", records=(MADE_CONTEXTS,)),),
         not_kept=("spec.runtime_env",),
         records=(RUNTIME_ENV_KEYS,),
         ending=Ending("status.phase", {phase: phase.name for phase in TERMINAL}),

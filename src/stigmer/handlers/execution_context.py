@@ -10,6 +10,7 @@ from stigmer._gen.ai.stigmer.agentic.executioncontext.v1 import (
 from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
 from stigmer.pipeline.kind import Kind, Reference
+from stigmer.pipeline.made_contexts import MADE_CONTEXTS
 from stigmer.pipeline.pipeline import Steps
 from stigmer.steps.load_by_execution_id import LoadByExecutionId
 from stigmer.steps.load_existing import LoadExisting
@@ -24,6 +25,8 @@ HANDLER = Handler(
         ExecutionContext,
         reached_by=("spec.execution_id",),
         belongs_to=Reference("AgentExecution", "spec.execution_id"),
+        records=(MADE_CONTEXTS,),
+        expires=True,
     ),
     rpcs={
         "create": standard.CREATE,

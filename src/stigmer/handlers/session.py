@@ -9,14 +9,14 @@ from stigmer._gen.ai.stigmer.agentic.session.v1 import (
 from stigmer.handlers import standard
 from stigmer.handlers.base import Handler
 from stigmer.pipeline.kind import Kind, Reference
+from stigmer.pipeline.made_contexts import MADE_CONTEXTS, RUNTIME_ENV_KEYS
 from stigmer.pipeline.pipeline import Steps
-from stigmer.steps.create_execution_context import RUNTIME_ENV_KEYS
 from stigmer.steps.list_filters import IsOrHasParent
 from stigmer.steps.list_resources import List
 from stigmer.steps.validate_proto import ValidateProto
 from stigmer.store.changes import Dependent
 
-CONTEXTS = Dependent("ExecutionContext", "spec.execution_id")
+CONTEXTS = Dependent("ExecutionContext", "spec.execution_id", records=(MADE_CONTEXTS,))
 EXECUTIONS = Dependent("AgentExecution", "spec.session_id", (CONTEXTS,), (RUNTIME_ENV_KEYS,))
 
 HANDLER = Handler(

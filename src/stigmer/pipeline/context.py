@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
-from stigmer.access.principal import identity
-from stigmer.errors import FailedPrecondition
+from stigmer.access.principal import SERVER, identity
+from stigmer.pipeline.audit.trail import event
 from stigmer.pipeline.kind import Resource, required
-from stigmer.pipeline.ownership import check_write
+from stigmer.pipeline.ownership import check_write, rely_on
+from stigmer.secrets.audit import Op
 from stigmer.store.errors import DamagedError
 from stigmer.store.rows import Query, Window
 from stigmer.wire import codec
@@ -28,14 +29,10 @@ if TYPE_CHECKING:
     from stigmer.access.principal import Owner
     from stigmer.errors import Violation
     from stigmer.pipeline.call import Call
-    from stigmer.pipeline.kind import Kind, Reference
+    from stigmer.pipeline.kind import Kind
     from stigmer.pipeline.runtime import Runtime
     from stigmer.store.rows import Page, Row
     from stigmer.store.transaction import Transaction
-
-SECRETS = "x-secrets"
-"""The metadata, of whatever value, by which a caller asks for marks in place of the secrets that it may see."""
-_SHOWN_TO = frozenset({"runner", "admin"})
 
 Reply: TypeAlias = "betterproto2.Message | codec.Encoded[Any]"
 """What a pipeline answers; stored resources go out as their stored bytes."""
@@ -114,43 +111,39 @@ class Context(Generic[Q_co, R_co]):
             raise TypeError(f"{self.call.method.path} is about no kind")
         return self.service_kind
 
-    @property
-    def shows_secrets(self) -> bool:
-        """Whether the caller is shown secret values, where the RPC shows them at all: no stream does."""
-        call = self.call
-        return call.principal.role in _SHOWN_TO and SECRETS not in call.metadata and not call.method.server_streaming
-
     async def load(self, row: Row, *, with_secrets: bool = False) -> Any:  # noqa: ANN401 - of the row's kind
         """The resource that a row of any kind keeps, filled in when it is touched; each call gives a new one.
 
         It has the mark in place of secret values, so that they stay where it is saved again; the values themselves only
         for who asks for them, and must not answer or log them.
         """
-        kind = self.runtime.kinds[row.kind]
         if row.sealed:
-            vault = self.runtime.vault
-            data = await (vault.opened if with_secrets else vault.marked)(self.tx, kind, row)
+            opened, marked = self.runtime.showing.opened, self.runtime.showing.marked
+            data = await (opened(self.call, self.tx, row) if with_secrets else marked(self.tx, row))
             row = replace(row, data=data)
-        return kind.resource_of(row)
+        return self.runtime.kinds[row.kind].resource_of(row)
+
+    async def read(self, row: Row) -> codec.Encoded[Any]:
+        """As `answer`, to who asks for just that row: it is used by that, where it would expire else."""
+        if self.runtime.kinds[row.kind].expires:
+            await self.runtime.uses.note(self.tx, row.kind, row.id)
+        return await self.answer(row)
 
     async def answer(self, row: Row) -> codec.Encoded[Any]:
         """The reply that shows a row of any kind to the caller: its stored bytes.
 
         Where it has secret values, it is with them for who may see them, and with the mark for all others.
         """
-        kind = self.runtime.kinds[row.kind]
-        if not row.sealed:
-            return codec.Encoded(kind.generated, row.data)
-        if self.shows_secrets:
+        data = row.data
+        if row.sealed:
             known = self.saved[1] if self.saved is not None and self.saved[0] is row else None
-            return codec.Encoded(kind.generated, known or await self.runtime.vault.opened(self.tx, kind, row))
-        return await self.overview(row)
+            data = await self.runtime.showing.shown(self.call, self.tx, row, known)
+        return codec.Encoded(self.runtime.kinds[row.kind].generated, data)
 
     async def overview(self, row: Row) -> codec.Encoded[Any]:
         """As `answer`, with the mark for everybody: for parts of a list, states of a stream, replies to reports."""
-        kind = self.runtime.kinds[row.kind]
-        data = row.data if not row.sealed else await self.runtime.vault.marked(self.tx, kind, row)
-        return codec.Encoded(kind.generated, data)
+        data = row.data if not row.sealed else await self.runtime.showing.marked(self.tx, row)
+        return codec.Encoded(self.runtime.kinds[row.kind].generated, data)
 
     # What is there for the caller; for the server's own calls, what is there for whom they are made.
 
@@ -203,9 +196,9 @@ class Context(Generic[Q_co, R_co]):
 
     async def owner_of(self, resource: Resource) -> Owner:
         """Who will own a resource of any kind that the caller makes."""
-        kind = self._kind_of(resource)
-        parent = await self._parent_owner(kind.belongs_to, resource) if kind.belongs_to is not None else None
-        return kind.owner_of(required(resource.metadata), self.call.principal, parent)
+        parent = await self._parent(resource)
+        owner = parent.owner if parent is not None else None
+        return self._kind_of(resource).owner_of(required(resource.metadata), self.call.principal, owner)
 
     async def namespace_of(self, resource: Resource) -> str:
         """Where the slug of a resource of any kind is unique that the caller makes."""
@@ -238,14 +231,16 @@ class Context(Generic[Q_co, R_co]):
         owner = over.owner if over is not None else await self.owner_of(resource)
         org = required(resource.metadata).org if over is None else ""
         check_write(self.call, owner, org, by_server=by_server)
-        if over is None and kind.belongs_to is not None and (parent := await self._parent(kind.belongs_to, resource)):
-            self._rely_on(parent)
+        if over is None and (parent := await self._parent(resource)):
+            rely_on(self.tx, self.runtime.kinds[parent.kind], parent)
         wire, data = codec.wire_and_bytes(cast("betterproto2.Message", resource))
         row = kind.row_of_wire(wire, data, owner, based_on=over, created_by=self.call.actor)
         if kind.may_hold_secrets:
-            row, has_all = await self.runtime.vault.put(self.tx, row, wire, over, keeps=keeps)
+            row, has_all = await self.runtime.vault.put(self.call, self.tx, row, wire, over, keeps=keeps)
             self.saved = (row, data) if has_all else None
         (self.tx.create if over is None else self.tx.update)(row)
+        if kind.expires:
+            await self.runtime.uses.note(self.tx, row.kind, row.id, always=True)
         self.found.pop((row.kind, row.id), None)
         return row
 
@@ -275,6 +270,7 @@ class Context(Generic[Q_co, R_co]):
 
     async def delete_dependents(self, kind: str, id_: str) -> None:
         """Stage the deletion of the dependents of a row that stays, whoever owns them; looked up again at commit."""
+        self.tx.deleting(event(self.call, Op.EXPIRE if self.call.principal is SERVER else Op.DELETE))
         await self.tx.delete_dependents(self.runtime.kinds[kind].dependents, id_)
 
     async def _delete_what_goes_with(self, kind: str, id_: str) -> None:
@@ -282,27 +278,15 @@ class Context(Generic[Q_co, R_co]):
             self.tx.remove_record(table, id_)
         await self.delete_dependents(kind, id_)
 
-    async def _parent_owner(self, reference: Reference, resource: Resource) -> Owner | None:
-        """The owner of what a resource belongs to; None where it is not known."""
-        parent = await self._parent(reference, resource)
-        return parent.owner if parent is not None else None
-
-    async def _parent(self, reference: Reference, resource: Resource) -> Row | None:
+    async def _parent(self, resource: Resource) -> Row | None:
+        """What a resource belongs to, where its kind belongs to something and that is there for the caller."""
+        reference = self._kind_of(resource).belongs_to
+        if reference is None:
+            return None
         key = reference.kind, str(reference.value_in(resource))
         if key not in self.parents:
             self.parents[key] = await self.find(*key)
         return self.parents[key]
-
-    def _rely_on(self, parent: Row) -> None:
-        """What something belongs to must be there at commit, and not have ended."""
-        kind = self.runtime.kinds[parent.kind]
-        if kind.ending is None:
-            self.tx.require(parent.kind, parent.id)
-            return
-        if ended := kind.ended_with(parent):
-            message = f"{parent.kind} {parent.id} has ended with {ended}: nothing more can be made that belongs to it"
-            raise FailedPrecondition(message, type_="TERMINAL_PHASE", subject=parent.id)
-        self.tx.require_unchanged(parent)
 
     def _kind_of(self, resource: Resource) -> Kind[Any]:
         return self.runtime.kinds[class_of(cast("betterproto2.Message", resource)).__name__]

@@ -18,7 +18,10 @@ from stigmer.wire import codec
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from google.protobuf.message import Message
+
     from stigmer.pipeline.kind import Kind
+    from stigmer.pipeline.older_executions import OlderExecutions
     from stigmer.pipeline.sealing_keys import SealingKeys
     from stigmer.store.contract import Store
     from stigmer.store.rows import Row
@@ -32,10 +35,11 @@ PIECE = 32
 log = get_logger("stigmer.pipeline.first_sealing")
 
 
-async def seal_stored(sealing: SealingKeys) -> None:
+async def seal_stored(sealing: SealingKeys, older: OlderExecutions) -> None:
     """Seal every secret value that stands in a row, in small transactions, then have the store leave no trace of them.
 
-    Interrupted at any point, the next start goes on. Rows that are damaged stay as they are: nobody is shown them.
+    What older executions have in `runtime_env` goes into contexts. Interrupted at any point, the next start goes on.
+    Rows that are damaged stay as they are: nobody is shown them.
 
     Raises:
         StartupError: the store cannot write, such as for want of room.
@@ -46,7 +50,7 @@ async def seal_stored(sealing: SealingKeys) -> None:
         return
     kinds = [kind for kind in sealing.kinds.values() if kind.may_hold_secrets]
     try:
-        count = sum([await _seal_kind(sealing, kind) for kind in kinds])
+        count = sum([await _seal_kind(sealing, older, kind) for kind in kinds])
         if count or mark is not None:
             await store.compact()
             log.info("Secrets that the database held in the clear are sealed", resources=count)
@@ -57,33 +61,31 @@ async def seal_stored(sealing: SealingKeys) -> None:
         ) from None
 
 
-async def _seal_kind(sealing: SealingKeys, kind: Kind[Any]) -> int:
+async def _seal_kind(sealing: SealingKeys, older: OlderExecutions, kind: Kind[Any]) -> int:
     """Seal the rows of a kind; how many it were."""
     count = 0
     async for rows in _pieces(sealing.store, kind.name):
         tx, before = Transaction(sealing.store), count
         for row in rows:
-            count += await _seal(sealing, tx, kind, row)
+            wire = kind.wire_of(row)
+            if await older.strip(tx, row, wire) or not fields.is_bare(wire):
+                await _seal(sealing, tx, kind.row_of_wire(wire, b"", row.owner, based_on=row), wire)
+                count += 1
         if count > before:
             tx.put_record(TABLE, KEY, BEGUN)
             await tx.commit()
     return count
 
 
-async def _seal(sealing: SealingKeys, tx: Transaction, kind: Kind[Any], row: Row) -> bool:
-    """Stage a row without its secret values, and their record; False where it has none."""
-    wire = kind.wire_of(row)
-    if fields.is_bare(wire):
-        return False
+async def _seal(sealing: SealingKeys, tx: Transaction, row: Row, wire: Message) -> None:
+    """Stage a row whose resource is `wire`, without the secret values, and their record where there are some."""
     values, _ = fields.take(wire)
-    bare = kind.row_of_wire(wire, codec.serialized(wire), row.owner, based_on=row)
-    bare = replace(bare, sealed=bool(values))
+    bare = replace(row, data=codec.serialized(wire), sealed=bool(values))
     tx.update(bare)
     if values:
         record = await sealing.sealer.seal(sealing.binding(bare), values)
         tx.put_record(*sealed_key(row.kind, row.id), record)
         await sealing.require(tx, key_id_of(record))
-    return True
 
 
 async def _pieces(store: Store, kind: str) -> AsyncGenerator[list[Row]]:

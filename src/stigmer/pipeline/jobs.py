@@ -38,12 +38,14 @@ class Job:
         every_s: from one beginning to the next, in whatever replica.
         work: does it once. It is cancelled when the plane ends or the lease is lost, so it goes in small transactions.
         first_s: how long after the start of a plane it is looked at first.
+        is_of_each: whether each replica does it for itself, with no lease.
     """
 
     name: str
     every_s: float
     work: Callable[[], Awaitable[None]]
     first_s: float = 0.0
+    is_of_each: bool = False
 
 
 class Jobs:
@@ -96,6 +98,9 @@ class Jobs:
 
     async def _look_at(self, job: Job) -> float:
         """Do a job where it is due; gives the seconds until it is looked at again."""
+        if job.is_of_each:
+            await job.work()
+            return job.every_s
         now_ms = await self._store.now_ms()
         lease = await self._store.record(TABLE, job.name)
         left_ms = int(lease.value.partition(b"/")[0]) - now_ms if lease is not None else 0

@@ -1,43 +1,31 @@
 """Rotation of the keys that secrets are sealed under: listed, added, activated, rewrapped, retired.
 
-`stigmer keys` does it on a database that no server has open, the admin service in a running one. Rotation is: add a
-key, activate it, rewrap, retire the old one. Each step may be interrupted at any point and done again.
+`AdminController` does it, in a running server or on a database that no server has open. Rotation is: add a key,
+activate it, rewrap, retire the old one. Each step may be interrupted at any point and done again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from stigmer.access.threads import on_thread
-from stigmer.errors import DataLoss, FailedPrecondition, NotFound, StartupError
-from stigmer.secrets.keyring import Keyring, KeyState
-from stigmer.secrets.sealing import key_id_of
-from stigmer.store.changes import Changes
-from stigmer.store.errors import ConflictError
-from stigmer.store.rows import SEALED
-from stigmer.telemetry.logs import get_logger
+from stigmer.errors import FailedPrecondition, NotFound, StartupError
+from stigmer.pipeline import rewrapping
+from stigmer.secrets.audit import LOG, Event, Op
+from stigmer.secrets.keyring import Key, Keyring, KeyState
+from stigmer.store.changes import Append, Changes
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import AsyncGenerator, Callable
 
+    from stigmer.pipeline.rewrapping import Rewrapped
     from stigmer.pipeline.sealing_keys import SealingKeys
-    from stigmer.secrets.keyring import Key
-    from stigmer.store.rows import Record
 
-T = TypeVar("T")
-
-PIECE = 50
-"""So many records are read at once, and rewrapped in one transaction."""
 READERS_S = 1.0
-"""A read opens a record some milliseconds after it has read it."""
-UNREADABLE = "(unreadable)"
-"""In place of the key of a record that is damaged."""
-
-log = get_logger("stigmer.pipeline.key_rotation")
+"""Reads that hold a record from before a rewrap have so long to open it, some milliseconds, until its key is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,181 +34,160 @@ class KeyUse:
 
     Attributes:
         id: of the key.
-        created: when it was made; None where a key service has it.
-        state: what it is good for.
+        created: when it was made; None where a key service has it, or nobody.
+        state: what it is good for; None where something is under it, and it is not here.
         resources: how many resources have their secrets under it.
     """
 
     id: str
     created: dt.datetime | None
-    state: KeyState
-    resources: int
+    state: KeyState | None
+    resources: int = 0
 
 
-class Rewrapped(NamedTuple):
-    """What a rewrap has done: resources under the active key now, and those that are damaged and stay."""
+class Inventory(NamedTuple):
+    """All keys, the oldest first, and how many records are so damaged that their key is not known."""
 
-    done: int
+    keys: list[KeyUse]
     damaged: int
 
 
 class KeyRotation:
-    """What can be done to the keys of one database.
+    """What can be done to the keys of one database. The audit tells of each change, with who asked for it: `by`.
 
     Args:
         sealing: its keys, open.
-        readers_s: seconds that reads which hold a record from before a rewrap have to open it, until its key is gone.
     """
 
-    def __init__(self, sealing: SealingKeys, *, readers_s: float = READERS_S) -> None:
-        self._sealing, self._store, self._readers_s = sealing, sealing.store, readers_s
+    def __init__(self, sealing: SealingKeys) -> None:
+        self._sealing, self._store = sealing, sealing.store
+        self._turn = asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"<KeyRotation of {self._sealing!r}>"
 
-    async def keys(self) -> list[KeyUse]:
-        """The keys, the oldest first, with how many resources are under each; this reads all records of secrets."""
-        used, keys = await self._used(), self._sealing.keys
-        if isinstance(keys, Keyring):
-            found = [KeyUse(key.id, key.created, key.state, used.pop(key.id, 0)) for key in keys.keys]
-        else:
-            found = [KeyUse(keys.active, None, KeyState.ACTIVE, used.pop(keys.active, 0))]
-        return [*found, *(KeyUse(key_id, None, KeyState.ENABLED, count) for key_id, count in sorted(used.items()))]
+    async def keys(self) -> Inventory:
+        """The keys, and how many resources are under each; this reads all records of secrets.
 
-    async def add(self) -> Key:
+        The audit's own keys count as a resource.
+        """
+        used = await rewrapping.used(self._store)
+        damaged = used.pop(rewrapping.UNREADABLE, 0)
+        here = [replace(key, resources=used.pop(key.id, 0)) for key in self._keys().values()]
+        return Inventory([*here, *(KeyUse(id_, None, None, count) for id_, count in sorted(used.items()))], damaged)
+
+    async def add(self, by: Event) -> KeyUse:
         """A new key, which wraps nothing before it is activated. Raises FailedPrecondition."""
-        keyring = self._keyring()
-        return await _changed(keyring.add)
+        keyring, made = self._keyring("add"), Key.new(KeyState.ENABLED)
+        async with self._turn:
+            told = _told(by, Op.KEY_ADD, made.id)
+            await self._tell(told)
+            await self._change(told, lambda: keyring.add(made))
+        return KeyUse(made.id, made.created, made.state)
 
-    async def activate(self, key_id: str) -> None:
+    async def activate(self, key_id: str, by: Event) -> KeyUse:
         """Have what is sealed from now on be sealed under that key.
 
         Raises:
             NotFound: there is no such key.
-            FailedPrecondition: it is retired.
+            FailedPrecondition: it is retired, or the keyring cannot be changed.
         """
-        keyring = self._keyring()
-        if self._key(keyring, key_id).state is KeyState.RETIRED:
-            raise _refused(key_id, "it is retired: add another one")
-        await _changed(lambda: keyring.activate(key_id))
+        keyring = self._keyring("activate")
+        async with self._turn:
+            if self._key(key_id).state is KeyState.RETIRED:
+                raise _refused(key_id, "it is retired: add another one")
+            told = _told(by, Op.KEY_ACTIVATE, key_id)
+            await self._tell(told)
+            await self._change(told, lambda: keyring.activate(key_id))
+            return self._key(key_id)
 
-    async def rewrap(self) -> Rewrapped:
-        """Bring all secrets under the active key, in small transactions; what was done stays done if it is interrupted.
+    async def rewrap(self, by: Event) -> AsyncGenerator[Rewrapped]:
+        """Bring all secrets under the active key, and tell after each transaction how far it has come.
 
-        It goes over the records until none is left under another key, so that calls that began before the key was
-        activated are covered as well.
+        What was done stays done if it is left. Several may run at once.
         """
-        done = 0
-        while True:
-            one_pass = Rewrapped(0, 0)
-            async for piece in self._pieces():
-                rewrapped = await self._rewrap(piece)
-                one_pass = Rewrapped(one_pass.done + rewrapped.done, one_pass.damaged + rewrapped.damaged)
-            done += one_pass.done
-            if not one_pass.done:
-                return Rewrapped(done, one_pass.damaged)
+        await self._tell(_told(by, Op.KEY_REWRAP, self._sealing.keys.active))
+        async for progress in rewrapping.rewrap(self._sealing):
+            yield progress
 
-    async def retire(self, key_id: str) -> None:
-        """Throw a key away, for good.
+    async def retire(self, key_id: str, by: Event) -> KeyUse:
+        """Throw a key away, for good; of one that a key service has, ask for it no more.
 
         Raises:
             NotFound: there is no such key.
-            FailedPrecondition: it is active, or so many resources are still under it.
+            FailedPrecondition: it is active, so many resources are still under it, or the keyring cannot be changed.
         """
-        keyring = self._keyring()
-        state = self._key(keyring, key_id).state
-        if state is KeyState.RETIRED:
-            return
-        if state is KeyState.ACTIVE:
-            raise _refused(key_id, "it is active: activate another one first")
-        await self._check_unused(key_id)
-        await self._sealing.dismiss(key_id)  # what is sealed under it, and not committed yet, is sealed again
+        async with self._turn:
+            key = self._key(key_id)
+            if key.state is KeyState.ACTIVE:
+                raise _refused(key_id, "it is active: activate another one first")
+            if key.state is not KeyState.RETIRED:
+                await self._check_unused(key_id)
+                await self._throw_away(key_id, _told(by, Op.KEY_RETIRE, key_id))
+            return replace(key, state=KeyState.RETIRED)
+
+    async def _throw_away(self, key_id: str, told: Event) -> None:
+        """Let nothing more be committed under a key, then take it out of the keyring."""
+        # what is sealed under it and not committed yet cannot be, and is sealed again under the active one
+        await self._sealing.dismiss(key_id, _record(told))
         try:
             await self._check_unused(key_id)
-            await asyncio.sleep(self._readers_s)
-            await _changed(lambda: keyring.retire(key_id))
+            await asyncio.sleep(READERS_S)
+            keys = self._sealing.keys
+            if isinstance(keys, Keyring):
+                await self._change(told, lambda: keys.retire(key_id))
         except BaseException:
-            await self._sealing.admit(key_id)
+            await self._sealing.readmit(key_id)
             raise
 
     async def _check_unused(self, key_id: str) -> None:
-        if count := (await self._used())[key_id]:
+        if count := (await rewrapping.used(self._store))[key_id]:
             raise _refused(key_id, f"the secrets of {count} resources are under it: rewrap them first")
 
-    async def _used(self) -> Counter[str]:
-        """How many records are under each key."""
-        used: Counter[str] = Counter()
-        async for piece in self._pieces():
-            used.update(map(_key_id_of, piece))
-        return used
+    async def _tell(self, told: Event) -> None:
+        await self._store.commit(Changes(appends=[_record(told)]))
 
-    async def _pieces(self) -> AsyncGenerator[list[Record]]:
-        """All records of secrets, some at a time."""
-        after = ""
-        while piece := list(await self._store.records(SEALED, after=after, limit=PIECE)):
-            yield piece
-            after = piece[-1].key
+    async def _change(self, told: Event, change: Callable[[], object]) -> None:
+        """Change the keyring, of which the audit tells already, on a thread; a failure is one more record.
 
-    async def _rewrap(self, piece: list[Record]) -> Rewrapped:
-        """Rewrap the records that are under another key; those that others write meanwhile are read again."""
-        changes, damaged = Changes(expects={}, records={}), 0
-        active = self._sealing.keys.active
-        for record in piece:
-            if _key_id_of(record) != active:
-                try:
-                    changed = await self._rewrapped(record)
-                except DataLoss as error:
-                    damaged += 1
-                    log.error("Secrets are damaged and stay under their key", kind=error.kind, id=error.name)  # noqa: TRY400 - it says it all
-                    continue
-                if changed is not None:
-                    key = record.table, record.key
-                    changes = Changes(
-                        {**changes.expects, key: record.revision}, records={**changes.records, key: changed}
-                    )
-        if changes.records:
-            try:
-                await self._store.commit(changes)
-            except ConflictError:
-                return await self._rewrap(await self._again(piece))
-        return Rewrapped(len(changes.records), damaged)
+        Raises:
+            FailedPrecondition: it cannot be changed.
+        """
+        try:
+            await on_thread(change)
+        except StartupError as error:
+            failure = FailedPrecondition(str(error), type_="KEYRING", subject="keyring")
+            await self._tell(replace(told, code=failure.code.name))
+            raise failure from None
 
-    async def _again(self, piece: list[Record]) -> list[Record]:
-        found = [await self._store.record(record.table, record.key) for record in piece]
-        return [record for record in found if record is not None]
-
-    async def _rewrapped(self, record: Record) -> bytes | None:
-        """None where nothing is to be done, or the resource is gone."""
-        kind, _, id_ = record.key.partition("/")
-        row = await self._store.get(kind, id_)
-        return None if row is None else await self._sealing.sealer.rewrap(self._sealing.binding(row), record.value)
-
-    def _keyring(self) -> Keyring:
+    def _keyring(self, what: str) -> Keyring:
         keys = self._sealing.keys
         if not isinstance(keys, Keyring):
-            raise _refused(keys.active, "a key service has it: add, activate and retire keys there, then rewrap")
+            raise _refused(keys.active, f"a key service has the keys: {what} it there, then rewrap, and retire the old")
         return keys
 
-    def _key(self, keyring: Keyring, key_id: str) -> Key:
-        for key in keyring.keys:
-            if key.id == key_id:
-                return key
-        raise NotFound("key", key_id)
+    def _keys(self) -> dict[str, KeyUse]:
+        """The keys that are here, by their ids, the oldest first."""
+        keys = self._sealing.keys
+        if isinstance(keys, Keyring):
+            return {key.id: KeyUse(key.id, key.created, key.state) for key in keys.keys}
+        former = sorted(self._sealing.admitted - {keys.active})
+        found = [*(KeyUse(id_, None, KeyState.ENABLED) for id_ in former), KeyUse(keys.active, None, KeyState.ACTIVE)]
+        return {key.id: key for key in found}
+
+    def _key(self, key_id: str) -> KeyUse:
+        try:
+            return self._keys()[key_id]
+        except KeyError:
+            raise NotFound("key", key_id) from None
 
 
-async def _changed(change: Callable[[], T]) -> T:
-    """Change the keyring on a thread."""
-    try:
-        return await on_thread(change)
-    except StartupError as error:
-        raise FailedPrecondition(str(error), type_="KEYRING", subject="keyring") from None
+def _told(by: Event, op: Op, key_id: str) -> Event:
+    return replace(by, op=op, id=key_id)
 
 
-def _key_id_of(record: Record) -> str:
-    try:
-        return key_id_of(record.value)
-    except ValueError:
-        return UNREADABLE
+def _record(told: Event) -> Append:
+    return Append(LOG, told.encoded())
 
 
 def _refused(key_id: str, why: str) -> FailedPrecondition:

@@ -90,6 +90,7 @@ class Kind(Generic[R]):
         not_kept: paths of the maps that are for the steps of create alone: no row holds them.
         records: tables whose record under a resource's id is deleted with it.
         ending: how a resource ends; None where it does not.
+        expires: whether a resource ends by itself when it is not used for long.
     """
 
     message: type[R]
@@ -102,6 +103,7 @@ class Kind(Generic[R]):
     not_kept: tuple[str, ...] = ()
     records: tuple[str, ...] = ()
     ending: Ending | None = None
+    expires: bool = False
 
     @cached_property
     def meta(self) -> KindMeta:

@@ -1,16 +1,19 @@
-"""Whose resources a call may write, and what a refused caller is told: no more than what it sent itself."""
+"""Whose resources a call may write, on what they rely, and what a refused caller is told: what it sent itself alone."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stigmer.access.principal import PLATFORM, internal_for, organization, organization_of
 from stigmer.access.rules import decision_of
-from stigmer.errors import PermissionDenied, clip
+from stigmer.errors import FailedPrecondition, PermissionDenied, clip
 
 if TYPE_CHECKING:
     from stigmer.access.principal import Owner, Principal
     from stigmer.pipeline.call import Call
+    from stigmer.pipeline.kind import Kind
+    from stigmer.store.rows import Row
+    from stigmer.store.transaction import Transaction
 
 
 def check_write(call: Call, owner: Owner, org: str = "", *, by_server: bool = False) -> None:
@@ -30,6 +33,21 @@ def check_write(call: Call, owner: Owner, org: str = "", *, by_server: bool = Fa
         raise _denied(call, _why(owner, principal))
     if org and owner != PLATFORM and not principal.sees(organization(org)):
         raise _denied(call, _why(organization(org), principal))
+
+
+def rely_on(tx: Transaction, kind: Kind[Any], parent: Row) -> None:
+    """Have what a new resource belongs to, a row of the kind, be there at commit, and not have ended.
+
+    Raises:
+        FailedPrecondition: it has ended.
+    """
+    if kind.ending is None:
+        tx.require(parent.kind, parent.id)
+        return
+    if ended := kind.ended_with(parent):
+        message = f"{parent.kind} {parent.id} has ended with {ended}: nothing more can be made that belongs to it"
+        raise FailedPrecondition(message, type_="TERMINAL_PHASE", subject=parent.id)
+    tx.require_unchanged(parent)
 
 
 def _denied(call: Call, why: str) -> PermissionDenied:

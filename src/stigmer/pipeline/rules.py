@@ -14,7 +14,6 @@ from protovalidate import Validator
 
 from stigmer.errors import Violation
 from stigmer.wire.bounds import TRANSCRIPT, holds_transcript
-from stigmer.wire.descriptors import message_class
 from stigmer.wire.scan import has_more_parts
 from stigmer.wire.shapes import is_map, map_parts, path_part, reachable
 
@@ -150,12 +149,6 @@ def _found(wire: Message) -> list[BrokenRule]:
     if not first or has_more_parts(wire.DESCRIPTOR.full_name, wire.SerializeToString(), MAX_PARTS):
         return first
     return _VALIDATOR.collect_violations(wire)
-
-
-def warm_up(full_names: Iterable[str]) -> None:
-    """Compile the rules of these messages now, so that no call pays for it (about 10 ms for the first one)."""
-    for name in full_names:
-        _VALIDATOR.collect_violations(message_class(name)())
 
 
 def _violation(broken: ViolationPb, root: Descriptor, start: int = 0) -> Violation:

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from stigmer.access.authorizer import Policy
 from stigmer.access.quotas import Quotas
+from stigmer.pipeline.audit.trail import Trail
+from stigmer.pipeline.key_rotation import KeyRotation
+from stigmer.pipeline.showing import Showing
+from stigmer.pipeline.uses import DAY_S, Uses
 from stigmer.pipeline.vault import Vault
 from stigmer.wire.slices import Slices
 
@@ -70,6 +74,7 @@ class Runtime:
         quotas: counts what each principal has open and writes.
         about: what callers are told of this server.
         slices: runs what takes long on the event loop.
+        context_ttl_s: how long a resource of a kind that expires lives after its last use.
     """
 
     store: Store
@@ -83,11 +88,32 @@ class Runtime:
     quotas: Quotas = field(default_factory=Quotas)
     about: About = About()
     slices: Slices = field(default_factory=Slices)
+    context_ttl_s: float = DAY_S
+
+    @cached_property
+    def trail(self) -> Trail:
+        """Makes the audit's records of calls."""
+        return Trail(self.sealing)
 
     @cached_property
     def vault(self) -> Vault:
-        """Seals the secret values of resources, and opens them."""
-        return Vault(self.sealing)
+        """Seals the secret values of resources."""
+        return Vault(self.sealing, self.trail)
+
+    @cached_property
+    def uses(self) -> Uses:
+        """Notes when what expires is used."""
+        return Uses(self.store, self.context_ttl_s)
+
+    @cached_property
+    def showing(self) -> Showing:
+        """Shows them again, or the mark."""
+        return Showing(self.vault, self.trail)
+
+    @cached_property
+    def rotation(self) -> KeyRotation:
+        """Changes the keys that secrets are sealed under."""
+        return KeyRotation(self.sealing)
 
 
 class Client(Protocol):

@@ -7,6 +7,7 @@ retired (`key_rotation`). The sealing itself is `secrets.sealing`.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 
     from stigmer.pipeline.kind import Kind
     from stigmer.secrets.sealing import KeyWrapper
+    from stigmer.store.changes import Append
     from stigmer.store.contract import Store
-    from stigmer.store.rows import Row
+    from stigmer.store.rows import Key, Row
     from stigmer.store.transaction import Transaction
 
 TABLE = "sealing_keys"
@@ -53,6 +55,7 @@ class SealingKeys:
         self.keys = keys if keys is not None else Keyring(None)
         self.sealer = Sealer(self.keys)
         self._revisions: dict[str, int] = {}
+        self._admitting = asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"<SealingKeys {self.keys!r}>"
@@ -83,24 +86,26 @@ class SealingKeys:
         if has_secrets:
             warm_up()
 
-    async def admit(self, key_id: str) -> None:
-        """See that there is a record of the key, so that no start goes without it. Raises Unavailable."""
-        if key_id in self._revisions:
-            return
-        proof = await self.keys.proof(key_id)
-        found = await self.store.record(TABLE, key_id)
-        if found is None:
-            with suppress(ConflictError):  # another call was first
-                await self.store.commit(Changes(expects={(TABLE, key_id): ABSENT}, records={(TABLE, key_id): proof}))
-            found = await self.store.record(TABLE, key_id)
-        if found is None:
-            raise ConflictError((TABLE, key_id))
-        self._revisions[key_id] = found.revision
+    @property
+    def admitted(self) -> frozenset[str]:
+        """The keys that there are records of."""
+        return frozenset(self._revisions)
 
-    async def dismiss(self, key_id: str) -> None:
-        """Remove the record of the key: from here on no commit of what is sealed under it succeeds."""
-        await self.store.commit(Changes(records={(TABLE, key_id): None}))
-        self._revisions.pop(key_id, None)
+    async def dismiss(self, key_id: str, told: Append) -> None:
+        """Remove the record of a key that is not active: from here on no commit of what is sealed under it succeeds.
+
+        Args:
+            key_id: of the key.
+            told: the audit's record of it.
+        """
+        async with self._admitting:
+            await self.store.commit(Changes(records={(TABLE, key_id): None}, appends=[told]))
+            self._revisions.pop(key_id, None)
+
+    async def readmit(self, key_id: str) -> None:
+        """Put the record of a key back that was dismissed, and stays after all. Raises Unavailable."""
+        async with self._admitting:
+            await self._admit(key_id)
 
     async def require(self, tx: Transaction, key_id: str) -> None:
         """Have a transaction that seals something under the key fail where the key is retired before its commit.
@@ -109,11 +114,33 @@ class SealingKeys:
             ConflictError: the key is not active any more; the transaction is to run again, and to seal under that one.
             Unavailable: the key service does not answer.
         """
-        if key_id == self.keys.active:
-            await self.admit(key_id)
+        for (table, key), revision in (await self.requirement(key_id)).items():
+            tx.require_record(table, key, revision)
+
+    async def requirement(self, key_id: str) -> Mapping[Key, int]:
+        """The record that must be there at the commit of what is sealed under the key; raises as `require` does.
+
+        The first to seal something under a key makes it, so that no start goes without that key.
+        """
+        if key_id == self.keys.active and key_id not in self._revisions:
+            async with self._admitting:
+                if key_id == self.keys.active:  # else it may be dismissed already, and is not to come back
+                    await self._admit(key_id)
         if key_id != self.keys.active:
             raise ConflictError((TABLE, key_id))
-        tx.require_record(TABLE, key_id, self._revisions[key_id])
+        return {(TABLE, key_id): self._revisions[key_id]}
+
+    async def _admit(self, key_id: str) -> None:
+        """See that there is a record of the key."""
+        if key_id in self._revisions:
+            return
+        proof = await self.keys.proof(key_id)
+        with suppress(ConflictError):  # another process was first
+            await self.store.commit(Changes(expects={(TABLE, key_id): ABSENT}, records={(TABLE, key_id): proof}))
+        found = await self.store.record(TABLE, key_id)
+        if found is None:
+            raise ConflictError((TABLE, key_id))
+        self._revisions[key_id] = found.revision
 
     def binding(self, row: Row) -> Binding:
         """What the values of a row are bound to; its data need not be stored yet, its owner has to be known."""

@@ -1,19 +1,18 @@
-"""Secret values of resources on their way into the store and out of it: sealed, opened, or shown as the mark.
+"""Secret values of resources on their way into the store: taken out of the rows, and sealed in records beside them.
 
-`context` alone uses it. The row of a resource keeps what is no secret, and names, flags and descriptions of what is;
-its record in SEALED keeps the values (`secrets.sealing`). Both are written in one transaction.
+`context` alone uses it; `showing` has the way out. The row of a resource keeps what is no secret, and names, flags and
+descriptions of what is; its record in SEALED keeps the values (`secrets.sealing`). Both are of one transaction.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import replace
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stigmer.errors import DataLoss, InvalidArgument, Violation
 from stigmer.secrets import fields
-from stigmer.secrets.fields import MARK, Place
+from stigmer.secrets.audit import named
+from stigmer.secrets.fields import MARK, MARKED, Place
 from stigmer.secrets.sealing import key_id_of, places_of
 from stigmer.store.errors import ConflictError
 from stigmer.store.rows import sealed_key
@@ -21,20 +20,17 @@ from stigmer.telemetry.logs import get_logger
 from stigmer.wire import codec
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
     from google.protobuf.message import Message
 
-    from stigmer.pipeline.kind import Kind
+    from stigmer.pipeline.audit.trail import Trail
+    from stigmer.pipeline.call import Call
     from stigmer.pipeline.sealing_keys import SealingKeys
     from stigmer.secrets.fields import Entry
     from stigmer.store.rows import Record, Row
     from stigmer.store.transaction import Transaction
 
-MARKED_BYTES = 32 * 2**20
-"""How much is remembered of rows with marks in them, so that the followers of one share its bytes."""
-
-_MARK = MARK.encode()
 _FOREIGN = b"enc:v1:"
 _NOT_KEPT = f"is {MARK}, but no secret value is kept there: send the value itself"
 _NOT_TAKEN = "looks like another server's ciphertext (enc:v1:), which opens here for nobody: send the value itself"
@@ -54,25 +50,30 @@ def marks(wire: Message) -> list[Violation]:
 
 
 class Vault:
-    """Seals the secret values of resources, and opens them.
+    """Seals the secret values of resources.
 
     Args:
         sealing: the keys of the database, and its store.
+        trail: told what is sealed.
+
+    Attributes:
+        sealing: the same.
     """
 
-    def __init__(self, sealing: SealingKeys) -> None:
-        self._sealing, self._store = sealing, sealing.store
-        self._marked: OrderedDict[int, bytes] = OrderedDict()  # by the row's revision
-        self._marked_bytes = 0
+    def __init__(self, sealing: SealingKeys, trail: Trail) -> None:
+        self.sealing, self._trail = sealing, trail
 
     def __repr__(self) -> str:
-        return f"<Vault under {self._sealing!r}>"
+        return f"<Vault under {self.sealing!r}>"
 
-    async def put(self, tx: Transaction, row: Row, wire: Message, over: Row | None, *, keeps: bool) -> tuple[Row, bool]:
+    async def put(  # noqa: PLR0913 - what is saved, and in which call
+        self, call: Call, tx: Transaction, row: Row, wire: Message, over: Row | None, *, keeps: bool
+    ) -> tuple[Row, bool]:
         """Stage the record of a resource's secret values; gives the row without them, to be staged beside it.
 
         Args:
-            tx: the transaction.
+            call: saves it.
+            tx: its transaction.
             row: as the resource came.
             wire: the same as the C runtime has it; it is not changed.
             over: the row that it replaces; None for a new one.
@@ -95,40 +96,32 @@ class Vault:
         values, dropped = fields.take(wire)
         if dropped:
             log.info("Unknown fields within secret values were dropped", kind=row.kind, id=row.id, fields=dropped)
-        before = await self._record(tx, over) if over is not None and was_sealed else None
+        before = await self.record(tx, over) if over is not None and was_sealed else None
         places = _places(over, before) if over is not None and before is not None else frozenset[Place]()
         kept = _kept(wire, values, places, keeps=keeps)
         new = {place: value for place, value in values.items() if place not in kept}
-        _assert_bare(row, wire)
+        assert_bare(row, wire)
         row = replace(row, data=codec.serialized(wire), sealed=bool(new or kept))
         if new or kept != places:
             await self._stage(tx, row, before, new, kept)
+        hashes = {**named(kept), **await self._trail.hashes(new)}
+        self._trail.wrote(call, tx, row, hashes, is_new=over is None)
         return row, bool(new) and not kept and not dropped
 
-    async def opened(self, tx: Transaction, kind: Kind[Any], row: Row) -> bytes:
-        """The resource of a sealed row, with its secret values.
+    async def record(self, tx: Transaction, row: Row) -> Record:
+        """The record that belongs to a row, both of one commit.
 
         Raises:
-            DataLoss: they do not open.
+            DataLoss: there is none.
             ConflictError: the row was changed meanwhile.
         """
-        wire = kind.wire_of(row)
-        _assert_bare(row, wire)
-        record = await self._record(tx, row)
-        fields.put(wire, await self._sealing.sealer.open(self._sealing.binding(row), record.value))
-        return codec.serialized(wire)
-
-    async def marked(self, tx: Transaction, kind: Kind[Any], row: Row) -> bytes:
-        """The resource of a sealed row, with the mark in place of each secret value."""
-        is_staged, value = tx.staged.record(sealed_key(row.kind, row.id))
-        if is_staged or tx.staged.row((row.kind, row.id))[0]:  # its revision is not its own yet
-            record = value if is_staged else await self._value(row)
-            return _with_marks(kind, row, record)
-        known = self._marked.get(row.revision)
-        if known is None:
-            known = _with_marks(kind, row, await self._value(row))
-            self._keep(row.revision, known)
-        return known
+        record = await tx.record(*sealed_key(row.kind, row.id))
+        again = await tx.get(row.kind, row.id)
+        if again is None or again.revision != row.revision:
+            raise ConflictError((row.kind, row.id))
+        if record is None:
+            raise DataLoss(row.kind, row.id)
+        return record
 
     async def _stage(
         self,
@@ -143,35 +136,10 @@ class Vault:
         if not row.sealed:
             tx.remove_record(*key, expected)
             return
-        value, binding = before.value if before is not None else None, self._sealing.binding(row)
-        record = await self._sealing.sealer.seal(binding, new, value, kept)
+        value, binding = before.value if before is not None else None, self.sealing.binding(row)
+        record = await self.sealing.sealer.seal(binding, new, value, kept)
         tx.put_record(*key, record, expected)
-        await self._sealing.require(tx, key_id_of(record))
-
-    async def _record(self, tx: Transaction, row: Row) -> Record:
-        """The record that belongs to a row, both of one commit."""
-        record = await tx.record(*sealed_key(row.kind, row.id))
-        again = await tx.get(row.kind, row.id)
-        if again is None or again.revision != row.revision:
-            raise ConflictError((row.kind, row.id))
-        if record is None:
-            raise DataLoss(row.kind, row.id)
-        return record
-
-    async def _value(self, row: Row) -> bytes | None:
-        """What the record of a row holds just now."""
-        record = await self._store.record(*sealed_key(row.kind, row.id))
-        return record.value if record is not None else None
-
-    def _keep(self, revision: int, data: bytes) -> None:
-        if len(data) > MARKED_BYTES:
-            return
-        if revision not in self._marked:
-            self._marked[revision] = data
-            self._marked_bytes += len(data)
-        while self._marked_bytes > MARKED_BYTES:
-            _, oldest = self._marked.popitem(last=False)
-            self._marked_bytes -= len(oldest)
+        await self.sealing.require(tx, key_id_of(record))
 
 
 def _kept(wire: Message, values: Mapping[Place, bytes], places: Collection[Place], *, keeps: bool) -> frozenset[Place]:
@@ -185,11 +153,11 @@ def _kept(wire: Message, values: Mapping[Place, bytes], places: Collection[Place
     for entry in fields.entries(wire):
         value = values.get(entry.place)
         if not entry.is_secret:
-            if entry.place in places and entry.read() in {b"", _MARK}:
+            if entry.place in places and entry.read() in {b"", MARKED}:
                 violations.append(Violation(entry.path, _UNFLAGGED))
-        elif value == _MARK and entry.place not in places:
+        elif value == MARKED and entry.place not in places:
             violations.append(Violation(entry.path, _NOT_KEPT))
-        elif value == _MARK or (keeps and value is None and entry.place in places):
+        elif value == MARKED or (keeps and value is None and entry.place in places):
             kept.add(entry.place)
     if violations:
         raise InvalidArgument(*violations)
@@ -197,7 +165,7 @@ def _kept(wire: Message, values: Mapping[Place, bytes], places: Collection[Place
 
 
 def _is_marked(entry: Entry) -> bool:
-    return entry.is_secret and entry.read() == _MARK
+    return entry.is_secret and entry.read() == MARKED
 
 
 def _places(row: Row, record: Record) -> frozenset[Place]:
@@ -207,46 +175,13 @@ def _places(row: Row, record: Record) -> frozenset[Place]:
         raise DataLoss(row.kind, row.id) from None
 
 
-def _with_marks(kind: Kind[Any], row: Row, record: bytes | None) -> bytes:
-    """The row's resource with the mark where values are sealed, as far as it has such places.
-
-    A record that is gone meanwhile, or is damaged, hides as much as there can be: nothing is opened here.
-    """
-    places: Collection[Place] | None
-    try:
-        places = places_of(record) if record is not None else None
-    except ValueError:
-        places = None
-    if places is not None and all(_is_single(place) for place in places):
-        return row.data + _overlay(kind, places)
-    wire = kind.wire_of(row)
-    for entry in fields.entries(wire):
-        if entry.is_secret and not entry.read() and (places is None or entry.place in places):
-            entry.write(_MARK)
-    return codec.serialized(wire)
-
-
-def _is_single(place: Place) -> bool:
-    """Whether it is the place of a callback_token, in a message that stands alone."""
-    return not place.key and "[" not in place.path and place.path.endswith("callback_token")
-
-
-def _overlay(kind: Kind[Any], places: Iterable[Place]) -> bytes:
-    """A resource with nothing but marks: behind the bytes of another one it adds them, and a transcript is not read."""
-    wire = codec.parse(kind.generated, b"")
-    for place in places:
-        parents, _, name = place.path.rpartition(".")
-        setattr(attrgetter(parents)(wire) if parents else wire, name, _MARK)
-    return codec.serialized(wire)
-
-
 def _copied(wire: Message) -> Message:
     copy = type(wire)()
     copy.CopyFrom(wire)
     return copy
 
 
-def _assert_bare(row: Row, wire: Message) -> None:
+def assert_bare(row: Row, wire: Message) -> None:
     """No row with a secret value in it goes into the store, or comes out of it."""
     if fields.secret_values(wire):
         log.error("A row holds a secret value", kind=row.kind, id=row.id)

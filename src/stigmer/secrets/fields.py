@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 MARK = "***REDACTED***"
-"""What stands for a secret that the caller may not see; of a callback_token, the same text as bytes."""
+"""What stands for a secret that the caller may not see."""
+MARKED = MARK.encode()
+"""The same in UTF-8, as a callback_token has it."""
 
 _VALUE, _FLAG, _TOKEN = "value", "is_secret", "callback_token"
 _TEXT = FieldDescriptor.TYPE_STRING
@@ -168,7 +170,7 @@ def put(wire: Message, values: Mapping[Place, bytes]) -> None:
 
 def mark(wire: Message, places: Iterable[Place]) -> None:
     """Put the mark where sealed values stand; raises as `put` does."""
-    put(wire, dict.fromkeys(places, MARK.encode()))
+    put(wire, dict.fromkeys(places, MARKED))
 
 
 def _entries(wire: Message, at: str, key: str) -> Iterator[Entry]:

@@ -109,9 +109,9 @@ class Keyring:
         else:
             self._keys = _parsed(self._path, private_file.read(self._path, _MADE_BY, private_file.OWNER_ALONE).text)
 
-    def add(self) -> Key:
-        """A new key, which only unwraps until it is activated. Raises StartupError where the file cannot be changed."""
-        made = Key.new(KeyState.ENABLED)
+    def add(self, key: Key | None = None) -> Key:
+        """Add a key, a new one where none is given, which only unwraps until it is activated; raises StartupError."""
+        made = key if key is not None else Key.new(KeyState.ENABLED)
         self._change(lambda keys: {**keys, made.id: made})
         return made
 
@@ -168,7 +168,10 @@ class Keyring:
 
             def changed(text: str) -> str:
                 nonlocal kept
-                kept = change(_parsed(path, text) if text else {})
+                found = _parsed(path, text) if text else {}
+                if lost := kept.keys() - found.keys():
+                    raise StartupError(f"{path}: lacks the key {min(lost)}, which is in use here; {_MADE_BY}")
+                kept = change(found)
                 return _text(kept.values())
 
             private_file.edit(path, changed, _MADE_BY, private_file.OWNER_ALONE, make=make)

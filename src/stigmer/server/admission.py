@@ -62,6 +62,10 @@ class AdmissionQueue:
         stream.inbound.when_there(partial(self._there, stream))
         self._look_again(stream.time_left_s)
 
+    def identify(self, principal: str) -> None:
+        """Its calls are this principal's; see `scheduler.Scheduler`."""
+        self._scheduler.identify(self._account, principal)
+
     def charge(self, cost_s: float) -> None:
         """The connection has something done that is not done here."""
         self._scheduler.charge(self._account, cost_s)

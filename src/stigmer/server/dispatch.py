@@ -51,13 +51,13 @@ class Service(NamedTuple):
         methods: by path.
         codec: how their messages become bytes.
         gate: knows who calls.
-        refused: told the code of each call that ends here, before any service saw it.
+        refused: told of each call that ends here, before any service saw it: code, path, the peer's address.
     """
 
     methods: Mapping[str, Served]
     codec: CodecBase
     gate: Gate
-    refused: Callable[[str], None]
+    refused: Callable[[str, str, str], None]
 
 
 class Dispatcher:
@@ -128,7 +128,9 @@ class Dispatcher:
             return
         credentials = Credentials(verdict.metadata, self._connection.client)
         identity = NOBODY if verdict.path.startswith(OPEN) else self._service.gate.known(credentials)
-        if identity is None:
+        if identity is None and self._refusals.take_half:
+            self._connection.refuse(number)
+        elif identity is None:
             self._check(self._stream(number, verdict), credentials)
         elif verdict.path not in self._service.methods:
             self._refusals.refuse(number, verdict.path, unknown(verdict.path))
@@ -142,6 +144,7 @@ class Dispatcher:
 
     def _admit(self, stream: Stream, identity: Identity) -> None:
         stream.identity = identity
+        self.queue.identify(identity.principal.name)
         self._called()
         self.queue.add(stream)
 
@@ -194,7 +197,7 @@ class Dispatcher:
     def _over(self, stream: Stream, _task: asyncio.Task[None] | None = None) -> None:
         if not stream.began:  # its caller went away before its handler had a turn, which would have logged it
             note(stream.path, CALLER_GONE, stream.peer)
-            self._service.refused(CALLER_GONE.status.name)
+            self._service.refused(CALLER_GONE.status.name, stream.path, self._connection.client.address)
         del self.streams[stream.number]
         stream.task = None  # its exception has frames that have the stream: nothing waits for the collector
         stream.close()

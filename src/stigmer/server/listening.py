@@ -30,7 +30,7 @@ log = get_logger("stigmer.server")
 
 
 class Services(Protocol):
-    """Where the services come from: `edge.door.Edge`."""
+    """Where the services come from: `edge.network.Network`."""
 
     @property
     def gate(self) -> Gate:
@@ -53,7 +53,11 @@ class Services(Protocol):
 
 @asynccontextmanager
 async def listening(
-    source: Services, settings: Settings, probe: Callable[[], Awaitable[None]], *, refused: Callable[[str], None]
+    source: Services,
+    settings: Settings,
+    probe: Callable[[], Awaitable[None]],
+    *,
+    refused: Callable[[str, str, str], None],
 ) -> AsyncGenerator[Server]:
     """A server that listens as the settings say: the source's services, health by the probe, reflection.
 

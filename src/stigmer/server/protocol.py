@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, cast
 from h2.errors import ErrorCodes
 from h2.exceptions import DenialOfServiceError
 
+from stigmer.access.peers import origin_of
 from stigmer.server.admission import AdmissionQueue
 from stigmer.server.connection import Connection
 from stigmer.server.dispatch import Dispatcher, Service
 from stigmer.server.frames import FrameReader
 from stigmer.server.memory import ConnectionMemory, MemoryBudget
-from stigmer.server.scheduler import Account, Scheduler
+from stigmer.server.scheduler import Scheduler
 from stigmer.server.tuned_h2 import CONFIGURATION, new_connection
 from stigmer.telemetry.logs import get_logger
 
@@ -72,7 +73,6 @@ class Http2Protocol(asyncio.BufferedProtocol):
 
     def __init__(self, shared: Shared, accepted: Accepted) -> None:
         self._shared, self._accepted = shared, accepted
-        self._account = Account()
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._listening = True
         self._waits = False
@@ -85,6 +85,7 @@ class Http2Protocol(asyncio.BufferedProtocol):
         self._socket = cast("asyncio.Transport", transport)
         h2 = new_connection(CONFIGURATION, shared.limits)
         self.connection = Connection(h2, self._socket, ConnectionMemory(shared.budget, self._listen))
+        self._account = shared.scheduler.account(origin_of(self.connection.client))
         self.dispatcher = dispatcher = Dispatcher(shared.service, self.connection, self._accepted.called)
         dispatcher.queue = AdmissionQueue(
             shared.scheduler, self._account, shared.limits.request_timeout_s, dispatcher.start

@@ -24,13 +24,13 @@ class Refusals:
 
     Args:
         connection: whose.
-        refused: told the code of each.
+        refused: told of each: its code, its path, and the peer's address.
 
     Attributes:
         hold_back: whether any are; not once the server stops.
     """
 
-    def __init__(self, connection: Connection, refused: Callable[[str], None]) -> None:
+    def __init__(self, connection: Connection, refused: Callable[[str, str, str], None]) -> None:
         self._connection, self._refused = connection, refused
         self._loop = asyncio.get_running_loop()
         self.hold_back = True
@@ -39,13 +39,18 @@ class Refusals:
     def __len__(self) -> int:
         return len(self._held_back)
 
+    @property
+    def take_half(self) -> bool:
+        """Whether those held back have half of the connection's streams: the rest is for callers who are known."""
+        return 2 * len(self) > self._connection.limits.max_streams
+
     def __repr__(self) -> str:
         return f"<Refusals, {len(self)} held back>"
 
     def refuse(self, number: int, path: str, refusal: Refusal, delay_s: float = 0.0) -> None:
         """Note the refusal of a call, and answer with it, now or in `delay_s`."""
         note(path, refusal, self._connection.peer)
-        self._refused(refusal.status.name)
+        self._refused(refusal.status.name, path, self._connection.client.address)
         if delay_s and self.hold_back:
             self._held_back[number] = self._loop.call_later(delay_s, self._late, number), refusal
         else:

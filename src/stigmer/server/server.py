@@ -69,7 +69,7 @@ class Server:
         limits: Limits | None = None,
         draining: Callable[[], None] | None = None,
         gate: Gate | None = None,
-        refused: Callable[[str], None] = lambda _code: None,
+        refused: Callable[[str, str, str], None] = lambda _code, _path, _address: None,
     ) -> None:
         """Keep the settings; nothing is bound yet. Make it inside the running loop.
 
@@ -85,7 +85,7 @@ class Server:
             draining: called first when it drains: health becomes NOT_SERVING, and who watches it hears so before the
                 watch is ended.
             gate: knows who calls; None lets those in that are on this machine.
-            refused: told the code of each call that ends here, before any service saw it.
+            refused: told of each call that ends here, before any service saw it: code, path, the peer's address.
         """
         self.addresses, self._ssl, self._only_here = tuple(listen), ssl, only_here
         self._calls, self._draining = calls, draining

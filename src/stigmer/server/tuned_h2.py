@@ -79,8 +79,8 @@ class TunedConnection(H2Connection):
     """h2's connection; its streams are forgotten as soon as their calls end, so that their number is their count.
 
     Usual frames are written here: the same bytes, states and errors as h2's, for a third of its work. Headers go out as
-    they are given. What is to be sent is written at the end of this turn of the loop, in one piece, once a socket is
-    attached.
+    they are given. What is to be sent is written at the end of this turn of the loop, in one piece, or once the only
+    call has ended, when a socket is attached.
     """
 
     encoder: StatelessEncoder
@@ -158,6 +158,8 @@ class TunedConnection(H2Connection):
             machine.process_input(StreamInputs.SEND_END_STREAM)
         flags = END_HEADERS | END_STREAM if end_stream else END_HEADERS
         self._write_frame(HEADERS, flags, stream_id, block)
+        if end_stream and len(self.streams) == 1 and self._socket is not None:
+            self.flush()  # no other call of this connection has anything to add
 
     def _usual_block(self, stream_id: int, fields: Sequence[Field], *, end_stream: bool) -> bytes:
         """The header block, where it goes out in one frame and h2 has nothing to add or to refuse; else nothing."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import NoDecode
 
 from stigmer.address import Address, UnixAddress, address_of, is_loopback, tcp_address_of
 from stigmer.errors import StartupError
@@ -94,11 +93,12 @@ def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
 
 _Address = Annotated[str, AfterValidator(lambda value: str(tcp_address_of(value)))]
 _Listed = Annotated[str, AfterValidator(lambda value: str(address_of(value)))]
-_Addresses = Annotated[tuple[_Listed, ...], NoDecode, BeforeValidator(_separated), AfterValidator(_distinct)]
+_Addresses = Annotated[tuple[_Listed, ...], BeforeValidator(_separated), AfterValidator(_distinct)]
 _Count = Annotated[int, BeforeValidator(_number), Field(ge=1, le=2**31 - 1)]
 _Quota = Annotated[int, BeforeValidator(_number), Field(ge=0, le=2**31 - 1)]
 _Seconds = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
 _Positive = Annotated[_Seconds, Field(gt=0)]
+_Life = Annotated[_Seconds, Field(ge=1, le=2**31 - 1)]
 _Path = Annotated[Path, BeforeValidator(_given)]
 _Pem = Annotated[_Path, AfterValidator(_pem)]
 _Text = Annotated[str, Field(min_length=1)]
@@ -106,7 +106,7 @@ _Keys = Annotated[str | Path, BeforeValidator(_keys)]
 _Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"
 ]
-_Algorithms = Annotated[tuple[_Algorithm, ...], NoDecode, BeforeValidator(_separated), AfterValidator(_distinct)]
+_Algorithms = Annotated[tuple[_Algorithm, ...], BeforeValidator(_separated), AfterValidator(_distinct)]
 _Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 
 
@@ -171,6 +171,13 @@ class Settings(BaseModel):
     )
     keyring_file: _Path | None = _set(
         None, "File of the keys that secrets are sealed under; else keyring.json in the data directory."
+    )
+    audit_checkpoint_file: _Path | None = _set(
+        None, "File that signed checkpoints of the audit are added to, on another disk or host; none without."
+    )
+    audit_days: _Count = _set(183, "Days that the audit of secrets is kept.")
+    context_ttl: _Life = _set(
+        86_400.0, "Seconds that an execution context lives after its last use, at least 1; its execution fails then."
     )
     max_message_bytes: _Count = _set(10 * 2**20, "Largest request message taken, in bytes.")
     max_message_parts: _Count = _set(

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import difflib
 import os
+import tomllib
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
-
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from stigmer.address import anchored
 from stigmer.errors import StartupError
@@ -26,7 +25,6 @@ OF_THE_CLIENT = frozenset({"SERVER", "TOKEN", "TOKEN_FILE", "PROFILE", "ORG", "C
 
 _PREFIX = "STIGMER_"
 _SHOWN_CHARS = 80
-_READ = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True)
 
 
 def is_path(annotation: object) -> bool:
@@ -41,9 +39,9 @@ def gathered(model: type[BaseModel], flags: Mapping[str, object]) -> tuple[dict[
         StartupError: the file cannot be read.
         RuntimeError: no home directory is known.
     """
-    reader = type(model.__name__, (model, BaseSettings), {"model_config": _READ})  # pyright: ignore[reportGeneralTypeIssues]  # neither adds to the other's methods
     given = {name: value for name, value in flags.items() if value is not None}
-    variables = EnvSettingsSource(reader)()
+    held = {name.upper(): value for name, value in os.environ.items() if value}
+    variables = {name: held[word] for name in model.model_fields if (word := f"{_PREFIX}{name.upper()}") in held}
     _warn_of_unknown(model)
     values = {**variables, **given}
     sources = {name: f"{_PREFIX}{name.upper()}" for name in variables}
@@ -54,17 +52,17 @@ def gathered(model: type[BaseModel], flags: Mapping[str, object]) -> tuple[dict[
     if not isinstance(config, str | Path) or config == "":
         return values, sources  # there is none, or what is no path is refused by name
     path = Path(config).expanduser()
-    table = _table(reader, path, sources.get("config", ""))
+    table = _table(model, path, sources.get("config", ""))
     return {**table, **values, "config": path}, {name: f"{_text(path)}: {_text(name)}" for name in table} | sources
 
 
-def _table(reader: type[BaseSettings], path: Path, source: str) -> dict[str, Any]:
+def _table(model: type[BaseModel], path: Path, source: str) -> dict[str, Any]:
     """The file's keys and values, relative paths anchored at the file."""
-    table = _read(reader, path, source)
+    table = _read(path, source)
     if "config" in table:
         raise StartupError(f"{_text(path)}: config: a settings file cannot name another; remove the key")
     for name, value in table.items():
-        field = reader.model_fields.get(name)
+        field = model.model_fields.get(name)
         if field and is_path(field.annotation) and isinstance(value, str) and _is_relative(value):
             table[name] = path.parent / Path(value).expanduser()
     if isinstance(listen := table.get("listen"), str | list):
@@ -78,12 +76,12 @@ def _is_relative(value: str) -> bool:
     return bool(value) and "\0" not in value and "://" not in value
 
 
-def _read(reader: type[BaseSettings], path: Path, source: str) -> dict[str, Any]:
+def _read(path: Path, source: str) -> dict[str, Any]:
     try:
-        if not path.is_file():  # pydantic-settings would pass over it
+        if not path.is_file():  # nor is a pipe read, for which nobody may ever write
             what = "not a file" if path.exists() else "no such file"
             raise StartupError(f"{_text(path)}: {what}; correct {source}, or leave it out")
-        return TomlConfigSettingsSource(reader, path)()
+        return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         what = f"cannot be read ({error.strerror}); check the path and its permissions"
     except RecursionError:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer._gen.ai.stigmer.iam.caller.v1 import Caller, CanIResponse
-from stigmer.access.rules import PLATFORM, PLATFORM_ID, changes, is_of_organization, roles_of
+from stigmer.access.rules import PLATFORM, PLATFORM_ID, changes, holds, is_of_organization
 from stigmer.wire import descriptors
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class CanI:
     async def __call__(self, ctx: Context[CanIRequest, Resource]) -> None:
         permission, kind, id_ = str(ctx.request.permission.name), str(ctx.request.kind.name), ctx.request.id
         principal = ctx.call.principal
-        allowed = principal.role in roles_of(permission, kind) and await _reaches(ctx, permission, kind)
+        allowed = holds(principal, permission, kind) and await _reaches(ctx, permission, kind)
         policy = ctx.runtime.policy
         ctx.reply = CanIResponse(allowed=allowed and await policy.allows(principal, permission, kind, id_ or None))
 

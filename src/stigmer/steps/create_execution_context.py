@@ -6,15 +6,11 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from stigmer._gen.ai.stigmer.agentic.executioncontext.v1 import (
-    ExecutionContext,
-    ExecutionContextSpec,
-    ExecutionValue,
-)
-from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata, ApiResourceOwnerScope
+from stigmer._gen.ai.stigmer.agentic.executioncontext.v1 import ExecutionValue
 from stigmer.access.principal import identity, organization
 from stigmer.errors import Code, FailedPrecondition, StigmerError, clip
 from stigmer.pipeline.kind import required
+from stigmer.pipeline.made_contexts import MADE_CONTEXTS, RUNTIME_ENV_KEYS, context_of
 from stigmer.steps import other_kinds
 from stigmer.telemetry.logs import get_logger
 
@@ -26,12 +22,10 @@ if TYPE_CHECKING:
     from stigmer._gen.ai.stigmer.agentic.agentinstance.v1 import AgentInstance
     from stigmer._gen.ai.stigmer.agentic.environment.v1 import Environment
     from stigmer._gen.ai.stigmer.agentic.session.v1 import Session
-    from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceReference
+    from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata, ApiResourceReference
     from stigmer.pipeline.context import AnyContext, Context
     from stigmer.store.rows import Row
 
-RUNTIME_ENV_KEYS = "runtime_env_keys"
-"""The table of the names of what create was sent in `runtime_env`, as a JSON list, by the execution's id."""
 MAX_NAMES = 100
 """How many keys a log line names."""
 
@@ -157,13 +151,7 @@ async def _create(
     ctx: AnyContext, execution: AgentExecution, session: Session | None, data: dict[str, ExecutionValue]
 ) -> None:
     id_ = required(execution.metadata).id
-    name = f"exec-ctx-{id_}"
-    context = ExecutionContext(
-        api_version=execution.api_version,
-        kind="ExecutionContext",
-        metadata=ApiResourceMetadata(name=name, slug=name, org=_organization(session)),
-        spec=ExecutionContextSpec(execution_id=id_, data=data),
-    )
+    context = context_of(id_, session.metadata if session is not None else None, data)
     try:
         made: Any = await other_kinds.create(ctx, "ExecutionContext", context)
     except StigmerError as error:
@@ -172,14 +160,7 @@ async def _create(
         told = f"what agent, environments and runtime_env give together makes no context ({error.message}): give less"
         raise FailedPrecondition(told, reason="CONTEXT_REFUSED", subject=id_) from error
     context_id: str = made.metadata.id
+    ctx.note(MADE_CONTEXTS, context_id, id_.encode())
     ctx.tx.after_commit(
         lambda: log.info("Successfully created execution context", execution_id=id_, context_id=context_id)
     )
-
-
-def _organization(session: Session | None) -> str:
-    """The session's, by which another server knows whose the context is; empty where a single caller has it."""
-    if session is None:
-        return ""
-    metadata = required(session.metadata)
-    return metadata.org if metadata.owner_scope != ApiResourceOwnerScope.identity_account else ""

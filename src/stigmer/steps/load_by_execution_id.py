@@ -26,4 +26,4 @@ class LoadByExecutionId:
             message = f"{ctx.kind.name} not found for execution: {clip(execution_id)}"
             raise NotFound(ctx.kind.name, execution_id, message=message)
         ctx.call.resource_id = ctx.row.id
-        ctx.reply = await ctx.answer(ctx.row)
+        ctx.reply = await ctx.read(ctx.row)

@@ -38,7 +38,7 @@ class LoadByReference:
         refuse(self.violations(ctx))
         ctx.row = await find(ctx, ctx.kind.name, ctx.request)
         ctx.call.resource_id = ctx.row.id
-        ctx.reply = await ctx.answer(ctx.row)
+        ctx.reply = await ctx.read(ctx.row)
 
 
 async def find(ctx: AnyContext, kind: str, reference: ApiResourceReference, path: str = "") -> Row:

@@ -28,7 +28,7 @@ class LoadTarget:
 
     async def __call__(self, ctx: Context[ById, Resource]) -> None:
         ctx.row = await by_id(ctx, ctx.request.value)
-        ctx.reply = await ctx.answer(ctx.row)
+        ctx.reply = await ctx.read(ctx.row)
 
 
 async def by_id(ctx: AnyContext, id_: str) -> Row:

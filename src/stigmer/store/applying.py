@@ -6,14 +6,14 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from stigmer.store.changes import Change
+from stigmer.store.changes import Append, Change
 from stigmer.store.errors import ConflictError
 from stigmer.store.rows import ABSENT, SEALED, Record, chained, sealed_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from stigmer.store.changes import Changes, Dependent, Put
+    from stigmer.store.changes import AppendForRemoved, Changes, Dependent, Put
     from stigmer.store.rows import Key, LogEntry, Row
 
 
@@ -26,13 +26,17 @@ class Application(ABC):
     Attributes:
         revision: the same, this transaction's own included.
         changes: what the feed will tell.
+        records: those that it writes by their table and key; None where one is deleted.
         shreds: whether it takes away or replaces what a row had sealed.
     """
 
     def __init__(self, revision: int) -> None:
         self.revision = revision
         self.changes: list[Change] = []
+        self.records: dict[Key, Record | None] = {}
         self.shreds = False
+        self._for_removed: AppendForRemoved | None = None
+        self._of_removed: list[Append] = []
 
     def apply(self, changes: Changes) -> None:
         """Apply all of it, in the order that `Changes` gives.
@@ -41,6 +45,7 @@ class Application(ABC):
             ConflictError: a precondition does not hold.
         """
         self._expect(changes)
+        self._for_removed = changes.removed
         kept = {(put.row.kind, put.row.id) for put in changes.puts if put.expected != ABSENT}
         for cascade in changes.cascades:
             self._remove_dependents(cascade.dependent, cascade.id, kept)
@@ -51,14 +56,14 @@ class Application(ABC):
         for require in changes.requires:
             if self.head(require.kind, require.id) is None:
                 raise ConflictError((require.kind, require.id))
+        created = {sealed_key(put.row.kind, put.row.id) for put in changes.puts if put.expected == ABSENT}
         for key, value in changes.records.items():
-            self.shreds = self.shreds or (key[0] == SEALED and self.record_revision(key) != ABSENT)
-            if value is None:
-                self.delete_record(key)
-            else:
-                self.write_record(Record(*key, value, self._next_revision()))
-        for one in changes.appends:
-            self.write_entry(chained(self.last_entry(one.log), one.log, one.value))
+            replaces = key[0] == SEALED and key not in created and self.record_revision(key) != ABSENT
+            self.shreds = self.shreds or replaces
+            self._write(key, value)
+        self._append(changes)
+        for (kind, id_), used_ms in changes.uses.items():
+            self.write_use(kind, id_, used_ms)
 
     @abstractmethod
     def head(self, kind: str, id_: str) -> Row | None:
@@ -85,6 +90,10 @@ class Application(ABC):
         """The revision of a record, or ABSENT."""
 
     @abstractmethod
+    def record_value(self, key: Key) -> bytes | None:
+        """What a record holds."""
+
+    @abstractmethod
     def write_record(self, record: Record) -> None:
         """Write a record, in place of the one with its key where that is there."""
 
@@ -93,12 +102,30 @@ class Application(ABC):
         """Take a record out, where it is there."""
 
     @abstractmethod
+    def used_ms(self, kind: str, id_: str) -> int:
+        """When a row was used last; 0 where it does not expire, or is not there."""
+
+    @abstractmethod
+    def write_use(self, kind: str, id_: str, used_ms: int) -> None:
+        """Note that a row was used, where it is there and no later use is noted."""
+
+    @abstractmethod
     def last_entry(self, log: str) -> LogEntry | None:
         """The newest entry of a log."""
 
     @abstractmethod
     def write_entry(self, entry: LogEntry) -> None:
         """Write a log's entry."""
+
+    @abstractmethod
+    def trim(self, log: str, through: int) -> None:
+        """Drop a log's entries up to a number."""
+
+    def _append(self, changes: Changes) -> None:
+        for one in (*changes.appends, *self._of_removed):
+            self.write_entry(chained(self.last_entry(one.log), one.log, one.value))
+        for trim in changes.trims:
+            self.trim(trim.log, trim.through)
 
     def _expect(self, changes: Changes) -> None:
         for remove in changes.removes:
@@ -109,6 +136,9 @@ class Application(ABC):
                 self._expected(require.kind, require.id, require.revision)
         for key, revision in changes.expects.items():
             if self.record_revision(key) != revision:
+                raise ConflictError(key)
+        for key, used_ms in changes.unused.items():
+            if self.used_ms(*key) > used_ms:
                 raise ConflictError(key)
 
     def _expected(self, kind: str, id_: str, revision: int) -> Row:
@@ -130,9 +160,20 @@ class Application(ABC):
     def _remove(self, kind: str, id_: str) -> None:
         head = self.head(kind, id_)
         if head is not None:
+            if head.sealed and (told := self._for_removed) is not None:
+                sealed = self.record_value(sealed_key(kind, id_))
+                self._of_removed.append(Append(told.log, told.value(head, sealed)))
             self.delete(head)
             self._shred(head)
             self.changes.append(Change(kind, id_, self._next_revision(), None))
+
+    def _write(self, key: Key, value: bytes | None) -> None:
+        if value is None:
+            self.delete_record(key)
+            self.records[key] = None
+        else:
+            self.records[key] = record = Record(*key, value, self._next_revision())
+            self.write_record(record)
 
     def _put(self, put: Put) -> None:
         row = replace(put.row, revision=self.revision + 1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from stigmer.store.rows import Key, Row
 
@@ -73,6 +73,28 @@ class Append:
 
 
 @dataclass(frozen=True, slots=True)
+class AppendForRemoved:
+    """Add an entry to a log for each row with sealed values that goes, those that only the commit finds included.
+
+    Attributes:
+        log: which one.
+        value: what the entry holds, made of the row, its data left out, and of the record that was sealed beside it,
+            None where that is not there; called by the writer, so that it must be quick and cannot fail.
+    """
+
+    log: str
+    value: Callable[[Row, bytes | None], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Trim:
+    """Drop the first entries of a log, all up to a number. At least one must stay, for the next one rests on it."""
+
+    log: str
+    through: int
+
+
+@dataclass(frozen=True, slots=True)
 class Changes:
     """One transaction's writes and checks, in the order in which a backend applies them: all or none of it.
 
@@ -87,6 +109,11 @@ class Changes:
         requires: see Require.
         records: what a record is to hold, by table and key; None where it is to be gone, or is gone already.
         appends: see Append; in order.
+        unused: the time in ms after which a row must not have been used, by kind and id, before any of it.
+        uses: when rows that expire were used, in ms, by kind and id; a time before the noted one is left out, and so is
+            a row that is not there. That is no change of the row: its revision stays, and the feed tells nothing.
+        removed: see AppendForRemoved; these come after the others.
+        trims: see Trim.
     """
 
     expects: Mapping[Key, int] = field(default_factory=dict["Key", int])
@@ -96,6 +123,10 @@ class Changes:
     requires: Sequence[Require] = ()
     records: Mapping[Key, bytes | None] = field(default_factory=dict["Key", "bytes | None"])
     appends: Sequence[Append] = ()
+    unused: Mapping[Key, int] = field(default_factory=dict["Key", int])
+    uses: Mapping[Key, int] = field(default_factory=dict["Key", int])
+    removed: AppendForRemoved | None = None
+    trims: Sequence[Trim] = ()
 
     @property
     def size_bytes(self) -> int:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from stigmer.access.principal import Owners
     from stigmer.store.changes import Change, Changes
     from stigmer.store.feed import ChangeFeed
-    from stigmer.store.rows import LogEntry, Page, Query, Record, Row, Window
+    from stigmer.store.rows import LogEntry, Page, Query, Record, Row, Use, Window
 
 
 class Store(Protocol):
@@ -91,7 +91,21 @@ class Store(Protocol):
         ...
 
     async def log(self, name: str, after: int = 0, limit: int = 1000) -> Sequence[LogEntry]:
-        """At most `limit` entries of a log whose numbers are greater than `after`, by rising number."""
+        """At most `limit` entries of a log whose numbers are greater than `after`, by rising number.
+
+        Each is linked to the one before; what the first one that is left is linked to may be gone (`Trim`).
+        """
+        ...
+
+    async def last_entry(self, name: str) -> LogEntry | None:
+        """The newest entry of a log."""
+        ...
+
+    async def unused(self, since_ms: int, after: Use | None = None, limit: int = 100) -> Sequence[Use]:
+        """At most `limit` rows that expire and have not been used after a time: of each its last use, in their order.
+
+        With `after`, those that come after that one.
+        """
         ...
 
     async def commit(self, changes: Changes, *, dry_run: bool = False) -> Sequence[Change]:

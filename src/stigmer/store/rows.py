@@ -7,8 +7,8 @@ does not tell of them, and no RPC answers them as they are.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
-from typing import TYPE_CHECKING, TypeAlias
+from hashlib import blake2b, sha256
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from stigmer.access.principal import includes
 
@@ -90,6 +90,22 @@ class Record:
     revision: int = ABSENT
 
 
+class Use(NamedTuple):
+    """That a row which expires was used; they are in the order of time.
+
+    Attributes:
+        used_ms: when it was, by the store's clock.
+        sequence: the row's.
+        kind: the row's.
+        id: the row's.
+    """
+
+    used_ms: int
+    sequence: int
+    kind: str
+    id: str
+
+
 @dataclass(frozen=True, slots=True)
 class LogEntry:
     """One entry of a log that is only appended to.
@@ -106,6 +122,11 @@ class LogEntry:
     number: int
     value: bytes
     link: bytes
+
+
+def secret_of(root_key: bytes, name: str) -> bytes:
+    """What `Store.secret` gives for a name in a database that has this random key."""
+    return blake2b(name.encode(), key=root_key, digest_size=32).digest()
 
 
 def chained(before: LogEntry | None, log: str, value: bytes) -> LogEntry:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from stigmer.store.changes import Changes, Put, Remove
+from stigmer.access.principal import SYSTEM
+from stigmer.secrets.audit import LOG, Event, Op
+from stigmer.store.changes import Append, Changes, Put, Remove
 from stigmer.store.errors import ConflictError
+from stigmer.store.removals import removed_by
 from stigmer.store.rows import ABSENT, sealed_key
 
 if TYPE_CHECKING:
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from stigmer.access.principal import Owners
-    from stigmer.store.changes import Append, Cascade, Require
+    from stigmer.store.changes import Cascade, Require
     from stigmer.store.rows import Key, Row
 
 Name: TypeAlias = tuple[str, ...]
@@ -88,6 +91,8 @@ class Staging:
         parent: the staging of the transaction that it joined.
         removes: the revision expected of each row to be deleted; None for any; ABSENT takes back a creation that is
             staged in a parent.
+        events: what the audit tells of a resource with secrets, one record each.
+        deleting: what it tells of those that go, but for which they are; None is that the server did it by itself.
         after_commit: to be run once it is committed.
         undo: what takes back what was made elsewhere, where the run fails; in the order of the making.
         sequence: the provisional one that was given last; counted in the outermost staging.
@@ -101,6 +106,10 @@ class Staging:
     expects: dict[Key, int] = field(default_factory=dict)
     records: dict[Key, bytes | None] = field(default_factory=dict)
     appends: list[Append] = field(default_factory=list)
+    unused: dict[Key, int] = field(default_factory=dict)
+    uses: dict[Key, int] = field(default_factory=dict)
+    events: dict[Key, Event] = field(default_factory=dict)
+    deleting: Event | None = None
     after_commit: list[Callable[[], None]] = field(default_factory=list)
     undo: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     sequence: int = UNCOMMITTED
@@ -108,7 +117,8 @@ class Staging:
     def __bool__(self) -> bool:
         """Whether there is anything for the store to do or to check."""
         rows = self.puts or self.removes or self.cascades or self.requires
-        return bool(rows or self.expects or self.records or self.appends)
+        told = self.appends or self.events
+        return bool(rows or self.expects or self.records or told or self.unused or self.uses)
 
     def create(self, row: Row) -> None:
         """Stage a row that must not be there yet."""
@@ -139,6 +149,12 @@ class Staging:
         if revision is not None and not self.record(key)[0]:
             self.expects.setdefault(key, revision)
 
+    def tell(self, event: Event) -> None:
+        """Tell the audit of a resource; of each it has one record."""
+        key = event.kind, event.id
+        before = self.events.get(key)
+        self.events[key] = event if before is None else before.joined(event)
+
     def take(self, joined: Staging) -> None:
         """Take in what a transaction staged that joined."""
         for key, expected in joined.removes.items():
@@ -150,6 +166,11 @@ class Staging:
         self.expects = joined.expects | self.expects
         self.records.update(joined.records)
         self.appends.extend(joined.appends)
+        self.unused.update(joined.unused)
+        self.uses.update(joined.uses)
+        for event in joined.events.values():
+            self.tell(event)
+        self.deleting = self.deleting or joined.deleting
         self.after_commit.extend(joined.after_commit)
         self.undo.extend(joined.undo)
 
@@ -157,7 +178,26 @@ class Staging:
         """What a store has to write."""
         removes = [Remove(*key, expected) for key, expected in self.removes.items() if expected != ABSENT]
         puts, requires = [*self.puts.values()], [*self.requires.values()]
-        return Changes(self.expects, self.cascades, removes, puts, requires, self.records, self.appends)
+        told = [event for key, event in self.events.items() if self.removes.get(key) is None]
+        appends = [*self.appends, *(Append(LOG, event.encoded()) for event in told)]
+        goes = bool(removes or self.cascades)
+        removed = removed_by(self.deleting or Event(Op.DELETE, SYSTEM), self._told_of) if goes else None
+        return Changes(
+            self.expects,
+            self.cascades,
+            removes,
+            puts,
+            requires,
+            self.records,
+            appends,
+            removed=removed,
+            unused=self.unused,
+            uses=self.uses,
+        )
+
+    def _told_of(self, key: Key) -> Event | None:
+        """What is told of a row that goes, and stands in no record of its own."""
+        return self.events.get(key) if self.removes.get(key) is not None else None
 
     def row(self, key: Key) -> tuple[bool, Row | None]:
         """Whether the row is staged (here or in a parent), and as what; None is deleted."""
@@ -168,6 +208,10 @@ class Staging:
             if key in one.removes:
                 return True, None
         return False, None
+
+    def has(self, key: Key) -> bool:
+        """Whether the row is staged (here or in a parent), its deletion included."""
+        return any(key in one.puts or key in one.removes for one in self._chain())
 
     def rows(self, kind: str) -> list[Row]:
         """The rows of a kind that are staged, those deleted left out."""

@@ -7,12 +7,12 @@ through it.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from stigmer.access.principal import includes
 from stigmer.store.changes import Append, Cascade, Put, Require
-from stigmer.store.rows import ABSENT, Page, Query, Record, Selection, Window, owned
+from stigmer.store.merged import Merged
+from stigmer.store.rows import ABSENT, Record, owned
 from stigmer.store.staging import ReadSet, Staging
 
 if TYPE_CHECKING:
@@ -20,14 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from stigmer.access.principal import Owners
+    from stigmer.secrets.audit import Event
     from stigmer.store.changes import Change, Dependent
     from stigmer.store.contract import Store
-    from stigmer.store.rows import Key, Row
-
-PIECE = Window(1000, budget_bytes=3 * 2**20)
-"""How much of the committed rows is looked at in one go."""
-LEFT_OUT = bytes(bytearray(8))
-"""In place of a committed row's data; known by what it is, not by what is in it."""
+    from stigmer.store.rows import Key, Page, Query, Row, Window
 
 
 class Transaction:
@@ -82,11 +78,12 @@ class Transaction:
 
     async def by_slug(self, kind: str, slug: str, namespace: str, owners: Owners | None = None) -> Row | None:
         """The row that holds the slug in the namespace; of the owners as `get`."""
-        for row in self.staged.rows(kind):
-            if row.slug == slug and row.namespace == namespace:
-                return owned(row, owners)
+        for staged in self.staged.rows(kind):
+            if staged.slug == slug and staged.namespace == namespace:
+                return owned(staged, owners)
         found = await self._store.by_slug(kind, slug, namespace, owners)
-        return self._unless_staged(self.reads.note_found((kind, slug, namespace), found, owners))
+        row = self.reads.note_found((kind, slug, namespace), found, owners)
+        return None if row is None or self.staged.has((kind, row.id)) else row
 
     async def by_slug_anywhere(self, kind: str, slug: str, owners: Owners | None = None, limit: int = 2) -> list[Row]:
         """At most `limit` rows of the owners that hold the slug, by namespace: the empty one comes first."""
@@ -94,29 +91,21 @@ class Transaction:
         committed = await self._store.by_slug_anywhere(kind, slug, owners, limit + len(self.staged.keys(kind)))
         for row in committed:
             self.reads.note_row(row)
-        found = [row for row in committed if self._unless_staged(row)]
+        found = [row for row in committed if not self.staged.has((row.kind, row.id))]
         return sorted((*staged, *found), key=lambda row: row.namespace)[:limit]
 
     async def page(self, query: Query, window: Window) -> Page:
-        """The query's rows within the window.
-
-        Where rows of the kinds concerned are staged, all matches are looked at, without their data.
-        """
-        if not self.staged.keys(query.kind, query.through.kind if query.through else query.kind):
-            return await self._page(query, window)
-        matches = await self._matches(query)
-        older = [row for row in matches if window.before is None or row.sequence < window.before][window.skip :]
-        selection = Selection(window)
-        for match in older:
-            if selection.is_full or not selection.add(await self._whole(match)):
-                break
-        return Page(selection.rows, more=len(selection.rows) < len(older), total=len(matches))
+        """The query's rows within the window; the more costly, where rows of the kinds concerned are staged."""
+        if self.staged.keys(query.kind, query.through.kind if query.through else query.kind):
+            return await Merged(self._store, self.staged, self.reads).page(query, window)
+        page = await self._store.page(query, window)
+        self.reads.check_rows(page.rows)
+        return page
 
     async def newest(self, kind: str, field: str, value: str) -> Row | None:
         """The newest row of the kind that has the key."""
         if self.staged.keys(kind):
-            matches = await self._matches(Query(kind, ((field, value),)))
-            return await self._whole(matches[0]) if matches else None
+            return await Merged(self._store, self.staged, self.reads).newest(kind, field, value)
         row = await self._store.newest(kind, field, value)
         if row is not None:
             self.reads.note_row(row)
@@ -124,9 +113,10 @@ class Transaction:
 
     async def record(self, table: str, key: str) -> Record | None:
         """The record under that key; one that is staged has no revision yet."""
-        known, value = self.staged.record((table, key))
-        if known:
-            return Record(table, key, value) if value is not None else None
+        if self._parent is not None or self._staged is not None:
+            known, value = self.staged.record((table, key))
+            if known:
+                return Record(table, key, value) if value is not None else None
         found = await self._store.record(table, key)
         self.reads.note(("record", table, key), found.revision if found is not None else ABSENT)
         return found
@@ -193,9 +183,25 @@ class Transaction:
         """The record must have that revision at commit, before this transaction's own writes; see `put_record`."""
         self.staged.expect((table, key), expected)
 
+    def use(self, kind: str, id_: str, used_ms: int) -> None:
+        """Stage that a row which expires was used; nothing else of it changes."""
+        self.staged.uses[kind, id_] = used_ms
+
+    def require_unused(self, kind: str, id_: str, since_ms: int) -> None:
+        """The row must not have been used after that time when this transaction commits."""
+        self.staged.unused[kind, id_] = since_ms
+
     def append(self, log: str, value: bytes) -> None:
         """Stage an entry of a log; it gets its number and its link at commit."""
         self.staged.appends.append(Append(log, value))
+
+    def tell(self, event: Event) -> None:
+        """Stage the audit's record of a resource with secrets: one for each resource, of what was done to it."""
+        self.staged.tell(event)
+
+    def deleting(self, event: Event) -> None:
+        """What the audit shall tell of the resources that go with this transaction, but for which they are."""
+        self.staged.deleting = event
 
     def after_commit(self, action: Callable[[], None]) -> None:
         """Run `action` once this run's writes are committed; never, where they are not."""
@@ -247,45 +253,15 @@ class Transaction:
             action()
         return committed
 
-    def _unless_staged(self, row: Row | None) -> Row | None:
-        return None if row is None or self.staged.row((row.kind, row.id))[0] else row
-
-    async def _page(self, query: Query, window: Window) -> Page:
-        page = await self._store.page(query, window)
-        self.reads.check_rows(page.rows)
-        return page
-
-    async def _matches(self, query: Query) -> list[Row]:
-        """Every row that matches, staged ones first seen, newest first; committed ones without their data."""
-        through = query.through
-        if through is not None:
-            holders = await self._matches(Query(through.kind, (through.key,), owners=query.owners))
-            values = {through.value, *(holder.id for holder in holders)}
-            keys = [(*query.keys, (through.field, value)) for value in values]
-            parts = [await self._matches(replace(query, keys=each, through=None)) for each in keys]
-            return sorted((row for part in parts for row in part), key=_newest_first)
-        staged = (row for row in self.staged.rows(query.kind) if includes(query.owners, row.owner))
-        found = [row for row in staged if query.holds(row.keys or ())]
-        piece: Window | None = PIECE
-        while piece is not None:
-            page = await self._page(query, piece)
-            found += [replace(row, data=LEFT_OUT) for row in page.rows if self._unless_staged(row)]
-            piece = replace(PIECE, before=page.rows[-1].sequence) if page.more else None
-        return sorted(found, key=_newest_first)
-
-    async def _whole(self, match: Row) -> Row:
-        """A match with its data; raises ConflictError where it was changed since it was found."""
-        if match.data is not LEFT_OUT:
-            return match
-        self.reads.note_row(match)
-        row = await self._store.get(match.kind, match.id)
-        return self.reads.note_found((match.kind, match.id), row) or match  # None would have been a conflict
+    @property
+    def _merged(self) -> Merged:
+        return Merged(self._store, self.staged, self.reads)
 
     async def _delete_level(self, dependent: Dependent, ids: AbstractSet[str]) -> None:
         """Stage the deletion of one level of dependents, then of the next: one read each, of ids alone."""
         kind = dependent.kind
         committed = await self._store.holders(kind, dependent.field, ids)
-        gone = {id_ for id_ in committed if not self.staged.row((kind, id_))[0]}
+        gone = {id_ for id_ in committed if not self.staged.has((kind, id_))}
         for id_ in gone:
             self.discard(kind, id_)
         for row in self.staged.rows(kind):
@@ -294,7 +270,3 @@ class Transaction:
                 self.staged.remove((kind, row.id), ABSENT if row.revision == ABSENT else None)
         for inner in dependent.dependents if gone else ():
             await self._delete_level(inner, gone)
-
-
-def _newest_first(row: Row) -> int:
-    return -row.sequence

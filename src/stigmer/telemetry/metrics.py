@@ -75,6 +75,9 @@ class Metrics(CollectorRegistry):
         self._batch = Histogram(
             "stigmer_commit_transactions", "How many transactions a commit took.", registry=self, buckets=BATCH_BUCKETS
         )
+        self._contexts = Counter(
+            "stigmer_ended_contexts", "Execution contexts ended by the server itself.", ("reason",), registry=self
+        )
         self._ports: list[Port] = []
         self.loop: asyncio.AbstractEventLoop | None = None
         self.read("stigmer_connections", "Connections open.", lambda: sum(port.connections for port in self._ports))
@@ -99,6 +102,10 @@ class Metrics(CollectorRegistry):
         """So many transactions went in one commit, refused ones included."""
         self._batch.observe(transactions)
         self._commit.observe(duration_s)
+
+    def context_ended(self, reason: str) -> None:
+        """The server has ended an ExecutionContext by itself."""
+        self._contexts.labels(reason).inc()
 
     def read(self, name: str, documentation: str, value: Callable[[], float]) -> None:
         """A gauge that is read when somebody scrapes; on any thread."""

@@ -12,7 +12,7 @@ fields inside a Timestamp.
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
+from typing import Generic, NamedTuple, TypeVar, cast
 
 import betterproto2
 from google.protobuf.message import DecodeError, Message
@@ -24,9 +24,6 @@ from stigmer.wire.faults import object_fault, wire_faults
 from stigmer.wire.lazy import class_of, later, untouched
 from stigmer.wire.message_types import full_name_of
 from stigmer.wire.slices import at_once
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 M = TypeVar("M", bound=betterproto2.Message)
 
@@ -49,12 +46,6 @@ class Encoded(NamedTuple, Generic[M]):
     def decode(self) -> M:
         """A new object with what the bytes hold, filled in when it is touched."""
         return lazily(self.type, self.data)
-
-
-def warm_up(full_names: Iterable[str]) -> None:
-    """Build the converters of these messages now, so that no call pays for it (about 1 ms each)."""
-    for name in full_names:
-        _CONVERTERS.of(name)
 
 
 def to_wire(message: betterproto2.Message) -> Message:

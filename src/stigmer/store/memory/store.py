@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 import time
-from dataclasses import dataclass, field, replace
+from bisect import bisect_left, bisect_right
+from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
-from stigmer.access.principal import finding
 from stigmer.store.applying import Application
 from stigmer.store.errors import StoreUnavailableError
 from stigmer.store.feed import LocalFeed
-from stigmer.store.rows import ABSENT, Page, Query, Selection, Window, owned
+from stigmer.store.memory.tables import Tables, indexed, names_of, owned_names, union
+from stigmer.store.rows import ABSENT, Page, Query, Selection, Use, Window, owned, secret_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from collections.abc import Set as AbstractSet
 
     from stigmer.access.principal import Owners
@@ -25,42 +24,6 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 V = TypeVar("V")
-Name: TypeAlias = tuple[str, ...]
-
-
-@dataclass
-class Tables:
-    """What a store keeps; one that is opened on the same tables again finds it all.
-
-    Attributes:
-        rows: by their sequence.
-        names: the sequence of the row of a (kind, id) or (kind, slug, namespace).
-        index: the sequences of the rows of a ("kind", kind), with a ("slug", kind, slug), with a ("key", kind, field,
-            value); the first two once more for each owner that finds them.
-        records: by table and key.
-        logs: their entries, by the log's name.
-        revision: the last one that was given.
-        sequence: the last one that was given.
-        root_key: of the secrets that the store gives out.
-    """
-
-    rows: dict[int, Row] = field(default_factory=dict)
-    names: dict[Name, int] = field(default_factory=dict)
-    index: dict[Name, dict[int, bool]] = field(default_factory=dict)
-    records: dict[Key, Record] = field(default_factory=dict)
-    logs: dict[str, list[LogEntry]] = field(default_factory=dict)
-    revision: int = ABSENT
-    sequence: int = 0
-    root_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
-
-    def row(self, name: Name) -> Row | None:
-        """The row with that name."""
-        sequence = self.names.get(name)
-        return self.rows[sequence] if sequence is not None else None
-
-    def having(self, *name: str) -> Iterator[Row]:
-        """The rows under a name of the index, the oldest first."""
-        return (self.rows[sequence] for sequence in sorted(self.index.get(name, ())))
 
 
 class MemoryStore:
@@ -101,7 +64,7 @@ class MemoryStore:
         self._feed.shut()
 
     def secret(self, name: str) -> bytes:
-        return hashlib.blake2b(name.encode(), key=self._tables.root_key, digest_size=32).digest()
+        return secret_of(self._tables.root_key, name)
 
     async def now_ms(self) -> int:
         return time.time_ns() // 1_000_000
@@ -115,7 +78,7 @@ class MemoryStore:
     async def by_slug_anywhere(
         self, kind: str, slug: str, owners: Owners | None = None, limit: int = 2
     ) -> Sequence[Row]:
-        found = chain.from_iterable(self._read.having(*name) for name in _owned(owners, "slug", kind, slug))
+        found = chain.from_iterable(self._read.having(*name) for name in owned_names(owners, "slug", kind, slug))
         return sorted(found, key=lambda row: row.namespace)[:limit]
 
     async def page(self, query: Query, window: Window) -> Page:
@@ -145,7 +108,20 @@ class MemoryStore:
         return sorted((one for one in found if one.key.startswith(prefix)), key=lambda one: one.key)[:limit]
 
     async def log(self, name: str, after: int = 0, limit: int = 1000) -> Sequence[LogEntry]:
-        return self._read.logs.get(name, [])[after : after + limit]
+        entries = self._read.logs.get(name, [])
+        start = max(0, after + 1 - entries[0].number) if entries else 0
+        return entries[start : start + limit]
+
+    async def last_entry(self, name: str) -> LogEntry | None:
+        entries = self._read.logs.get(name)
+        return entries[-1] if entries else None
+
+    async def unused(self, since_ms: int, after: Use | None = None, limit: int = 100) -> Sequence[Use]:
+        tables = self._read
+        first = bisect_right(tables.by_use, after[:2]) if after is not None else 0
+        last = bisect_left(tables.by_use, (since_ms + 1, 0))
+        found = ((*use, tables.rows[use[1]]) for use in tables.by_use[first : min(last, first + limit)])
+        return [Use(used_ms, sequence, row.kind, row.id) for used_ms, sequence, row in found]
 
     async def commit(self, changes: Changes, *, dry_run: bool = False) -> Sequence[Change]:
         started, application = time.perf_counter(), _Application(self._read)
@@ -189,16 +165,16 @@ class MemoryStore:
 
     def _matching(self, query: Query) -> Iterable[int]:
         index, through = self._read.index, query.through
-        found: AbstractSet[int] = _union(index, _owned(query.owners, "kind", query.kind))
+        found: AbstractSet[int] = union(index, owned_names(query.owners, "kind", query.kind))
         for key in query.keys:
             found &= index.get(("key", query.kind, *key), {}).keys()
         for some in query.any_of:
-            found &= _union(index, (("key", query.kind, *key) for key in some))
-        found -= _union(index, (("key", query.kind, *key) for key in query.without))
+            found &= union(index, (("key", query.kind, *key) for key in some))
+        found -= union(index, (("key", query.kind, *key) for key in query.without))
         if through is not None:
             holders = self._matching(Query(through.kind, (through.key,), owners=query.owners))
             values = {through.value, *(self._tables.rows[sequence].id for sequence in holders)}
-            found &= _union(index, (("key", query.kind, through.field, value) for value in values))
+            found &= union(index, (("key", query.kind, through.field, value) for value in values))
         return found
 
 
@@ -208,7 +184,7 @@ class _Application(Application):
     def __init__(self, tables: Tables) -> None:
         super().__init__(tables.revision)
         self._tables = tables
-        self._undo: list[Callable[[], None]] = []
+        self._undo: list[Callable[[], object]] = []
 
     def take_back(self) -> None:
         """Leave the tables as they were."""
@@ -222,11 +198,11 @@ class _Application(Application):
         return [row.id for row in self._tables.having("key", kind, field, id_)]
 
     def insert(self, row: Row) -> int | None:
-        if any(name in self._tables.names for name in _names(row)):
+        if any(name in self._tables.names for name in names_of(row)):
             return None
         self._tables.sequence += 1
         row = replace(row, sequence=self._tables.sequence)
-        for name in _names(row):
+        for name in names_of(row):
             self._set(self._tables.names, name, row.sequence)
         self._replace(None, row)
         return row.sequence
@@ -234,14 +210,28 @@ class _Application(Application):
     def update(self, row: Row) -> None:
         self._replace(self._tables.rows[row.sequence], row)
 
+    def used_ms(self, kind: str, id_: str) -> int:
+        row = self.head(kind, id_)
+        return self._tables.uses.get(row.sequence, 0) if row is not None else 0
+
+    def write_use(self, kind: str, id_: str, used_ms: int) -> None:
+        row = self.head(kind, id_)
+        if row is not None and used_ms > self.used_ms(kind, id_):
+            self._set_use(row.sequence, used_ms)
+
     def delete(self, head: Row) -> None:
-        for name in _names(head):
+        self._set_use(head.sequence, None)
+        for name in names_of(head):
             self._set(self._tables.names, name, None)
         self._replace(head, None)
 
     def record_revision(self, key: Key) -> int:
         record = self._tables.records.get(key)
         return record.revision if record is not None else ABSENT
+
+    def record_value(self, key: Key) -> bytes | None:
+        record = self._tables.records.get(key)
+        return record.value if record is not None else None
 
     def write_record(self, record: Record) -> None:
         self._set(self._tables.records, (record.table, record.key), record)
@@ -258,9 +248,14 @@ class _Application(Application):
         entries.append(entry)
         self._undo.append(lambda: entries.remove(entry))
 
+    def trim(self, log: str, through: int) -> None:
+        entries = self._tables.logs.get(log, [])
+        kept = [one for one in entries if one.number > through]
+        self._set(self._tables.logs, log, kept)
+
     def _replace(self, old: Row | None, new: Row | None) -> None:
         """Write a row in the table and its index."""
-        had, has = _indexed(old), _indexed(new)
+        had, has = indexed(old), indexed(new)
         sequence = (old or new).sequence  # type: ignore[union-attr]  # one is there
         self._set(self._tables.rows, sequence, new)
         for name in had - has:
@@ -269,6 +264,10 @@ class _Application(Application):
                 self._set(self._tables.index, name, None)
         for name in has - had:
             self._set(self._tables.index.setdefault(name, {}), sequence, value=True)
+
+    def _set_use(self, sequence: int, used_ms: int | None) -> None:
+        before = self._tables.set_use(sequence, used_ms)
+        self._undo.append(lambda: self._tables.set_use(sequence, before))
 
     def _set(self, table: dict[K, V], key: K, value: V | None) -> None:
         """Set a key, or with None take it out."""
@@ -282,24 +281,3 @@ def _set(table: dict[K, V], key: K, value: V | None) -> None:
         table.pop(key, None)
     else:
         table[key] = value
-
-
-def _names(row: Row) -> list[Name]:
-    return [(row.kind, row.id), *([(row.kind, row.slug, row.namespace)] if row.slug is not None else [])]
-
-
-def _indexed(row: Row | None) -> set[Name]:
-    if row is None:
-        return set()
-    names = [("kind", row.kind), *([("slug", row.kind, row.slug)] if row.slug is not None else [])]
-    owned = (name for owners in (None, finding(row.owner)) for each in names for name in _owned(owners, *each))
-    return {*owned, *(("key", row.kind, *key) for key in row.keys or ())}
-
-
-def _owned(owners: Owners | None, *name: str) -> Iterator[Name]:
-    """The names of the index that each of the owners has its rows by; of None the one for all."""
-    return iter([name]) if owners is None else ((*name, owner) for owner in owners)
-
-
-def _union(index: dict[Name, dict[int, bool]], names: Iterable[Name]) -> set[int]:
-    return {sequence for name in names for sequence in index.get(name, ())}

@@ -1,7 +1,7 @@
-"""A bounded cache of committed rows in front of a store; the change feed keeps it true.
+"""A bounded cache of committed rows in front of a store, with their records of ciphertexts; the feed keeps it true.
 
 It may be kept because one process owns a database, so that every change passes the feed before its commit is
-acknowledged.
+acknowledged. Of records the feed does not tell: the store does, in the same moment.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, TypeAlias
 
+from stigmer.store.rows import SEALED, sealed_key
+
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from stigmer.store.changes import Change
     from stigmer.store.feed import LocalFeed
-    from stigmer.store.rows import Key, Row
+    from stigmer.store.rows import Key, Record, Row
 
 SlugKey: TypeAlias = tuple[str, str, str]
 
@@ -23,11 +25,11 @@ ROW_OVERHEAD_BYTES = 600
 
 
 class RowCache:
-    """The rows read or written last, by id and by slug.
+    """The rows read or written last, by id and by slug; beside one that is sealed its record, of the same commit.
 
     Args:
         feed: tells of every change.
-        max_bytes: how much the rows' data and ROW_OVERHEAD_BYTES each may add up to; 0 keeps nothing.
+        max_bytes: how much the rows' data, the records and ROW_OVERHEAD_BYTES a row may add up to; 0 keeps nothing.
     """
 
     def __init__(self, feed: LocalFeed, max_bytes: int) -> None:
@@ -36,6 +38,8 @@ class RowCache:
         self._size = 0
         self._rows: OrderedDict[Key, Row] = OrderedDict()
         self._slugs: dict[SlugKey, Key] = {}
+        self._records: dict[str, Record] = {}  # by their keys
+        self._filling: dict[str, object] = {}
         feed.listen(self._note)
 
     def __repr__(self) -> str:
@@ -53,6 +57,31 @@ class RowCache:
         """The row that holds the slug, where it is cached."""
         key = self._slugs.get((kind, slug, namespace))
         return self.by_id(*key) if key is not None else None
+
+    def record(self, key: str) -> Record | None:
+        """The record of SEALED under that key, where it is cached."""
+        return self._records.get(key)
+
+    async def fill_record(self, key: str, read: Callable[[], Awaitable[Record | None]]) -> Record | None:
+        """Read a record of SEALED from the store; keep it beside its row, unless it was written meanwhile."""
+        mine = self._filling[key] = object()
+        try:
+            record = await read()
+            if record is not None and self._filling.get(key) is mine:
+                self._keep_record(record)
+        finally:
+            if self._filling.get(key) is mine:
+                del self._filling[key]
+        return record
+
+    def note_records(self, records: Mapping[Key, Record | None]) -> None:
+        """Take in what a commit made of records, those of SEALED, once the feed has told of its rows."""
+        for (table, key), record in records.items():
+            if table == SEALED:
+                self._filling.pop(key, None)
+                self._drop_record(key)
+                if record is not None:
+                    self._keep_record(record)
 
     async def fill(self, read: Callable[[], Awaitable[Row | None]]) -> Row | None:
         """Read a row from the store and keep it, unless a change of it was committed meanwhile."""
@@ -72,17 +101,22 @@ class RowCache:
             self._keep(row)
 
     def clear(self) -> None:
-        """Forget all rows."""
-        self._rows.clear()
-        self._slugs.clear()
+        """Forget all of it."""
+        for kept in (self._rows, self._slugs, self._records, self._filling):
+            kept.clear()
         self._size = 0
 
     def _note(self, change: Change) -> None:
         """Take a committed change in. Where that fails, nothing is kept, old or not."""
         try:
+            key = sealed_key(change.kind, change.id)[1]
+            self._filling.pop(key, None)
+            record = self._records.get(key)
             self._drop((change.kind, change.id))
             if change.row is not None:
                 self._keep(change.row)
+                if record is not None and change.row.sealed:  # it stays, or another one follows at once
+                    self._keep_record(record)
         except BaseException:
             self.clear()
             raise
@@ -93,6 +127,17 @@ class RowCache:
         if row.slug is not None:
             self._slugs[row.kind, row.slug, row.namespace] = key
         self._size += size_of(row)
+        self._make_room()
+
+    def _keep_record(self, record: Record) -> None:
+        kind, _, id_ = record.key.partition("/")
+        if (kind, id_) in self._rows:
+            self._drop_record(record.key)
+            self._records[record.key] = record
+            self._size += len(record.value)
+            self._make_room()
+
+    def _make_room(self) -> None:
         while self._size > self._max and self._rows:
             self._drop(next(iter(self._rows)))
 
@@ -103,8 +148,15 @@ class RowCache:
         self._size -= size_of(row)
         if row.slug is not None:
             self._slugs.pop((row.kind, row.slug, row.namespace), None)
+        if row.sealed:
+            self._drop_record(sealed_key(*key)[1])
+
+    def _drop_record(self, key: str) -> None:
+        record = self._records.pop(key, None)
+        if record is not None:
+            self._size -= len(record.value)
 
 
 def size_of(row: Row) -> int:
-    """How many bytes a cached row costs."""
+    """How many bytes a cached row costs, its record left out."""
     return len(row.data) + ROW_OVERHEAD_BYTES

@@ -51,21 +51,37 @@ class SqliteConnection(aiosqlite.Connection):
         Raises:
             ValueError: it is closed.
         """
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self.post(function, partial(_settle, future))
+        return await future
+
+    def post(
+        self,
+        function: Callable[[sqlite3.Connection], Result],
+        then: Callable[[Result | None, BaseException | None], None],
+    ) -> None:
+        """Call `function` with the sqlite3 connection, on the connection's thread; what it gave is told on the loop.
+
+        Args:
+            function: what to call.
+            then: called with its result, or with what it raised.
+
+        Raises:
+            ValueError: it is closed.
+        """
         if not self._running:
             raise ValueError("Connection closed")
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Result] = loop.create_future()
 
         def call() -> None:
             try:
                 result = function(self._conn)
             except BaseException as error:  # noqa: BLE001 - it is the caller's to see
-                tell(loop, partial(_settle, future, future.set_exception, error))
+                tell(loop, partial(then, None, error))
             else:
-                tell(loop, partial(_settle, future, future.set_result, result))
+                tell(loop, partial(then, result, None))
 
         self._queue(call)
-        return await future
 
     def end(self, then: Callable[[], None]) -> None:
         """Close it once what was asked for is done; `then` is called on its thread, which ends after that."""
@@ -96,6 +112,10 @@ def end_all(connections: Sequence[SqliteConnection], then: Callable[[], None]) -
     first.end(lambda: end_all(others, then))
 
 
-def _settle(future: asyncio.Future[Any], settle: Callable[[Any], None], outcome: object) -> None:
-    if not future.done():
-        settle(outcome)
+def _settle(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)

@@ -31,6 +31,10 @@ _KINDS = {
 }
 
 
+class DirectoryHeldError(StartupError):
+    """Another process, or another store of this one, has the data directory."""
+
+
 class DirectoryLock:
     """The lock on a data directory: no other process, and no other store of this one, can lock it meanwhile."""
 
@@ -45,7 +49,8 @@ class DirectoryLock:
         """Make the directory where it is missing, and lock it; blocks for some file operations.
 
         Raises:
-            StartupError: another has it, or it cannot be made or written.
+            DirectoryHeldError: another has it.
+            StartupError: it cannot be made or written.
         """
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -57,7 +62,7 @@ class DirectoryLock:
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise StartupError(
+            raise DirectoryHeldError(
                 f"another stigmer has the data directory {self._directory}: stop it, or choose another with --data-dir"
             ) from error
 

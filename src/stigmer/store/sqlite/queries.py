@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from stigmer.access.principal import PERSONAL, SHARED
 from stigmer.store.errors import DamagedError
-from stigmer.store.rows import LogEntry, Page, Record, Row, Selection, chained
+from stigmer.store.rows import LogEntry, Page, Record, Row, Selection, Use, chained
 from stigmer.store.sqlite import statements as sql
 from stigmer.store.sqlite.failures import failure, is_damage
 from stigmer.store.sqlite.reading import BULK, record_of, row_at, row_of, rows_at, rows_before
@@ -111,13 +111,31 @@ def records(connection: Reader, table: str, prefix: str, after: str, limit: int)
     return [*takewhile(lambda one: one.key.startswith(prefix), found)]
 
 
+def unused(connection: Reader, since_ms: int, after: Use | None, limit: int) -> list[Use]:
+    """The last uses up to that time, after that one, at most `limit`."""
+    used_ms, sequence = (-1, 0) if after is None else after[:2]
+    return [*map(Use._make, connection.execute(sql.UNUSED, (since_ms, used_ms, sequence, limit)))]
+
+
 def log(connection: Reader, name: str, after: int, limit: int) -> list[LogEntry]:
-    """The entries of a log after that number, at most `limit`, each linked to the one before."""
-    found = [LogEntry(*columns) for columns in connection.execute(sql.ENTRIES, (name, after, limit + 1))]
-    for before, entry in pairwise([None, *found] if after == 0 else found):
+    """The entries of a log after that number, at most `limit`, each linked to the one before, where that is there."""
+    found = entries(connection, name, after - 1, limit + 1)
+    is_first = bool(found) and found[0].number == 1
+    for before, entry in pairwise([None, *found] if is_first else found):
         if entry is not None and chained(before, name, entry.value) != entry:
             raise DamagedError(name, str(entry.number), "its link does not fit")
     return [entry for entry in found if entry.number > after][:limit]
+
+
+def entries(connection: Reader, name: str, after: int, limit: int) -> list[LogEntry]:
+    """As `log`, whatever the links say."""
+    return [LogEntry(*columns) for columns in connection.execute(sql.ENTRIES, (name, after + 1, limit))]
+
+
+def last_entry(connection: Reader, name: str) -> LogEntry | None:
+    """The newest entry of a log."""
+    found = connection.execute(sql.LAST_ENTRY, (name,)).fetchone()
+    return LogEntry(*found) if found is not None else None
 
 
 def _one_of(

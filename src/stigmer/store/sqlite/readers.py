@@ -117,7 +117,7 @@ class Reader(sqlite3.Connection):
         return must
 
 
-class ReadWorker(Worker[Read, Any]):
+class ReadWorker(Worker[Read, Any, "tuple[Done, int]"]):
     """Runs reads one by one; what they found is handed out after BATCH_S, and not before it is published.
 
     Args:
@@ -162,11 +162,8 @@ class ReadWorker(Worker[Read, Any]):
         for done in held:
             self._settle(done)
 
-    async def _process(self, batch: list[Reading]) -> None:
-        def fail(error: Exception) -> tuple[Done, int]:
-            return [(entry, error) for entry in batch], 0
-
-        done, head = await self._on_thread(partial(self._run, batch=batch), fail)
+    def _tell(self, batch: list[Reading], found: tuple[Done, int]) -> None:
+        done, head = found
         if len(done) < len(batch):
             self._waiting.put_back((entry.caller, entry) for entry in batch[len(done) :])
         if self._is_ahead(head):

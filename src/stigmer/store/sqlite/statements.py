@@ -66,10 +66,12 @@ _LOOKED_AT = {
     **dict.fromkeys(("resources_by_kind", "resources_by_owner", "resources_by_shared"), "resources {} WHERE kind = ''"),
     **dict.fromkeys(("resource_keys_by_owner", "resource_keys_shared"), "resource_keys {} WHERE kind = ''"),
     "resource_keys_by_sequence": "resource_keys {} WHERE sequence = 0",
+    "uses_by_time": "uses {} WHERE used = 0",
 }
 PROBE = (
     "SELECT (SELECT value FROM counters WHERE name = ''), (SELECT max(sequence) FROM resources),"  # noqa: S608 - of constants
     " EXISTS (SELECT 1 FROM resource_keys WHERE kind = '' AND field = '' AND value = ''),"
+    " (SELECT max(sequence) FROM uses),"
     " (SELECT max(rowid) FROM records), EXISTS (SELECT 1 FROM records WHERE name = '' AND key = ''),"
     " (SELECT max(rowid) FROM log_entries), EXISTS (SELECT 1 FROM log_entries WHERE log = ''), "
     + ", ".join(f"EXISTS (SELECT 1 FROM {text.format(f'INDEXED BY {name}')})" for name, text in _LOOKED_AT.items())  # noqa: S608 - of constants
@@ -100,6 +102,7 @@ RECORD_COLUMNS = "name, key, value, revision, checksum"
 ALL_RECORDS = f"SELECT {RECORD_COLUMNS} FROM records"  # noqa: S608 - of constants
 RECORD = f"SELECT {RECORD_COLUMNS} FROM records WHERE name = ? AND key = ?"  # noqa: S608 - of constants
 RECORDS = f"SELECT {RECORD_COLUMNS} FROM records WHERE name = ? AND key >= ? ORDER BY key LIMIT ?"  # noqa: S608 - of constants
+RECORD_VALUE = "SELECT value FROM records WHERE name = ? AND key = ?"
 RECORD_REVISION = "SELECT revision FROM records WHERE name = ? AND key = ?"
 PUT_RECORD = (
     "INSERT INTO records (name, key, value, revision, checksum) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name, key)"
@@ -107,8 +110,19 @@ PUT_RECORD = (
 )
 DELETE_RECORD = "DELETE FROM records WHERE name = ? AND key = ?"
 
+USED = "SELECT used FROM uses WHERE sequence = (SELECT sequence FROM resources WHERE kind = ? AND id = ?)"
+PUT_USE = (
+    "INSERT INTO uses (sequence, used) SELECT sequence, ? FROM resources WHERE kind = ? AND id = ?"
+    " ON CONFLICT (sequence) DO UPDATE SET used = max(used, excluded.used)"
+)
+UNUSED = (
+    "SELECT u.used, u.sequence, r.kind, r.id FROM uses AS u JOIN resources AS r ON r.sequence = u.sequence"
+    " WHERE u.used <= ? AND (u.used, u.sequence) > (?, ?) ORDER BY u.used, u.sequence LIMIT ?"
+)
+
 LAST_ENTRY = "SELECT log, number, value, link FROM log_entries WHERE log = ? ORDER BY number DESC LIMIT 1"
 ENTRIES = "SELECT log, number, value, link FROM log_entries WHERE log = ? AND number >= ? ORDER BY number LIMIT ?"
+TRIM = "DELETE FROM log_entries WHERE log = ? AND number <= ?"
 APPEND = "INSERT INTO log_entries (log, number, value, link) VALUES (?, ?, ?, ?)"
 
 KEYS = "SELECT field, value FROM resource_keys WHERE sequence = ?"

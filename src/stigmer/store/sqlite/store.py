@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import sqlite3
 import time
 from contextlib import suppress
@@ -19,6 +18,7 @@ from stigmer.store.changes import Changes
 from stigmer.store.errors import StoreUnavailableError
 from stigmer.store.feed import LocalFeed
 from stigmer.store.lifetime import LEAST_S, PATIENCE_S, Grace, on_thread, outlast, tell
+from stigmer.store.rows import SEALED, secret_of
 from stigmer.store.sqlite import queries
 from stigmer.store.sqlite.cache import RowCache
 from stigmer.store.sqlite.connection import SqliteConnection, end_all
@@ -26,21 +26,19 @@ from stigmer.store.sqlite.failures import failure
 from stigmer.store.sqlite.files import FILE_NAME, size_bytes
 from stigmer.store.sqlite.opening import Database, open_database
 from stigmer.store.sqlite.readers import Readers
+from stigmer.store.sqlite.shredder import Shredder
 from stigmer.store.sqlite.worker import BatchWorker, Worker
-from stigmer.store.sqlite.writer import Commit, Outcome, Writer
-from stigmer.telemetry.logs import get_logger
+from stigmer.store.sqlite.writer import Commit, Outcome, Writer, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from pathlib import Path
     from types import TracebackType
 
     from stigmer.access.principal import Owners
     from stigmer.store.changes import Change
-    from stigmer.store.rows import LogEntry, Page, Query, Record, Row, Window
+    from stigmer.store.rows import LogEntry, Page, Query, Record, Row, Use, Window
     from stigmer.store.sqlite.readers import Reader
-
-log = get_logger("stigmer.store.sqlite")
 
 T = TypeVar("T")
 
@@ -49,10 +47,6 @@ LOG_BYTES = 1 * 1024 * 1024
 """Once so much was committed, the write-ahead log is moved into the database: as often as SQLite would by itself."""
 COMMIT_BYTES = 24 * 1024
 """What a commit adds to the log beside its rows, roughly."""
-SHRED_S = 0.25
-"""How long what was sealed and is gone may stand in the write-ahead log, unless reads keep that from being cut off."""
-RETRY_S = 0.05
-"""How soon it is tried again then."""
 
 
 class SqliteStore:
@@ -89,10 +83,9 @@ class SqliteStore:
         self._grace, self._observe = grace, observe
         self._closed = asyncio.Event()
         self._closed.set()
-        self._workers: tuple[Worker[Any, Any], ...] = ()
+        self._workers: tuple[Worker[Any, Any, Any], ...] = ()
         self._path = directory / FILE_NAME
-        self._shreds = 0
-        self._shredding: asyncio.Handle | asyncio.Task[None] | None = None
+        self._shredder = Shredder(self._log_cut)
 
     def __repr__(self) -> str:
         return f"<SqliteStore {self._path}>"
@@ -112,9 +105,7 @@ class SqliteStore:
     ) -> None:
         """Run what was asked for, then close; where it is cancelled it closes at once, and it may be tried again."""
         self._feed.shut()
-        shredding = self._shredding
-        if shredding is not None:  # when the last connection closes, SQLite removes the log
-            shredding.cancel()
+        self._shredder.stop()  # when the last connection closes, SQLite removes the log
         for worker in self._workers:
             worker.shut()
         try:
@@ -136,10 +127,10 @@ class SqliteStore:
         self._lock, self._closed, self._root_key = database.lock, asyncio.Event(), database.root_key
         self._cut, self._check, self._logged_bytes = database.cut_log, database.check_files, 0
         self._compact = database.compact
-        self._shreds, self._shredding = 0, None
+        self._shredder = Shredder(self._log_cut)
         self._cache.keep(database.newest)
         self._writer = Writer(database.revision, database.check_files)
-        self._writes = BatchWorker["Commit", "list[Change]"](
+        self._writes = BatchWorker[Commit, Written](
             SqliteConnection(database.writes), self._timed, self._publish, lambda commit: commit.changes.size_bytes
         )
         self._reads = Readers(database.readers, database.revision, lambda: self._writes.is_busy)
@@ -179,10 +170,15 @@ class SqliteStore:
         try:
             for commit, outcome in zip(batch, outcomes, strict=True):
                 if not commit.dry_run and not isinstance(outcome, Exception):
-                    self._feed.publish(outcome)
+                    self._feed.publish(outcome.changes)
+                    self._cache.note_records(outcome.records)
+        except BaseException:
+            self._cache.clear()  # rows and records may be of different commits
+            raise
         finally:
             self._reads.publish(self._writer.revision)
-            self._note_shreds()
+            if self._writer.shreds != self._shredder.done:
+                self._shredder.note(self._writer.shreds)
             self._move_log(COMMIT_BYTES + sum(commit.changes.size_bytes for commit in batch))
 
     def _move_log(self, size: int) -> None:
@@ -192,35 +188,8 @@ class SqliteStore:
             self._logged_bytes = 0
             self._reads.move_log(self._check)
 
-    def _note_shreds(self) -> None:
-        """Have the log cut off soon where a commit took away what was sealed; once for all of them until then."""
-        if self._writer.shreds != self._shreds and self._shredding is None:
-            self._shred_in(SHRED_S)
-
-    def _shred_in(self, wait_s: float) -> None:
-        loop = asyncio.get_running_loop()
-
-        def shred() -> None:
-            self._shredding = loop.create_task(self._shred())
-
-        self._shredding = loop.call_later(wait_s, shred)
-
-    async def _shred(self) -> None:
-        """Cut the log off, and again while something stands there that is to be gone."""
-        shreds = self._writer.shreds
-        try:
-            is_cut = await self._log_cut()
-        except StoreUnavailableError as error:  # the next commit meets what is wrong, and then it is tried again
-            log.warning("The write-ahead log could not be cut off after a deletion of secrets", error=str(error))
-            return
-        finally:
-            self._shredding = None
-        self._shreds = shreds if is_cut else self._shreds
-        if self._writer.shreds != self._shreds:
-            self._shred_in(SHRED_S if is_cut else RETRY_S)
-
     def secret(self, name: str) -> bytes:
-        return hashlib.blake2b(name.encode(), key=self._root_key, digest_size=32).digest()
+        return secret_of(self._root_key, name)
 
     async def get(self, kind: str, id_: str, owners: Owners | None = None) -> Row | None:
         cached = self._cache.by_id(kind, id_)
@@ -256,7 +225,12 @@ class SqliteStore:
         return time.time_ns() // 1_000_000
 
     async def record(self, table: str, key: str) -> Record | None:
-        return await self._reads.point(lambda reader: queries.record(reader, table, key))
+        def read() -> Awaitable[Record | None]:
+            return self._reads.point(lambda reader: queries.record(reader, table, key))
+
+        if table != SEALED:
+            return await read()
+        return self._cache.record(key) or await self._cache.fill_record(key, read)
 
     async def records(self, table: str, prefix: str = "", after: str = "", limit: int = 1000) -> Sequence[Record]:
         return await self._reads.list(lambda reader: queries.records(reader, table, prefix, after, limit), limit)
@@ -264,8 +238,14 @@ class SqliteStore:
     async def log(self, name: str, after: int = 0, limit: int = 1000) -> Sequence[LogEntry]:
         return await self._reads.list(lambda reader: queries.log(reader, name, after, limit), limit)
 
+    async def unused(self, since_ms: int, after: Use | None = None, limit: int = 100) -> Sequence[Use]:
+        return await self._reads.list(lambda reader: queries.unused(reader, since_ms, after, limit), limit)
+
+    async def last_entry(self, name: str) -> LogEntry | None:
+        return await self._reads.point(lambda reader: queries.last_entry(reader, name))
+
     async def commit(self, changes: Changes, *, dry_run: bool = False) -> Sequence[Change]:
-        return await self._writes.submit(Commit(changes, dry_run))
+        return (await self._writes.submit(Commit(changes, dry_run))).changes
 
     async def size_bytes(self) -> int:
         return await on_thread(lambda _: size_bytes(self._directory), undo=lambda _: None)

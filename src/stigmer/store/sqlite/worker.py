@@ -10,8 +10,10 @@ import asyncio
 import sqlite3
 from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from stigmer.store.errors import StoreUnavailableError
 from stigmer.store.sqlite.failures import failure
@@ -19,13 +21,14 @@ from stigmer.telemetry.current import CURRENT
 from stigmer.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from stigmer.store.sqlite.connection import SqliteConnection
     from stigmer.telemetry.current import Room
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Found = TypeVar("Found")
 T = TypeVar("T")
 
 BATCH = 256
@@ -98,7 +101,7 @@ class FairQueue(Generic[T]):
         return item
 
 
-class Worker(ABC, Generic[Item, Result]):
+class Worker(ABC, Generic[Item, Result, Found]):
     """Runs items on a connection, its callers round robin, from `open` to `shut`.
 
     A caller is what a connection's calls have in common, the peer of the outermost one. The connection is the store's
@@ -111,7 +114,8 @@ class Worker(ABC, Generic[Item, Result]):
     def __init__(self, connection: SqliteConnection) -> None:
         self.connection = connection
         self._waiting = FairQueue[Entry[Item, Result]]()
-        self._worker: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._open = False
 
     def __repr__(self) -> str:
@@ -120,7 +124,7 @@ class Worker(ABC, Generic[Item, Result]):
     @property
     def is_busy(self) -> bool:
         """Whether items wait or run, or have still to be told of."""
-        return self._worker is not None
+        return not self._idle.is_set()
 
     def open(self) -> None:
         """Take items from now on."""
@@ -132,8 +136,7 @@ class Worker(ABC, Generic[Item, Result]):
 
     async def settled(self) -> None:
         """Wait until those that were taken are done; a wait that is cancelled does not cancel them."""
-        if self._worker is not None:
-            await asyncio.wait((self._worker,))
+        await self._idle.wait()
 
     async def submit(self, item: Item, *, first: bool = False) -> Result:
         """Run one item; with `first`, before all that wait.
@@ -160,16 +163,33 @@ class Worker(ABC, Generic[Item, Result]):
             self._waiting.put_back([(entry.caller, entry)])
         else:
             self._waiting.put(entry.caller, entry)
-        if self._worker is None:
-            self._worker = asyncio.create_task(self._work())
+        if not self.is_busy:
+            self._idle.clear()
+            self._next()
 
-    async def _work(self) -> None:
+    def _next(self) -> None:
+        """Have the thread run the next batch, at once and by no task: that would be turns of the loop later."""
+        while self._waiting:
+            if batch := self._taken():
+                try:
+                    self.connection.post(partial(self._run, batch=batch), partial(self._ran, batch))
+                except ValueError as error:  # aiosqlite's word for a closed connection
+                    self._failed(batch, failure(error))
+                else:
+                    return
+        self._idle.set()
+
+    def _ran(self, batch: list[Entry[Item, Result]], found: Found | None, error: BaseException | None) -> None:
+        """The thread is done with a batch; a fault in it is its callers' to see, and the worker goes on."""
         try:
-            while self._waiting:
-                if batch := self._taken():
-                    await self._process(batch)
+            if isinstance(error, sqlite3.Error):
+                self._failed(batch, failure(error))
+            elif error is not None:
+                self._failed(batch, error if isinstance(error, Exception) else RuntimeError(repr(error)))
+            else:
+                self._tell(batch, cast("Found", found))
         finally:
-            self._worker = None
+            self._next()
 
     def _taken(self) -> list[Entry[Item, Result]]:
         """The next batch, without what nobody waits for."""
@@ -192,20 +212,20 @@ class Worker(ABC, Generic[Item, Result]):
         return 0
 
     @abstractmethod
-    async def _process(self, batch: list[Entry[Item, Result]]) -> None:
-        """Run a batch on the connection's thread, and settle what was run; the rest waits on."""
+    def _run(self, connection: sqlite3.Connection, batch: list[Entry[Item, Result]]) -> Found:
+        """Run a batch, on the connection's thread."""
 
-    async def _on_thread(self, run: Callable[[sqlite3.Connection], T], failed: Callable[[Exception], T]) -> T:
-        """What `run` gives; what `failed` makes of its failure, where it does not."""
-        try:
-            return await self.connection.run(run)
-        except (sqlite3.Error, ValueError) as error:  # ValueError: aiosqlite's word for a closed connection
-            return failed(failure(error))
-        except Exception as error:  # noqa: BLE001 - a fault in the batch is its callers' to see; the worker goes on
-            return failed(error)
+    @abstractmethod
+    def _tell(self, batch: list[Entry[Item, Result]], found: Found) -> None:
+        """Settle what was run, on the event loop; what was not is put back."""
+
+    def _failed(self, batch: list[Entry[Item, Result]], error: Exception) -> None:
+        """A batch failed as a whole."""
+        for entry in batch:
+            entry.settle(error)
 
 
-class BatchWorker(Worker[Item, Result]):
+class BatchWorker(Worker[Item, Result, Sequence[Result | Exception]]):
     """A worker whose batches are run as a whole, such as transactions in one commit.
 
     Args:
@@ -230,14 +250,16 @@ class BatchWorker(Worker[Item, Result]):
     def _size_of(self, item: Item) -> int:
         return self._weigh(item)
 
-    async def _process(self, batch: list[Entry[Item, Result]]) -> None:
-        items = [entry.item for entry in batch]
-        results = await self._on_thread(
-            lambda connection: self._run_batch(connection, items), lambda error: [error] * len(items)
-        )
-        self._land(items, results)
-        for entry, result in zip(batch, results, strict=True):
+    def _run(self, connection: sqlite3.Connection, batch: list[Entry[Item, Result]]) -> Sequence[Result | Exception]:
+        return self._run_batch(connection, [entry.item for entry in batch])
+
+    def _tell(self, batch: list[Entry[Item, Result]], found: Sequence[Result | Exception]) -> None:
+        self._land([entry.item for entry in batch], found)
+        for entry, result in zip(batch, found, strict=True):
             entry.settle(result)
+
+    def _failed(self, batch: list[Entry[Item, Result]], error: Exception) -> None:
+        self._tell(batch, [error] * len(batch))
 
     def _land(self, items: Sequence[Item], results: Sequence[Result | Exception]) -> None:
         try:

@@ -6,7 +6,7 @@ import sqlite3
 from collections import Counter
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from stigmer.store.applying import Application
 from stigmer.store.errors import ConflictError, StoreUnavailableError
@@ -16,12 +16,25 @@ from stigmer.store.sqlite.checksum import checksum_of_record, checksum_of_row
 from stigmer.store.sqlite.failures import failure, is_damage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
     from stigmer.store.changes import Change, Changes
     from stigmer.store.rows import Key
 
-Outcome: TypeAlias = "list[Change] | Exception"
+
+class Written(NamedTuple):
+    """What a transaction has written.
+
+    Attributes:
+        changes: of rows, in order.
+        records: by table and key, as they are now; None where one was deleted.
+    """
+
+    changes: Sequence[Change]
+    records: Mapping[Key, Record | None]
+
+
+Outcome: TypeAlias = Written | Exception
 
 REFUSALS = (ConflictError, OverflowError, UnicodeEncodeError)
 """What is wrong with one transaction alone: a precondition, or a value that SQLite cannot hold."""
@@ -56,7 +69,7 @@ class Writer:
         """Write a batch of transactions in one commit.
 
         Returns:
-            for each its changes in order, or what was wrong with it: it then wrote nothing.
+            for each what it wrote, or what was wrong with it: it then wrote nothing.
         """
         before = self.revision
         try:
@@ -94,13 +107,13 @@ class Writer:
                 application.apply(commit.changes)
                 _refuse_to_keep(commit)
         except _DryRunError:
-            return application.changes
+            return Written(application.changes, application.records)
         except REFUSALS as error:
             return error
         self.revision = application.revision
         self.shreds += application.shreds
         counts.update(application.counts)
-        return application.changes
+        return Written(application.changes, application.records)
 
 
 class _DryRunError(Exception):
@@ -129,8 +142,8 @@ def _named(changes: Changes) -> tuple[str, str]:
 def _may_be_taken_back(commit: Commit) -> bool:
     """Whether it may be refused when part of it is written; one row is refused at its first write, unless for a key."""
     changes = commit.changes
-    others = changes.removes or changes.cascades or changes.requires or changes.records or changes.appends
-    if commit.dry_run or others or len(changes.puts) != 1:
+    others = (changes.removes, changes.cascades, changes.requires, changes.records, changes.appends, changes.trims)
+    if commit.dry_run or any(others) or len(changes.puts) != 1:
         return True
     keys = "".join(map("".join, changes.puts[0].row.keys or ()))
     return not keys.isprintable()  # a text that SQLite cannot hold never is
@@ -213,6 +226,10 @@ class _Application(Application):
         found = self._execute(sql.RECORD_REVISION, key).fetchone()
         return int(found[0]) if found is not None else ABSENT
 
+    def record_value(self, key: Key) -> bytes | None:
+        found = self._execute(sql.RECORD_VALUE, key).fetchone()
+        return found[0] if found is not None else None
+
     def write_record(self, record: Record) -> None:
         values = (record.table, record.key, record.value, record.revision)
         self._execute(sql.PUT_RECORD, (*values, checksum_of_record(*values)))
@@ -220,9 +237,19 @@ class _Application(Application):
     def delete_record(self, key: Key) -> None:
         self._execute(sql.DELETE_RECORD, key)
 
+    def used_ms(self, kind: str, id_: str) -> int:
+        found = self._execute(sql.USED, (kind, id_)).fetchone()
+        return int(found[0]) if found is not None else 0
+
+    def write_use(self, kind: str, id_: str, used_ms: int) -> None:
+        self._execute(sql.PUT_USE, (used_ms, kind, id_))
+
     def last_entry(self, log: str) -> LogEntry | None:
         found = self._execute(sql.LAST_ENTRY, (log,)).fetchone()
         return LogEntry(*found) if found is not None else None
 
     def write_entry(self, entry: LogEntry) -> None:
         self._execute(sql.APPEND, (entry.log, entry.number, entry.value, entry.link))
+
+    def trim(self, log: str, through: int) -> None:
+        self._execute(sql.TRIM, (log, through))

@@ -1,0 +1,1 @@
+"""`stigmer verify-secrets`: uses a server in every way, and searches all that it leaves behind for secret values."""
