@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from stigmer.access.peers import UNIX, network_of
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 DENIED_S = 5.0
 """How long a denied caller waits for its record."""
+_NO_KEYS: Mapping[str, str] = MappingProxyType({})
 
 log = get_logger("stigmer.pipeline.audit")
 
@@ -66,7 +68,7 @@ class Trail:
             is_new: whether it was not there.
         """
         op = Op.CREATE if is_new else Op.ROTATE if call.method.name == "rotate" else Op.UPDATE
-        tx.tell(_of(event(call, op), row, keys))
+        tx.tell(event(call, op, row, keys))
 
     def opened(self, call: Call, tx: Transaction, row: Row, keys: Mapping[str, str], *, is_shown: bool) -> None:
         """The values of a resource are opened for a call's work, or to be shown to its caller.
@@ -79,7 +81,7 @@ class Trail:
             is_shown: whether the caller will see them; this server, which calls for somebody, only uses them.
         """
         is_shown = is_shown and call.principal.on_behalf_of is None
-        tx.tell(replace(_of(event(call, Op.READ if is_shown else Op.USE), row, keys), shown=is_shown))
+        tx.tell(event(call, Op.READ if is_shown else Op.USE, row, keys, is_shown=is_shown))
 
     async def hashes(self, values: Mapping[Place, bytes]) -> dict[str, str]:
         """The keyed hashes of values, by where these stand, in words. Raises as `AuditKeys.get`."""
@@ -116,12 +118,12 @@ class Trail:
         return kind in self._kinds and self._kinds[kind].may_hold_secrets
 
 
-def event(call: Call, op: Op) -> Event:
-    """Who does what, and in which call; of which resource is to be added."""
+def event(
+    call: Call, op: Op, row: Row | None = None, keys: Mapping[str, str] = _NO_KEYS, *, is_shown: bool = False
+) -> Event:
+    """Who does what, and in which call; of which row, where that is known already."""
     principal = call.principal
     on_behalf_of = principal.on_behalf_of.name if principal.on_behalf_of is not None else ""
-    return Event(op, principal.name, on_behalf_of, call.request_id, call.outermost.peer, call.method.path)
-
-
-def _of(event: Event, row: Row, keys: Mapping[str, str]) -> Event:
-    return replace(event, kind=row.kind, id=row.id, org=organization_of(row.owner), keys=keys)
+    of_row = (row.kind, row.id, organization_of(row.owner)) if row is not None else ("", "", "")
+    who = principal.name, on_behalf_of, call.request_id, call.outermost.peer, call.method.path
+    return Event(op, *who, *of_row, keys, is_shown)
