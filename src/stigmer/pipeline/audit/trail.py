@@ -30,7 +30,11 @@ if TYPE_CHECKING:
     from stigmer.secrets.fields import Place
     from stigmer.store.rows import Row
     from stigmer.store.transaction import Transaction
+    from stigmer.wire.descriptors import Method
 
+KEYS = "Key"
+"""In place of a kind, where a call is about the keys themselves."""
+_ADMIN = "ai.stigmer.admin."
 DENIED_S = 5.0
 """How long a denied caller waits for its record."""
 _NO_KEYS: Mapping[str, str] = MappingProxyType({})
@@ -89,10 +93,10 @@ class Trail:
 
     async def denied(self, call: Call) -> None:
         """A call on resources of a kind that may have secrets is denied; the record has a commit of its own."""
-        kind = call.method.kind
-        if kind is None or not self._has_secrets(kind.name) or not call.is_first_of_its_principal:
+        kind = self._concerned(call.method)
+        if kind is None or not call.is_first_of_its_principal:
             return
-        told = replace(event(call, Op.DENIED), kind=kind.name, id=call.resource_id, code=Code.PERMISSION_DENIED.name)
+        told = replace(event(call, Op.DENIED), kind=kind, id=call.resource_id, code=Code.PERMISSION_DENIED.name)
         try:
             async with asyncio.timeout(DENIED_S):
                 await self.append(told)
@@ -106,16 +110,20 @@ class Trail:
     def unauthenticated(self, path: str, address: str) -> None:
         """A call of that method came from an address without good credentials."""
         method = methods().get(path)
-        if method is not None and method.kind is not None and self._has_secrets(method.kind.name):
+        if method is not None and (kind := self._concerned(method)) is not None:
             peer = network_of(address) if address != UNIX else address
-            self.counts.add(Op.UNAUTHENTICATED, method.kind.name, "", peer=peer)
+            self.counts.add(Op.UNAUTHENTICATED, kind, "", peer=peer)
 
     async def append(self, *events: Event) -> None:
         """Write records of what is not part of a transaction. Raises StoreError."""
         await self.store.commit(Changes(appends=[Append(LOG, one.encoded()) for one in events]))
 
-    def _has_secrets(self, kind: str) -> bool:
-        return kind in self._kinds and self._kinds[kind].may_hold_secrets
+    def _concerned(self, method: Method) -> str | None:
+        """What a method is about that may have secrets: the name of a kind, or KEYS; None for all others."""
+        if method.service.startswith(_ADMIN):
+            return KEYS
+        kind = self._kinds.get(method.kind.name) if method.kind is not None else None
+        return kind.name if kind is not None and kind.may_hold_secrets else None
 
 
 def event(
