@@ -96,13 +96,13 @@ def _only_here(settings: Settings, *, asks: bool) -> str | None:
     """
     if not asks and not settings.insecure_allow_anonymous:
         return (
-            "nobody is asked who they are: give --tokens-file, --jwt-issuer or --certificates-file, "
-            "listen on 127.0.0.1 or unix:PATH, or accept it with --insecure-allow-anonymous"
+            "nobody is asked who they are: set tokens_file, jwt_issuer or certificates_file, "
+            "listen on 127.0.0.1 or unix:PATH, or accept it with insecure_allow_anonymous"
         )
     if asks and settings.tls_cert is None and not settings.insecure_allow_plaintext:
         return (
-            "credentials would cross the network in clear: give --tls-cert and --tls-key, "
-            "listen on 127.0.0.1 or unix:PATH, or accept it with --insecure-allow-plaintext"
+            "credentials would cross the network in clear: set tls_cert and tls_key, "
+            "listen on 127.0.0.1 or unix:PATH, or accept it with insecure_allow_plaintext"
         )
     return None
 
