@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING, Protocol
 
+from stigmer.access.threads import on_thread
 from stigmer.server import health, reflection, tls
 from stigmer.server.limits import Limits
 from stigmer.server.server import Server
-from stigmer.store.lifetime import on_thread
 from stigmer.telemetry.logs import get_logger
 from stigmer.wire import descriptors
 
@@ -65,7 +65,7 @@ async def listening(
         StartupError: a TLS file cannot be read, an address not bound, or other machines could reach one and must not.
     """
     others = settings.certificates_file is not None and len(source.gate.takes) > 1  # ways to show who one is
-    security = await on_thread(lambda _: _security(settings, required=not others), undo=lambda _: None)
+    security = await on_thread(lambda: _security(settings, required=not others))
     _warn_of(settings)
     names = sorted({method.service for method in descriptors.methods().values()})
     async with health.Monitor(probe, names) as monitor:
