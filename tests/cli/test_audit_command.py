@@ -100,10 +100,10 @@ def test_a_database_is_verified_while_a_server_has_it_and_after(data: Path, run:
 
     status, out, _ = asyncio.run(while_served())
     assert status == 0, out
-    assert out.startswith("Whole: records 1 to 4; 0 checkpoints")
+    assert out.startswith("Whole: entries 1 to 4; 0 checkpoints")
     status, out, err = run("verify")
     assert (status, err) == (0, "")
-    assert out.startswith("Whole: records 1 to 5; 1 checkpoints, the last of record 4, by the key ")
+    assert out.startswith("Whole: entries 1 to 5; 1 checkpoints, the last of entry 4, by the key ")
     assert out.endswith("; 1 exported ones compared\n")
 
 
@@ -115,7 +115,7 @@ def test_a_database_with_no_audit_is_whole(data: Path, run: Run, monkeypatch: py
             pass
 
     asyncio.run(start())
-    assert run("verify") == (0, "Whole: there is no record yet\n", "")
+    assert run("verify") == (0, "Whole: there is no entry yet\n", "")
     assert run("tail")[0] == run("export")[0] == 0
 
 

@@ -73,7 +73,7 @@ def test_something_in_the_place_of_a_file(what: str, name: str, tmp_path: Path) 
     """A FIFO named stigmer.lock made the start wait for ever."""
     OBSTACLES[what](tmp_path / name)
     assert refusal(tmp_path) == (
-        f"{tmp_path / name} is {what}, where a file should be: move it away, or use another --data-dir"
+        f"{tmp_path / name} is {what}, where a file should be: move it away, or use another data directory"
     )
 
 
@@ -95,7 +95,7 @@ def test_a_disk_that_takes_nothing(tmp_path: Path) -> None:
 def test_a_directory_on_a_file_system_that_cannot_be_written() -> None:
     line = refusal(Path("/proc/stigmer"))
     assert line.startswith("cannot write the data directory /proc/stigmer (")
-    assert line.endswith("): choose another with --data-dir")
+    assert line.endswith("): choose another")
 
 
 def test_a_sqlite_that_is_too_old_is_named_as_the_reason(tmp_path: Path) -> None:
@@ -116,16 +116,16 @@ def test_a_metrics_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         line = refusal(tmp_path, SERVE, "--metrics", address)
-    assert line == f"cannot serve metrics on {address}: Address already in use; choose another --metrics"
+    assert line == f"cannot serve metrics on {address}: Address already in use; set metrics to another address"
 
 
 ANONYMOUS = (
-    "can be reached from other machines, and nobody is asked who they are: give --tokens-file, --jwt-issuer or "
-    "--certificates-file, listen on 127.0.0.1 or unix:PATH, or accept it with --insecure-allow-anonymous"
+    "can be reached from other machines, and nobody is asked who they are: set tokens_file, jwt_issuer or "
+    "certificates_file, listen on 127.0.0.1 or unix:PATH, or accept it with insecure_allow_anonymous"
 )
 IN_CLEAR = (
-    "can be reached from other machines, and credentials would cross the network in clear: give --tls-cert and "
-    "--tls-key, listen on 127.0.0.1 or unix:PATH, or accept it with --insecure-allow-plaintext"
+    "can be reached from other machines, and credentials would cross the network in clear: set tls_cert and "
+    "tls_key, listen on 127.0.0.1 or unix:PATH, or accept it with insecure_allow_plaintext"
 )
 
 

@@ -25,7 +25,7 @@ from store_stepper import when_woken, while_waiting
 from stigmer import app as composition
 from stigmer.cli import process
 from stigmer.settings import Settings
-from stigmer.store.lifetime import on_thread
+from stigmer.store.lifetime import undoable
 from stigmer.store.sqlite import SqliteStore, opening
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ async def test_who_cancels_a_start_on_a_disk_that_does_not_answer_waits_a_while_
         disk.wait()
         return "open"
 
-    starting = asyncio.ensure_future(on_thread(open_, undo=lambda what: undone.set() if what == "open" else None))
+    starting = asyncio.ensure_future(undoable(open_, undo=lambda what: undone.set() if what == "open" else None))
     await asyncio.to_thread(begun.wait)
     starting.cancel()
     await asyncio.wait((starting,))

@@ -11,6 +11,7 @@ from edge_rig import Rig, Stubs, agents, executions, id_of
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
+from stigmer import rpc
 from stigmer.access.principal import Principal
 from stigmer.edge.interceptors import Interceptor
 from stigmer.secrets.audit import Op
@@ -44,6 +45,12 @@ async def test_a_role_that_may_not_is_on_record_once_where_the_kind_may_have_sec
     await refused(of(rig, ANN).agents.create(samples.agent(org="acme")), Status.PERMISSION_DENIED)
     await refused(of(rig, ANN).sessions.create(samples.session("ain-1")), Status.PERMISSION_DENIED)
     assert await denied(rig) == [("ann", "Agent", "", "create")]
+
+
+async def test_what_is_done_to_the_keys_is_for_admins_and_to_try_it_is_on_record(rig: Rig) -> None:
+    admin = rpc.AdminControllerStub(rig.edge.channel(as_=EDITH))
+    await refused(admin.add_key(), Status.PERMISSION_DENIED)
+    assert await denied(rig) == [("edith", "Key", "", "addKey")]
 
 
 async def test_to_write_what_is_another_s_is_on_record_with_its_id(rig: Rig) -> None:

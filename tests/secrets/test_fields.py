@@ -120,13 +120,13 @@ def test_a_transcript_is_never_walked(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = new("AgentExecution")
     wire.spec.callback_token = b"t"
     looked_at: list[str] = []
-    original = fields._entries
+    original = fields._walk
 
     def watched(message: Any, at: str, key: str) -> Any:
         looked_at.append(message.DESCRIPTOR.name)
         return original(message, at, key)
 
-    monkeypatch.setattr(fields, "_entries", watched)
+    monkeypatch.setattr(fields, "_walk", watched)
     wire.status.messages.add().content = "hello"
     wire.status.todos["1"].content = "think"
     assert len(list(fields.entries(wire))) == 2

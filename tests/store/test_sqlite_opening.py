@@ -61,7 +61,7 @@ async def test_a_directory_that_another_store_of_this_process_has(directory: Pat
     async with SqliteStore(directory) as store:
         text = await refusal(directory)
         assert await ids(store) == ["a"]
-    assert text == f"another stigmer has the data directory {directory}: stop it, or choose another with --data-dir"
+    assert text == f"another stigmer has the data directory {directory}: stop it, or choose another"
     async with SqliteStore(directory):
         pass
 
@@ -84,7 +84,7 @@ async def test_a_directory_that_cannot_be_written(tmp_path: Path, place: str) ->
     target = {"file": tmp_path / "file", "below a file": tmp_path / "file" / "x"}.get(place, Path("/proc/stigmer"))
     text = await refusal(target)
     assert text.startswith(f"cannot write the data directory {target} (")
-    assert text.endswith("): choose another with --data-dir")
+    assert text.endswith("): choose another")
 
 
 def garbage(file: Path) -> None:
@@ -105,7 +105,7 @@ async def test_a_database_that_is_corrupt(directory: Path, damage: Callable[[Pat
     damage(directory / FILE_NAME)
     text = await refusal(directory)
     assert text.startswith(f"the database {directory / FILE_NAME} is damaged (")
-    assert text.endswith("): restore a backup, or use another --data-dir")
+    assert text.endswith("): restore a backup, or use another data directory")
 
 
 @pytest.mark.parametrize("statement", ["DROP TABLE counters", "ALTER TABLE counters RENAME COLUMN value TO x"])
@@ -113,14 +113,14 @@ async def test_a_database_that_lacks_what_its_version_has_is_damaged(directory: 
     changed_by(directory, statement)
     text = await refusal(directory)
     assert text.startswith(f"the database {directory / FILE_NAME} is damaged (its schema is not what it should be: ")
-    assert text.endswith("): restore a backup, or use another --data-dir")
+    assert text.endswith("): restore a backup, or use another data directory")
 
 
 @pytest.mark.parametrize("statement", ["CREATE TABLE theirs (x)", "PRAGMA application_id = 77"])
 async def test_a_database_of_another_program_is_left_as_it_is(tmp_path: Path, statement: str) -> None:
     changed_by(tmp_path, statement)
     before = (tmp_path / FILE_NAME).read_bytes()
-    assert await refusal(tmp_path) == "the database file is another program's: use another --data-dir"
+    assert await refusal(tmp_path) == "the database file is another program's: use another data directory"
     assert (tmp_path / FILE_NAME).read_bytes() == before
 
 
@@ -129,7 +129,7 @@ async def test_a_database_of_a_newer_version_is_left_as_it_is(directory: Path) -
     before = (directory / FILE_NAME).read_bytes()
     text = await refusal(directory)
     assert text.startswith("the database has schema version 99, this stigmer knows ")
-    assert "install the newer stigmer-server that wrote it, or use another --data-dir" in text
+    assert "install the newer stigmer-server that wrote it, or use another data directory" in text
     assert (directory / FILE_NAME).read_bytes() == before
 
 

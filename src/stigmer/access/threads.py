@@ -28,5 +28,5 @@ async def on_thread(work: Callable[[], T]) -> T:
         except BaseException as failure:  # noqa: BLE001  # it is the caller's to see
             result.set_exception(failure)
 
-    threading.Thread(target=run, name="stigmer access", daemon=True).start()
+    threading.Thread(target=run, name="stigmer", daemon=True).start()
     return await asyncio.wrap_future(result)

@@ -15,6 +15,7 @@ from stigmer.access import setup
 from stigmer.access.gate import Gate
 from stigmer.access.principal import checked
 from stigmer.access.quotas import Quota
+from stigmer.access.threads import on_thread
 from stigmer.address import address_of
 from stigmer.app.assembly import Own, assemble
 from stigmer.app.background import Background
@@ -27,7 +28,7 @@ from stigmer.pipeline.runtime import Sizes
 from stigmer.secrets.key_service import ServiceKeys
 from stigmer.secrets.keyring import Keyring
 from stigmer.settings import Settings
-from stigmer.store.lifetime import Grace, on_thread
+from stigmer.store.lifetime import Grace
 from stigmer.store.memory import MemoryStore
 from stigmer.store.sqlite import SqliteStore
 from stigmer.telemetry.exposition import exposing
@@ -191,7 +192,7 @@ class Plane:
     @asynccontextmanager
     async def port(self, settings: Settings, grace: Grace) -> AsyncGenerator[Server]:
         """As `listen` where the settings say, with as much grace for its end as is left, less what the store needs."""
-        await on_thread(lambda _: import_module("stigmer.server.listening"), undo=lambda _: None)  # it takes 0.1 s
+        await on_thread(lambda: import_module("stigmer.server.listening"))  # it takes 0.1 s
         from stigmer.server.listening import listening  # noqa: PLC0415 - HTTP/2, not wanted without a port
 
         door = Network(self._app.edge)

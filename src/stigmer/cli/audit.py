@@ -37,11 +37,11 @@ _Checkpoints = Annotated[
 
 def tail(
     *,
-    lines: Annotated[int, typer.Option("--lines", "-n", metavar="N", min=1, help="How many records.")] = 20,
+    lines: Annotated[int, typer.Option("--lines", "-n", metavar="N", min=1, help="How many entries.")] = 20,
     data_dir: _Directory = None,
     config: _Config = None,
 ) -> None:
-    """Show the last records."""
+    """Show the last entries."""
     from stigmer.pipeline.audit import reading  # noqa: PLC0415  # not wanted for the command's help
     from stigmer.store.sqlite.log_file import log_file  # noqa: PLC0415  # as above
 
@@ -55,11 +55,11 @@ def tail(
 
 def export(
     *,
-    after: Annotated[int, typer.Option(metavar="NUMBER", min=0, help="Leave out the records up to that one.")] = 0,
+    after: Annotated[int, typer.Option(metavar="NUMBER", min=0, help="Leave out the entries up to that one.")] = 0,
     data_dir: _Directory = None,
     config: _Config = None,
 ) -> None:
-    """Print all records, each as a JSON object on a line of its own."""
+    """Print all entries, each as a JSON object on a line of its own."""
     from stigmer.pipeline.audit import reading  # noqa: PLC0415  # not wanted for the command's help
     from stigmer.store.sqlite.log_file import log_file  # noqa: PLC0415  # as above
 
@@ -84,7 +84,7 @@ def verify(
     checkpoint_file: _Checkpoints = None,
     config: _Config = None,
 ) -> None:
-    """See whether the audit is whole: status 0 where it is; else 1, and a line that names the record."""
+    """See whether the audit is whole: status 0 where it is; else 1, and a line that names the entry."""
     from stigmer.app.audit import verified  # noqa: PLC0415  # not wanted for the command's help
     from stigmer.pipeline.audit.verifying import Broken  # noqa: PLC0415  # as above
     from stigmer.store.sqlite.log_file import log_file  # noqa: PLC0415  # as above
@@ -119,11 +119,11 @@ def _begin(since: str) -> Checkpoint:
 
 def _tell(found: Verified, settings: Settings, since: Checkpoint | None) -> None:
     if not found.last:
-        typer.echo("Whole: there is no record yet")
+        typer.echo("Whole: there is no entry yet")
         return
     key = base64.b64encode(found.key).decode() or "none yet"
     typer.echo(
-        f"Whole: records {found.first} to {found.last}; {found.checkpoints} checkpoints, the last of record"
+        f"Whole: entries {found.first} to {found.last}; {found.checkpoints} checkpoints, the last of entry"
         f" {found.signed}, by the key {key}; {found.exported} exported ones compared"
     )
     if settings.audit_checkpoint_file is None and since is None:
@@ -131,7 +131,7 @@ def _tell(found: Verified, settings: Settings, since: Checkpoint | None) -> None
 
 
 def _columns(entry: LogEntry) -> tuple[str, ...]:
-    """A record as people read it."""
+    """An entry as people read it."""
     from stigmer.secrets.audit import Event, text_of  # noqa: PLC0415  # as above
 
     try:

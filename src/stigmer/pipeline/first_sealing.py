@@ -83,7 +83,7 @@ async def _seal(sealing: SealingKeys, tx: Transaction, row: Row, wire: Message) 
     bare = replace(row, data=codec.serialized(wire), sealed=bool(values))
     tx.update(bare)
     if values:
-        record = await sealing.sealer.seal(sealing.binding(bare), values)
+        record = await sealing.sealer.seal(sealing.binding(bare, wire), values)
         tx.put_record(*sealed_key(row.kind, row.id), record)
         await sealing.require(tx, key_id_of(record))
 

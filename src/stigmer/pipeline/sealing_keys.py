@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from stigmer.access.threads import on_thread
@@ -19,9 +20,7 @@ from stigmer.secrets.sealing import Binding, Sealer
 from stigmer.store.changes import Changes
 from stigmer.store.errors import ConflictError
 from stigmer.store.rows import ABSENT
-from stigmer.wire import codec
 from stigmer.wire.descriptors import descriptor
-from stigmer.wire.message_types import full_name_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -142,16 +141,24 @@ class SealingKeys:
             raise ConflictError((TABLE, key_id))
         self._revisions[key_id] = found.revision
 
-    def binding(self, row: Row) -> Binding:
-        """What the values of a row are bound to; its data need not be stored yet, its owner has to be known."""
-        deployment = self.store.secret("deployment").hex()
-        return Binding(deployment, row.kind, row.owner, row.id, self._execution_of(row))
+    def binding(self, row: Row, wire: Any = None) -> Binding:  # noqa: ANN401 - each kind has a message of its own
+        """What the values of a row are bound to; its data need not be stored yet, its owner has to be known.
 
-    def _execution_of(self, row: Row) -> str:
-        """The execution that a resource serves, of a kind that says so in its spec; else an empty text."""
-        name = full_name_of(self.kinds[row.kind].generated)
-        spec = descriptor(name).fields_by_name["spec"].message_type
-        if spec is None or _EXECUTION not in spec.fields_by_name:
-            return ""
-        wire: Any = codec.parse(name, row.data)
-        return cast("str", wire.spec.execution_id)
+        Args:
+            row: of the resource.
+            wire: the resource as the C runtime has it, where it is at hand.
+        """
+        wire = wire if wire is not None else self.kinds[row.kind].wire_of(row)
+        execution_id = cast("str", wire.spec.execution_id) if _serves_execution(wire.DESCRIPTOR.full_name) else ""
+        return Binding(self._deployment, row.kind, row.owner, row.id, execution_id)
+
+    @cached_property
+    def _deployment(self) -> str:
+        return self.store.secret("deployment").hex()
+
+
+@cache
+def _serves_execution(full_name: str) -> bool:
+    """Whether resources of that type say in their spec which execution they serve."""
+    spec = descriptor(full_name).fields_by_name["spec"].message_type
+    return spec is not None and _EXECUTION in spec.fields_by_name

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from stigmer.pipeline.vault import assert_bare
+from stigmer.pipeline.openings import Openings
 from stigmer.secrets import fields
 from stigmer.secrets.fields import MARKED
 from stigmer.secrets.sealing import places_of
@@ -46,6 +46,7 @@ class Showing:
 
     def __init__(self, vault: Vault, trail: Trail) -> None:
         self._vault, self._sealing, self._trail = vault, vault.sealing, trail
+        self._openings = Openings(vault.sealing.sealer, trail, vault.sealing.store.feed)
         self._marked: OrderedDict[int, bytes] = OrderedDict()  # by the row's revision
         self._marked_bytes = 0
 
@@ -80,11 +81,10 @@ class Showing:
             ConflictError: the row was changed meanwhile.
         """
         wire = self._kind_of(row).wire_of(row)
-        assert_bare(row, wire)
         record = await self._vault.record(tx, row)
-        values = await self._sealing.sealer.open(self._sealing.binding(row), record.value)
+        values, hashes = await self._openings.values(self._sealing.binding(row, wire), record.value)
         fields.put(wire, values)
-        self._trail.opened(call, tx, row, await self._trail.hashes(values), is_shown=is_shown)
+        self._trail.opened(call, tx, row, hashes, is_shown=is_shown)
         return codec.serialized(wire)
 
     async def marked(self, tx: Transaction, row: Row) -> bytes:

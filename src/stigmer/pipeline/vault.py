@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from stigmer.pipeline.audit.trail import Trail
     from stigmer.pipeline.call import Call
     from stigmer.pipeline.sealing_keys import SealingKeys
-    from stigmer.secrets.fields import Entry
     from stigmer.store.rows import Record, Row
     from stigmer.store.transaction import Transaction
 
-_FOREIGN = b"enc:v1:"
+_MARKS = frozenset({MARK, MARKED})
+_FOREIGN = "enc:v1:"
+_FOREIGNS = frozenset({_FOREIGN, _FOREIGN.encode()})
 _NOT_KEPT = f"is {MARK}, but no secret value is kept there: send the value itself"
 _NOT_TAKEN = "looks like another server's ciphertext (enc:v1:), which opens here for nobody: send the value itself"
 _UNFLAGGED = "is kept as a secret, and is_secret is false: send a new value with it, for the secret one is not shown"
@@ -41,12 +42,14 @@ log = get_logger("stigmer.pipeline.vault")
 
 def foreign_values(wire: Message) -> list[Violation]:
     """What of a request looks like another server's ciphertext."""
-    return [Violation(entry.path, _NOT_TAKEN) for entry in fields.entries(wire) if entry.read().startswith(_FOREIGN)]
+    found = fields.where(wire, lambda _is_secret, value: value[: len(_FOREIGN)] in _FOREIGNS)
+    return [Violation(path, _NOT_TAKEN) for path in found]
 
 
 def marks(wire: Message) -> list[Violation]:
     """The marks of a request to create, where nothing is kept yet."""
-    return [Violation(entry.path, _NOT_KEPT) for entry in fields.entries(wire) if _is_marked(entry)]
+    found = fields.where(wire, lambda is_secret, value: is_secret and value in _MARKS)
+    return [Violation(path, _NOT_KEPT) for path in found]
 
 
 class Vault:
@@ -100,10 +103,10 @@ class Vault:
         places = _places(over, before) if over is not None and before is not None else frozenset[Place]()
         kept = _kept(wire, values, places, keeps=keeps)
         new = {place: value for place, value in values.items() if place not in kept}
-        assert_bare(row, wire)
+        _assert_bare(row, wire)
         row = replace(row, data=codec.serialized(wire), sealed=bool(new or kept))
         if new or kept != places:
-            await self._stage(tx, row, before, new, kept)
+            await self._stage(tx, row, wire, before, new, kept)
         hashes = {**named(kept), **await self._trail.hashes(new)}
         self._trail.wrote(call, tx, row, hashes, is_new=over is None)
         return row, bool(new) and not kept and not dropped
@@ -123,10 +126,11 @@ class Vault:
             raise DataLoss(row.kind, row.id)
         return record
 
-    async def _stage(
+    async def _stage(  # noqa: PLR0913, PLR0917 - what is saved, in each form that it has by now
         self,
         tx: Transaction,
         row: Row,
+        wire: Message,
         before: Record | None,
         new: Mapping[Place, bytes],
         kept: Collection[Place],
@@ -136,7 +140,7 @@ class Vault:
         if not row.sealed:
             tx.remove_record(*key, expected)
             return
-        value, binding = before.value if before is not None else None, self.sealing.binding(row)
+        value, binding = before.value if before is not None else None, self.sealing.binding(row, wire)
         record = await self.sealing.sealer.seal(binding, new, value, kept)
         tx.put_record(*key, record, expected)
         await self.sealing.require(tx, key_id_of(record))
@@ -148,6 +152,8 @@ def _kept(wire: Message, values: Mapping[Place, bytes], places: Collection[Place
     Raises:
         InvalidArgument: as of `Vault.put`.
     """
+    if not places and MARKED not in values.values():
+        return frozenset()
     violations: list[Violation] = []
     kept: set[Place] = set()
     for entry in fields.entries(wire):
@@ -164,10 +170,6 @@ def _kept(wire: Message, values: Mapping[Place, bytes], places: Collection[Place
     return frozenset(kept)
 
 
-def _is_marked(entry: Entry) -> bool:
-    return entry.is_secret and entry.read() == MARKED
-
-
 def _places(row: Row, record: Record) -> frozenset[Place]:
     try:
         return places_of(record.value)
@@ -181,8 +183,8 @@ def _copied(wire: Message) -> Message:
     return copy
 
 
-def assert_bare(row: Row, wire: Message) -> None:
-    """No row with a secret value in it goes into the store, or comes out of it."""
+def _assert_bare(row: Row, wire: Message) -> None:
+    """No row with a secret value in it goes into the store; `fields.put` sees that none comes out of it."""
     if fields.secret_values(wire):
         log.error("A row holds a secret value", kind=row.kind, id=row.id)
         raise DataLoss(row.kind, row.id)

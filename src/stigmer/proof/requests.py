@@ -165,10 +165,7 @@ def without_secrets(method: Method, data: bytes) -> bytes | None:
         request = message_class(method.request).FromString(data)
     except Exception:  # noqa: BLE001 - whatever the runtime says of bytes that are no such message
         return None
-    for entry in fields.entries(request):
-        if entry.is_secret:
-            entry.holder.ClearField(entry.field)
-            entry.drop_unknown()
+    fields.take(request)
     for field in redacted(request):
         request.ClearField(field.name)
     return request.SerializeToString()

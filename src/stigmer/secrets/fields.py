@@ -18,7 +18,7 @@ from stigmer.wire.descriptors import descriptor
 from stigmer.wire.shapes import is_map, path_part, reachable, value_field
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
@@ -62,29 +62,16 @@ class Entry(NamedTuple):
 
     def read(self) -> bytes:
         """What the field holds, a text in UTF-8; empty for none."""
-        value: str | bytes = getattr(self.holder, self.field)
-        return value.encode() if isinstance(value, str) else value
+        return _read(self.holder, self.field)
 
     def write(self, value: bytes) -> None:
         """Make the field hold that."""
-        is_text = isinstance(getattr(self.holder, self.field), str)
-        setattr(self.holder, self.field, value.decode() if is_text else value)
+        _write(self.holder, self.field, value)
 
     @property
     def path(self) -> str:
         """Where it stands, in words: `spec.data["KEY"].value`."""
         return self.place.path if self.field == _TOKEN else _joined(self.place.path, self.place.key, self.field)
-
-    def unknown(self) -> int:
-        """How many unknown fields stand in a flagged value's own message."""
-        return 0 if self.field == _TOKEN else len(cast("Any", UnknownFieldSet)(self.holder))
-
-    def drop_unknown(self) -> int:
-        """Drop the unknown fields of a flagged value's own message; how many those were."""
-        dropped = self.unknown()
-        if dropped:
-            cast("Any", self.holder).DiscardUnknownFields()
-        return dropped
 
 
 class _Inner(NamedTuple):
@@ -118,17 +105,35 @@ def may_hold(full_name: str) -> bool:
 
 def entries(wire: Message) -> Iterator[Entry]:
     """Every field that may hold a secret, whether it is flagged and whether it holds anything or not."""
-    return _entries(wire, "", "")
+    walked = _walk(wire, "", "")
+    return (Entry(Place(path, key), is_secret, holder, field) for path, key, is_secret, holder, field in walked)
+
+
+def where(wire: Message, wanted: Callable[[bool, str | bytes], bool]) -> list[str]:
+    """Which of the entries are wanted, by their flag and by what the field holds, in words."""
+    walked = _walk(wire, "", "")
+    return [
+        Entry(Place(path, key), is_secret, holder, field).path
+        for path, key, is_secret, holder, field in walked
+        if wanted(is_secret, getattr(holder, field))
+    ]
 
 
 def secret_values(wire: Message) -> dict[Place, bytes]:
     """The secret values that a message holds, by their places; one that is empty is none."""
-    return {entry.place: value for entry in entries(wire) if entry.is_secret and (value := entry.read())}
+    return {
+        Place(path, key): _read(holder, field)
+        for path, key, is_secret, holder, field in _walk(wire, "", "")
+        if is_secret and getattr(holder, field)
+    }
 
 
 def is_bare(wire: Message) -> bool:
     """Whether `take` would find nothing to take."""
-    return not any(entry.is_secret and (entry.read() or entry.unknown()) for entry in entries(wire))
+    for _, _, is_secret, holder, field in _walk(wire, "", ""):
+        if is_secret and (getattr(holder, field) or _unknown(holder, field)):
+            return False
+    return True
 
 
 def take(wire: Message) -> tuple[dict[Place, bytes], int]:
@@ -140,12 +145,15 @@ def take(wire: Message) -> tuple[dict[Place, bytes], int]:
     """
     taken: dict[Place, bytes] = {}
     dropped = 0
-    for entry in entries(wire):
-        if entry.is_secret:
-            if value := entry.read():
-                taken[entry.place] = value
-                entry.holder.ClearField(entry.field)
-            dropped += entry.drop_unknown()
+    for path, key, is_secret, holder, field in _walk(wire, "", ""):
+        if not is_secret:
+            continue
+        if value := _read(holder, field):
+            taken[Place(path, key)] = value
+            holder.ClearField(field)
+        if unknown := _unknown(holder, field):
+            cast("Any", holder).DiscardUnknownFields()
+            dropped += unknown
     return taken, dropped
 
 
@@ -153,15 +161,18 @@ def put(wire: Message, values: Mapping[Place, bytes]) -> None:
     """Put secret values in their places, in a resource's message that they were taken out of.
 
     Raises:
-        DataLoss: a place is not there, is not flagged as secret, or has another value: the row is not the one that the
-            values were sealed with.
+        DataLoss: a place is not there or is not flagged as secret, or a secret value stands anywhere: the row is not
+            the one that the values were sealed with.
     """
+    by_place = cast("Mapping[tuple[str, str], bytes]", values)  # a plain tuple finds what a Place does
     found = 0
-    for entry in entries(wire):
-        if entry.place in values:
-            if not entry.is_secret or entry.read():
-                break
-            entry.write(values[entry.place])
+    for path, key, is_secret, holder, field in _walk(wire, "", ""):
+        value, now = by_place.get((path, key)), getattr(holder, field)
+        if (now and is_secret) or (value is not None and not is_secret):
+            found = -1
+            break
+        if value is not None:
+            setattr(holder, field, value.decode() if isinstance(now, str) else value)
             found += 1
     if found != len(values):
         metadata = cast("Any", wire).metadata
@@ -173,13 +184,16 @@ def mark(wire: Message, places: Iterable[Place]) -> None:
     put(wire, dict.fromkeys(places, MARKED))
 
 
-def _entries(wire: Message, at: str, key: str) -> Iterator[Entry]:
-    """Those of the message at a path, under a key where it is a map's value."""
+def _walk(wire: Message, at: str, key: str) -> Iterator[tuple[str, str, bool, Message, str]]:
+    """Path, key, flag, holder and field of the entries of the message at a path, under a key where it is a map's value.
+
+    Most calls that handle a resource with secrets walk it several times: a tuple costs less than an Entry.
+    """
     plan = _plan(wire.DESCRIPTOR)
     if plan.has_value:
-        yield Entry(Place(at, key), getattr(wire, _FLAG), wire, _VALUE)
+        yield at, key, getattr(wire, _FLAG), wire, _VALUE
     if plan.has_token:
-        yield Entry(Place(_joined(at, key, _TOKEN), ""), True, wire, _TOKEN)
+        yield _joined(at, key, _TOKEN), "", True, wire, _TOKEN
     for inner in plan.inner:
         held: Any = getattr(wire, inner.name)
         path = _joined(at, key, inner.name)
@@ -187,18 +201,33 @@ def _entries(wire: Message, at: str, key: str) -> Iterator[Entry]:
             yield from _in_map(held, path, plain=inner.plain)
         elif inner.is_repeated:
             for number, one in enumerate(held):
-                yield from _entries(one, path_part(path, number), "")
+                yield from _walk(one, path_part(path, number), "")
         elif wire.HasField(inner.name):
-            yield from _entries(held, path, "")
+            yield from _walk(held, path, "")
 
 
-def _in_map(held: Any, path: str, *, plain: bool) -> Iterator[Entry]:  # noqa: ANN401 - a map of messages
-    for key in held:
+def _in_map(held: Any, path: str, *, plain: bool) -> Iterator[tuple[str, str, bool, Message, str]]:  # noqa: ANN401 - a map of messages
+    for key in held:  # quicker than over `items()`, which is Python's own for such maps
         value = held[key]
         if plain:
-            yield Entry(Place(path, str(key)), value.is_secret, value, _VALUE)
+            yield path, str(key), value.is_secret, value, _VALUE
         else:
-            yield from _entries(value, path, str(key))
+            yield from _walk(value, path, str(key))
+
+
+def _read(holder: Message, field: str) -> bytes:
+    value: str | bytes = getattr(holder, field)
+    return value.encode() if isinstance(value, str) else value
+
+
+def _write(holder: Message, field: str, value: bytes) -> None:
+    is_text = isinstance(getattr(holder, field), str)
+    setattr(holder, field, value.decode() if is_text else value)
+
+
+def _unknown(holder: Message, field: str) -> int:
+    """How many unknown fields stand in a flagged value's own message."""
+    return 0 if field == _TOKEN else len(cast("Any", UnknownFieldSet)(holder))
 
 
 def _joined(at: str, key: str, name: str) -> str:

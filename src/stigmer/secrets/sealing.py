@@ -104,6 +104,38 @@ class _Record(NamedTuple):
             yield sealed
 
 
+class Opening:
+    """A record that is proven, and its data key: what is left to do is to decrypt its values.
+
+    Args:
+        binding: what the values are bound to.
+        data_key: theirs.
+        record: in parts.
+    """
+
+    __slots__ = ("_binding", "_cipher", "_entries")
+
+    def __init__(self, binding: Binding, data_key: bytes, record: _Record) -> None:
+        self._binding, self._cipher = binding, Cipher(data_key)
+        associated = _of_value(binding, record.data_key_id)
+        self._entries = [(place, one, associated(place)) for place, one in record.entries.items()]
+
+    def __repr__(self) -> str:
+        return f"<Opening of {len(self._entries)} values of {self._binding.kind} {self._binding.id}>"
+
+    def values(self) -> dict[Place, bytes]:
+        """The values.
+
+        Raises:
+            DataLoss: as `Sealer.open`.
+        """
+        decrypt = self._cipher.decrypt
+        try:
+            return {place: decrypt(one, associated) for place, one, associated in self._entries}
+        except NotOpened:
+            raise DataLoss(self._binding.kind, self._binding.id) from None
+
+
 class Sealer:
     """Seals the values of resources, and opens them again.
 
@@ -156,12 +188,12 @@ class Sealer:
             DataLoss: it does not open, in whichever part; it says of which kind and id alone.
             Unavailable: the key service does not answer.
         """
+        return (await self.opening(binding, record)).values()
+
+    async def opening(self, binding: Binding, record: bytes) -> Opening:
+        """What opens the record as often as it is asked; raises as `open` does."""
         parts, data_key = await self._unwrapped(binding, record)
-        cipher, associated = Cipher(data_key), _of_value(binding, parts.data_key_id)
-        try:
-            return {place: cipher.decrypt(one, associated(place)) for place, one in parts.entries.items()}
-        except NotOpened:
-            raise DataLoss(binding.kind, binding.id) from None
+        return Opening(binding, data_key, parts)
 
     async def rewrap(self, binding: Binding, record: bytes) -> bytes | None:
         """The record with its data key under the active key; None where it is already. Raises as `open` does."""

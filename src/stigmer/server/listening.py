@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING, Protocol
 
+from stigmer.access.threads import on_thread
 from stigmer.server import health, reflection, tls
 from stigmer.server.limits import Limits
 from stigmer.server.server import Server
-from stigmer.store.lifetime import on_thread
 from stigmer.telemetry.logs import get_logger
 from stigmer.wire import descriptors
 
@@ -65,7 +65,7 @@ async def listening(
         StartupError: a TLS file cannot be read, an address not bound, or other machines could reach one and must not.
     """
     others = settings.certificates_file is not None and len(source.gate.takes) > 1  # ways to show who one is
-    security = await on_thread(lambda _: _security(settings, required=not others), undo=lambda _: None)
+    security = await on_thread(lambda: _security(settings, required=not others))
     _warn_of(settings)
     names = sorted({method.service for method in descriptors.methods().values()})
     async with health.Monitor(probe, names) as monitor:
@@ -96,13 +96,13 @@ def _only_here(settings: Settings, *, asks: bool) -> str | None:
     """
     if not asks and not settings.insecure_allow_anonymous:
         return (
-            "nobody is asked who they are: give --tokens-file, --jwt-issuer or --certificates-file, "
-            "listen on 127.0.0.1 or unix:PATH, or accept it with --insecure-allow-anonymous"
+            "nobody is asked who they are: set tokens_file, jwt_issuer or certificates_file, "
+            "listen on 127.0.0.1 or unix:PATH, or accept it with insecure_allow_anonymous"
         )
     if asks and settings.tls_cert is None and not settings.insecure_allow_plaintext:
         return (
-            "credentials would cross the network in clear: give --tls-cert and --tls-key, "
-            "listen on 127.0.0.1 or unix:PATH, or accept it with --insecure-allow-plaintext"
+            "credentials would cross the network in clear: set tls_cert and tls_key, "
+            "listen on 127.0.0.1 or unix:PATH, or accept it with insecure_allow_plaintext"
         )
     return None
 

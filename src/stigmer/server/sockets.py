@@ -17,7 +17,7 @@ from stigmer.access.peers import is_local
 from stigmer.address import Address, TcpAddress, UnixAddress
 from stigmer.errors import StartupError
 from stigmer.server.unix_socket import bound, identity_of
-from stigmer.store.lifetime import on_thread
+from stigmer.store.lifetime import undoable
 
 if TYPE_CHECKING:
     import threading
@@ -93,7 +93,7 @@ async def _file(address: UnixAddress) -> list[Listening]:
     def listening(unwanted: threading.Event) -> Listening:
         return Listening(bound(address.path, BACKLOG, unwanted), address, identity_of(address.path))
 
-    return [await on_thread(listening, undo=Listening.close)]
+    return [await undoable(listening, undo=Listening.close)]
 
 
 async def _port(address: TcpAddress, only_here: str | None) -> list[Listening]:

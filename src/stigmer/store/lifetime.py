@@ -75,8 +75,8 @@ async def outlast(event: asyncio.Event, within_s: float | None = None) -> bool:
     return event.is_set()
 
 
-async def on_thread(work: Callable[[threading.Event], T], undo: Callable[[T], None]) -> T:
-    """Run blocking work on a thread of its own.
+async def undoable(work: Callable[[threading.Event], T], undo: Callable[[T], None]) -> T:
+    """Run blocking work on a thread of its own, whose result must not be left to nobody.
 
     A caller that is cancelled, at whatever moment, gets nothing of it: the thread undoes it, and the caller waits for
     that PATIENCE_S at most.

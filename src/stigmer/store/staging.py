@@ -177,7 +177,8 @@ class Staging:
     def changes(self) -> Changes:
         """What a store has to write."""
         removes = [Remove(*key, expected) for key, expected in self.removes.items() if expected != ABSENT]
-        puts, requires = [*self.puts.values()], [*self.requires.values()]
+        puts = [*self.puts.values()]
+        requires = [one for key, one in self.requires.items() if one.revision is not None or key not in self.puts]
         told = [event for key, event in self.events.items() if self.removes.get(key) is None]
         appends = [*self.appends, *(Append(LOG, event.encoded()) for event in told)]
         goes = bool(removes or self.cascades)

@@ -48,7 +48,7 @@ def exposed(registry: CollectorRegistry, host: str, port: int) -> Generator[tupl
         server = _Server(registry, host, port)
     except OSError as error:
         raise StartupError(
-            f"cannot serve metrics on {host}:{port}: {error.strerror}; choose another --metrics"
+            f"cannot serve metrics on {host}:{port}: {error.strerror}; set metrics to another address"
         ) from None
     server.watch()
     try:

@@ -20,6 +20,9 @@ Cheap to make on the way through a message; `path_of` puts it in words.
 """
 
 
+_JSON = json.JSONEncoder(ensure_ascii=False)  # made once: `json.dumps` would make one each time
+
+
 def path_of(at: At) -> str:
     """The path of a field from the request's root: `spec.sub_agents[0].name`, `metadata.labels["key"]`."""
     pieces: list[str] = []
@@ -33,7 +36,7 @@ def path_part(name: str, entry: object) -> str:
     """`name`, `name[0]` or `name["key"]`; an entry of None is none. A surrogate, which no text can hold, is escaped."""
     if entry is None:
         return name
-    key = json.dumps(entry, ensure_ascii=False).encode(errors="backslashreplace").decode()
+    key = _JSON.encode(entry).encode(errors="backslashreplace").decode()
     return f"{name}[{key}]"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from stigmer.access.peers import UNIX, network_of
@@ -29,9 +30,14 @@ if TYPE_CHECKING:
     from stigmer.secrets.fields import Place
     from stigmer.store.rows import Row
     from stigmer.store.transaction import Transaction
+    from stigmer.wire.descriptors import Method
 
+KEYS = "Key"
+"""In place of a kind, where a call is about the keys themselves."""
+_ADMIN = "ai.stigmer.admin."
 DENIED_S = 5.0
 """How long a denied caller waits for its record."""
+_NO_KEYS: Mapping[str, str] = MappingProxyType({})
 
 log = get_logger("stigmer.pipeline.audit")
 
@@ -66,7 +72,7 @@ class Trail:
             is_new: whether it was not there.
         """
         op = Op.CREATE if is_new else Op.ROTATE if call.method.name == "rotate" else Op.UPDATE
-        tx.tell(_of(event(call, op), row, keys))
+        tx.tell(event(call, op, row, keys))
 
     def opened(self, call: Call, tx: Transaction, row: Row, keys: Mapping[str, str], *, is_shown: bool) -> None:
         """The values of a resource are opened for a call's work, or to be shown to its caller.
@@ -79,7 +85,7 @@ class Trail:
             is_shown: whether the caller will see them; this server, which calls for somebody, only uses them.
         """
         is_shown = is_shown and call.principal.on_behalf_of is None
-        tx.tell(replace(_of(event(call, Op.READ if is_shown else Op.USE), row, keys), shown=is_shown))
+        tx.tell(event(call, Op.READ if is_shown else Op.USE, row, keys, is_shown=is_shown))
 
     async def hashes(self, values: Mapping[Place, bytes]) -> dict[str, str]:
         """The keyed hashes of values, by where these stand, in words. Raises as `AuditKeys.get`."""
@@ -87,10 +93,10 @@ class Trail:
 
     async def denied(self, call: Call) -> None:
         """A call on resources of a kind that may have secrets is denied; the record has a commit of its own."""
-        kind = call.method.kind
-        if kind is None or not self._has_secrets(kind.name) or not call.is_first_of_its_principal:
+        kind = self._concerned(call.method)
+        if kind is None or not call.is_first_of_its_principal:
             return
-        told = replace(event(call, Op.DENIED), kind=kind.name, id=call.resource_id, code=Code.PERMISSION_DENIED.name)
+        told = replace(event(call, Op.DENIED), kind=kind, id=call.resource_id, code=Code.PERMISSION_DENIED.name)
         try:
             async with asyncio.timeout(DENIED_S):
                 await self.append(told)
@@ -104,24 +110,28 @@ class Trail:
     def unauthenticated(self, path: str, address: str) -> None:
         """A call of that method came from an address without good credentials."""
         method = methods().get(path)
-        if method is not None and method.kind is not None and self._has_secrets(method.kind.name):
+        if method is not None and (kind := self._concerned(method)) is not None:
             peer = network_of(address) if address != UNIX else address
-            self.counts.add(Op.UNAUTHENTICATED, method.kind.name, "", peer=peer)
+            self.counts.add(Op.UNAUTHENTICATED, kind, "", peer=peer)
 
     async def append(self, *events: Event) -> None:
         """Write records of what is not part of a transaction. Raises StoreError."""
         await self.store.commit(Changes(appends=[Append(LOG, one.encoded()) for one in events]))
 
-    def _has_secrets(self, kind: str) -> bool:
-        return kind in self._kinds and self._kinds[kind].may_hold_secrets
+    def _concerned(self, method: Method) -> str | None:
+        """What a method is about that may have secrets: the name of a kind, or KEYS; None for all others."""
+        if method.service.startswith(_ADMIN):
+            return KEYS
+        kind = self._kinds.get(method.kind.name) if method.kind is not None else None
+        return kind.name if kind is not None and kind.may_hold_secrets else None
 
 
-def event(call: Call, op: Op) -> Event:
-    """Who does what, and in which call; of which resource is to be added."""
+def event(
+    call: Call, op: Op, row: Row | None = None, keys: Mapping[str, str] = _NO_KEYS, *, is_shown: bool = False
+) -> Event:
+    """Who does what, and in which call; of which row, where that is known already."""
     principal = call.principal
     on_behalf_of = principal.on_behalf_of.name if principal.on_behalf_of is not None else ""
-    return Event(op, principal.name, on_behalf_of, call.request_id, call.outermost.peer, call.method.path)
-
-
-def _of(event: Event, row: Row, keys: Mapping[str, str]) -> Event:
-    return replace(event, kind=row.kind, id=row.id, org=organization_of(row.owner), keys=keys)
+    of_row = (row.kind, row.id, organization_of(row.owner)) if row is not None else ("", "", "")
+    who = principal.name, on_behalf_of, call.request_id, call.outermost.peer, call.method.path
+    return Event(op, *who, *of_row, keys, is_shown)

@@ -57,13 +57,13 @@ class DirectoryLock:
             self._handle = _opened(self._directory / LOCK_NAME)
         except OSError as error:
             raise StartupError(
-                f"cannot write the data directory {self._directory} ({error.strerror}): choose another with --data-dir"
+                f"cannot write the data directory {self._directory} ({error.strerror}): choose another"
             ) from error
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise DirectoryHeldError(
-                f"another stigmer has the data directory {self._directory}: stop it, or choose another with --data-dir"
+                f"another stigmer has the data directory {self._directory}: stop it, or choose another"
             ) from error
 
     def release(self) -> None:
@@ -161,4 +161,4 @@ def _refuse_what_is_no_file(path: Path) -> None:
         return
     if not stat.S_ISREG(mode):
         what = _KINDS.get(stat.S_IFMT(mode), "no file")
-        raise StartupError(f"{path} is {what}, where a file should be: move it away, or use another --data-dir")
+        raise StartupError(f"{path} is {what}, where a file should be: move it away, or use another data directory")

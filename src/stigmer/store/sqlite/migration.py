@@ -49,11 +49,11 @@ def check(connection: sqlite3.Connection) -> None:
     known = len(scripts())
     version = _pragma(connection, "user_version")
     if _pragma(connection, "application_id") not in (0, APPLICATION_ID) or (version == 0 and _has_tables(connection)):
-        raise StartupError("the database file is another program's: use another --data-dir")
+        raise StartupError("the database file is another program's: use another data directory")
     if version > known:
         raise StartupError(
             f"the database has schema version {version}, this stigmer knows {known}:"
-            " install the newer stigmer-server that wrote it, or use another --data-dir"
+            " install the newer stigmer-server that wrote it, or use another data directory"
         )
 
 

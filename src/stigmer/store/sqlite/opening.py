@@ -189,7 +189,7 @@ def _cannot_open(path: Path, error: Exception) -> StartupError:
         return StartupError(
             f"cannot open the database {path} ({error}): check its permissions and the disk's free space"
         )
-    return StartupError(f"the database {path} is damaged ({error}): restore a backup, or use another --data-dir")
+    return StartupError(f"the database {path} is damaged ({error}): restore a backup, or use another data directory")
 
 
 def _says(error: Exception, *words: str) -> bool:

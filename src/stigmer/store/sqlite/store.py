@@ -14,10 +14,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from stigmer.access.principal import includes
+from stigmer.access.threads import on_thread
 from stigmer.store.changes import Changes
 from stigmer.store.errors import StoreUnavailableError
 from stigmer.store.feed import LocalFeed
-from stigmer.store.lifetime import LEAST_S, PATIENCE_S, Grace, on_thread, outlast, tell
+from stigmer.store.lifetime import LEAST_S, PATIENCE_S, Grace, outlast, tell, undoable
 from stigmer.store.rows import SEALED, secret_of
 from stigmer.store.sqlite import queries
 from stigmer.store.sqlite.cache import RowCache
@@ -95,7 +96,7 @@ class SqliteStore:
         return self._feed
 
     async def __aenter__(self) -> Self:
-        database = await on_thread(partial(open_database, self._directory, self._cache_bytes), Database.close)
+        database = await undoable(partial(open_database, self._directory, self._cache_bytes), Database.close)
         self._run(database)  # no await from here on: what is open has an owner
         self._feed.reopen(database.revision)
         return self
@@ -248,7 +249,7 @@ class SqliteStore:
         return (await self._writes.submit(Commit(changes, dry_run))).changes
 
     async def size_bytes(self) -> int:
-        return await on_thread(lambda _: size_bytes(self._directory), undo=lambda _: None)
+        return await on_thread(lambda: size_bytes(self._directory))
 
     async def maintain(self) -> None:
         """Move the write-ahead log into the database and cut it off, unless reads are in the way just now."""

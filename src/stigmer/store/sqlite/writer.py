@@ -75,9 +75,9 @@ class Writer:
         try:
             self._check()
             connection.execute(sql.BEGIN_WRITE)
-            counts: Counter[str] = Counter()
-            outcomes = [self._attempt(connection, commit, counts, alone=len(batch) == 1) for commit in batch]
-            connection.executemany(sql.COUNT_UP, [(kind, count) for kind, count in counts.items() if count])
+            shared = _Batch()
+            outcomes = [self._attempt(connection, commit, shared, alone=len(batch) == 1) for commit in batch]
+            connection.executemany(sql.COUNT_UP, [(kind, count) for kind, count in shared.counts.items() if count])
             if self._failing:  # then even a probe's empty batch writes, a number that SQLite does not have yet
                 self.revision += 1
             if self.revision != before:
@@ -99,8 +99,8 @@ class Writer:
             raise
         return outcomes
 
-    def _attempt(self, connection: sqlite3.Connection, commit: Commit, counts: Counter[str], *, alone: bool) -> Outcome:
-        application = _Application(connection, self.revision)
+    def _attempt(self, connection: sqlite3.Connection, commit: Commit, shared: _Batch, *, alone: bool) -> Outcome:
+        application = _Application(connection, self.revision, shared.last_entries)
         guard = _begin_again if alone else _savepoint
         try:
             with guard(connection) if _may_be_taken_back(commit) else nullcontext():
@@ -112,8 +112,22 @@ class Writer:
             return error
         self.revision = application.revision
         self.shreds += application.shreds
-        counts.update(application.counts)
+        shared.counts.update(application.counts)
+        shared.last_entries.update(application.last_entries)
         return Written(application.changes, application.records)
+
+
+class _Batch:
+    """What the transactions of a batch have in common.
+
+    Attributes:
+        counts: how many rows of each kind there are more.
+        last_entries: the newest entry of each log that was looked at.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.last_entries: dict[str, LogEntry] = {}
 
 
 class _DryRunError(Exception):
@@ -140,13 +154,18 @@ def _named(changes: Changes) -> tuple[str, str]:
 
 
 def _may_be_taken_back(commit: Commit) -> bool:
-    """Whether it may be refused when part of it is written; one row is refused at its first write, unless for a key."""
+    """Whether it may be refused when part of it is written.
+
+    One row is refused at its first write; what is written after it is not, unless for a text that SQLite cannot hold.
+    """
     changes = commit.changes
-    others = (changes.removes, changes.cascades, changes.requires, changes.records, changes.appends, changes.trims)
-    if commit.dry_run or any(others) or len(changes.puts) != 1:
+    others = (changes.removes, changes.cascades, changes.requires, changes.trims)
+    if commit.dry_run or any(others) or len(changes.puts) > 1:
         return True
-    keys = "".join(map("".join, changes.puts[0].row.keys or ()))
-    return not keys.isprintable()  # a text that SQLite cannot hold never is
+    keys = [key for put in changes.puts for key in put.row.keys or ()]
+    named = (*keys, *changes.records, *changes.uses, *((one.log,) for one in changes.appends))
+    texts = map("".join, named)
+    return not "".join(texts).isprintable()  # such a text never is
 
 
 @contextmanager
@@ -179,12 +198,19 @@ def _begin_again(connection: sqlite3.Connection) -> Generator[None]:
 class _Application(Application):
     """One transaction's writes within a batch.
 
+    Args:
+        connection: in a transaction.
+        revision: the last one that was given.
+        last_entries: the newest entry of logs, as those of the batch before it have left them.
+
     Attributes:
         counts: how many rows of each kind there are more.
+        last_entries: the newest entry of each log that this one looked at, or wrote.
     """
 
-    def __init__(self, connection: sqlite3.Connection, revision: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, revision: int, last_entries: Mapping[str, LogEntry]) -> None:
         super().__init__(revision)
+        self._left, self.last_entries = last_entries, dict[str, LogEntry]()
         self._execute, self._executemany = connection.execute, connection.executemany
         self.counts: Counter[str] = Counter()
 
@@ -245,11 +271,15 @@ class _Application(Application):
         self._execute(sql.PUT_USE, (used_ms, kind, id_))
 
     def last_entry(self, log: str) -> LogEntry | None:
+        known = self.last_entries.get(log) or self._left.get(log)
+        if known is not None:
+            return known
         found = self._execute(sql.LAST_ENTRY, (log,)).fetchone()
         return LogEntry(*found) if found is not None else None
 
     def write_entry(self, entry: LogEntry) -> None:
         self._execute(sql.APPEND, (entry.log, entry.number, entry.value, entry.link))
+        self.last_entries[entry.log] = entry
 
     def trim(self, log: str, through: int) -> None:
         self._execute(sql.TRIM, (log, through))
