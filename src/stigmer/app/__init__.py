@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -21,6 +22,7 @@ from stigmer.app.keys import keyring_path
 from stigmer.client import Client
 from stigmer.pipeline import rules
 from stigmer.pipeline.first_sealing import seal_stored
+from stigmer.pipeline.idempotency import EXPIRY_S, expire
 from stigmer.pipeline.jobs import Job, Jobs
 from stigmer.pipeline.runtime import Sizes
 from stigmer.secrets.key_service import ServiceKeys
@@ -93,7 +95,8 @@ class Plane:
             self._store, own, sizes, self.metrics, keys=keys, gate=gate, quota=quota, features=features
         )
         maintenance = Job("maintenance", MAINTENANCE_S, self._store.maintain, first_s=MAINTENANCE_S)
-        self._jobs = Jobs(self._store, [maintenance])
+        expiry = Job("idempotency", EXPIRY_S, partial(expire, self._store), first_s=EXPIRY_S)
+        self._jobs = Jobs(self._store, [maintenance, expiry])
         self._resources = AsyncExitStack()
         self.channel = self._app.loopback
         self.client = Client(self.channel, max_retries=0)

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from stigmer.access.rules import decision_of
+from stigmer.edge import terms
 from stigmer.edge.interceptors.deadline import within
 from stigmer.edge.interceptors.tracing import NOTHING, within_span
 from stigmer.errors import InvalidArgument
@@ -109,6 +110,8 @@ class Route:
 
     async def _exchanged(self, call: Call, exchange: Exchange) -> Reply:
         request = await self._request(call, exchange.receive)
+        if self._writes and call.metadata:
+            terms.take(call, request)
         reply = await self._unit_of_work.join(call, partial(self._answer, call, request))
         await exchange.send(reply)
         return reply

@@ -116,9 +116,14 @@ class Context(Generic[Q_co, R_co]):
 
     @property
     def shows_secrets(self) -> bool:
-        """Whether the caller is shown secret values, where the RPC shows them at all: no stream does."""
+        """Whether the caller is shown secret values, where the RPC shows them at all: no stream does, and no dry run.
+
+        What a dry run asks of other kinds is for its own work.
+        """
         call = self.call
-        return call.principal.role in _SHOWN_TO and SECRETS not in call.metadata and not call.method.server_streaming
+        if call.method.server_streaming or (call.dry_run and not (call.parent and call.parent.dry_run)):
+            return False
+        return call.principal.role in _SHOWN_TO and SECRETS not in call.metadata
 
     async def load(self, row: Row, *, with_secrets: bool = False) -> Any:  # noqa: ANN401 - of the row's kind
         """The resource that a row of any kind keeps, filled in when it is touched; each call gives a new one.
