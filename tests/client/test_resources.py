@@ -101,9 +101,10 @@ async def test_what_refers_to_another_resource_takes_it_in_any_form(client: stig
         assert instance.spec.agent_id == agent.metadata.id
         assert {(one.org, one.slug, int(one.kind)) for one in instance.spec.environment_refs} == {("acme", "prod", 53)}
     session = await client.sessions.create(agent_instance="i0")
-    run = await client.executions.create(session=session, message="Hello")
-    assert run.spec
     assert session.metadata
+    assert await client.sessions.get(session.metadata.slug) == session
+    run = await client.executions.create(session=f"acme/{session.metadata.slug}", message="Hello")
+    assert run.spec
     assert (run.spec.session_id, run.spec.agent_id) == (session.metadata.id, agent.metadata.id)
     context = await client.contexts.create(execution=run, data={"TZ": {"value": "UTC"}})
     assert context.spec

@@ -42,7 +42,7 @@ async def allowed(caller: Any, permission: Permission, kind: Kind, id_: str = ""
 
 async def test_a_caller_is_told_who_it_is_and_what_it_calls(app: assembly.App) -> None:
     local = await CallerQueryControllerStub(app.loopback).whoami()
-    assert local == Caller("local", "admin", ["*"], stigmer.__version__, [])
+    assert local == Caller("local", "admin", ["*"], stigmer.__version__, ["dry-run", "idempotency"])
     ann = await of(app, "editor", "umbrella", "acme").whoami()
     assert (ann.name, ann.role, ann.organizations) == ("ann", "editor", ["acme", "umbrella"])
 
@@ -57,7 +57,7 @@ async def test_what_a_server_has_is_told_in_order() -> None:
             store, assembly.Own(authorizer=Everything()), features=["tls", "credentials: bearer token"]
         )
         told = await CallerQueryControllerStub(app.loopback).whoami()
-    assert told.features == ["authorizer", "credentials: bearer token", "tls"]
+    assert told.features == ["authorizer", "credentials: bearer token", "dry-run", "idempotency", "tls"]
 
 
 @pytest.mark.parametrize(

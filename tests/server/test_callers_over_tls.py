@@ -66,7 +66,8 @@ async def test_a_token_does_without_a_certificate(place: Place) -> None:
         ann = caller(await send(WHOAMI, b"", metadata=place.bearer))
         refused = await send(WHOAMI, b"")
     assert (ann.name, ann.role, ann.organizations) == ("ann", "editor", ["acme"])
-    assert ann.features == ["credentials: bearer token", "credentials: client certificate", "tls"]
+    known = ["credentials: bearer token", "credentials: client certificate", "dry-run", "idempotency", "tls"]
+    assert ann.features == known
     assert refused["code"] == "UNAUTHENTICATED"
 
 

@@ -47,6 +47,7 @@ TABLE = {
         "apply": APPLY,
         "delete": DELETE,
         "get": GET,
+        "getByReference": BY_REFERENCE,
         "list": LIST,
         "listByAgent": LIST,
     },

@@ -110,7 +110,7 @@ SESSION = KindFacts(
     delete_request=sessions.SessionId,
     make=samples.session,
     scopes=(Scope.organization, Scope.identity_account),
-    rpcs=_CRUD - {"get_by_reference"} | {"list_by_agent"},
+    rpcs=_CRUD | {"list_by_agent"},
     change=put("spec.subject", "The sea"),
     fixed=("agent_instance_id",),
 )

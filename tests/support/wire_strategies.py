@@ -21,6 +21,7 @@ INT32 = st.integers(-(1 << 31), (1 << 31) - 1)
 TEXT = st.text(max_size=8)
 SCALARS: dict[int, st.SearchStrategy[Any]] = {
     FieldDescriptor.CPPTYPE_INT32: INT32,
+    FieldDescriptor.CPPTYPE_INT64: st.integers(-(1 << 63), (1 << 63) - 1),
     FieldDescriptor.CPPTYPE_ENUM: st.one_of(st.integers(0, 6), INT32),  # open: numbers without a name too
     FieldDescriptor.CPPTYPE_BOOL: st.booleans(),
     FieldDescriptor.CPPTYPE_DOUBLE: st.floats(),

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from stigmer.store.contract import Store
 
 
+FEATURES = ("dry-run", "idempotency")
+"""What this version has that others may lack."""
+
+
 @dataclass(frozen=True)
 class App:
     """A control plane that runs, with no port yet.
@@ -109,7 +113,8 @@ def assemble(  # noqa: PLR0913 - all that is wired
     ids, clients = IdSource(), dict[str, Client]()
     kinds = {handler.kind.name: handler.kind for handler in HANDLERS}
     sealing = SealingKeys(store, kinds, keys)
-    about = About(stigmer.__version__, tuple(sorted((*features, *(["authorizer"] if own.authorizer else ())))))
+    features = (*features, *FEATURES, *(["authorizer"] if own.authorizer else ()))
+    about = About(stigmer.__version__, tuple(sorted(features)))
     runtime = Runtime(
         store,
         UnitOfWork(store),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from stigmer.errors import StigmerError
 from stigmer.pipeline.audit.upkeep import CUT_S, SIGN_S, Upkeep
+from stigmer.pipeline.idempotency import EXPIRY_S, expire
 from stigmer.pipeline.jobs import Job, Jobs
 from stigmer.pipeline.uses import PARTS
 from stigmer.store.errors import StoreError
@@ -43,6 +45,7 @@ class Background:
         jobs = [
             Job("maintenance", MAINTENANCE_S, trail.store.maintain, first_s=MAINTENANCE_S),
             Job("contexts", min(MAINTENANCE_S, settings.context_ttl / PARTS), expiry.work),
+            Job("idempotency", EXPIRY_S, partial(expire, trail.store), first_s=EXPIRY_S),
             Job("audit", SIGN_S, upkeep.sign, first_s=SIGN_S, is_of_each=True),
             Job("audit-cut", CUT_S, upkeep.cut, first_s=SIGN_S),
         ]

@@ -1042,6 +1042,7 @@ class Sessions(Resources[types.Session]):
         "update": "/ai.stigmer.agentic.session.v1.SessionCommandController/update",
         "delete": "/ai.stigmer.agentic.session.v1.SessionCommandController/delete",
         "get": "/ai.stigmer.agentic.session.v1.SessionQueryController/get",
+        "get_by_reference": "/ai.stigmer.agentic.session.v1.SessionQueryController/getByReference",
         "list": "/ai.stigmer.agentic.session.v1.SessionQueryController/list",
         "list_by_agent": "/ai.stigmer.agentic.session.v1.SessionQueryController/listByAgent",
     }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from grpclib.exceptions import GRPCError
 
 from stigmer.access.rules import decision_of, is_of_organization
+from stigmer.edge import terms
 from stigmer.edge.interceptors.deadline import within
 from stigmer.edge.interceptors.tracing import NOTHING, within_span
 from stigmer.errors import Code, InvalidArgument, StigmerError
@@ -116,6 +117,8 @@ class Route:
 
     async def _exchanged(self, call: Call, exchange: Exchange) -> Reply:
         request = await self._request(call, exchange.receive)
+        if self._writes and call.metadata:
+            terms.take(call, request)
         reply = await self._unit_of_work.join(call, partial(self._answer, call, request))
         await exchange.send(reply)
         return reply

@@ -33,6 +33,7 @@ HANDLER = Handler(
         "apply": standard.APPLY,
         "delete": standard.DELETE,
         "get": standard.GET,
+        "getByReference": standard.GET_BY_REFERENCE,
         "list": standard.lists(ListSessionsRequest, SessionList),
         "listByAgent": Steps(
             ListSessionsByAgentRequest,

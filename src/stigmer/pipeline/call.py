@@ -41,6 +41,18 @@ class Terms(NamedTuple):
     principal: Principal | None
 
 
+class Once(NamedTuple):
+    """What a call is recognized by that is to be done once.
+
+    Attributes:
+        key: the caller's idempotency key.
+        fingerprint: 32 bytes that tell its request from others.
+    """
+
+    key: str
+    fingerprint: bytes
+
+
 @dataclass(slots=True, eq=False)
 class Call:
     """What is known of a call.
@@ -64,6 +76,8 @@ class Call:
         owner: whose resource a stream follows, once it is known.
         span: its span in the trace; None where nobody traces.
         sent: how many replies a stream has given.
+        dry_run: whether nothing of it is kept: it is tried, checked and answered as if it were done.
+        once: of a call with an idempotency key, where that counts: what tells it from others.
     """
 
     method: Method
@@ -84,6 +98,8 @@ class Call:
     owner: Owner | None = None
     span: Span | None = None
     sent: int = 0
+    dry_run: bool = False
+    once: Once | None = None
 
     @property
     def kind(self) -> KindMeta | None:
@@ -130,6 +146,7 @@ class Call:
         call = cls(method, terms.metadata, terms.deadline_s, store=store, parent=parent)
         if parent is not None:
             call.request_id, call.principal = parent.request_id, parent.principal.caller
+            call.dry_run = parent.dry_run
             limits = (terms.deadline_s, None if parent.ended else parent.deadline_s)
             call.deadline_s = min((limit for limit in limits if limit is not None), default=None)
         if terms.principal is INTERNAL:

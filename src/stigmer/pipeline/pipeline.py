@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, ru
 from opentelemetry import trace
 
 from stigmer.pipeline.context import AnyContext, Context, Reply, Rule
+from stigmer.pipeline.idempotency import run_once
 from stigmer.pipeline.kind import Resource
 from stigmer.store.transaction import Transaction
 from stigmer.telemetry import traces
@@ -258,10 +259,14 @@ class Endpoint:
         if call.transaction is None:
             raise TypeError("a unary call runs in a transaction")
         ctx = self._context(call, request, call.transaction)
-        await self.pipeline.run(ctx)
-        if ctx.reply is None:
+        if call.once is not None and not call.transaction.is_nested:
+            reply = await run_once(ctx, call.once, self.pipeline)
+        else:
+            await self.pipeline.run(ctx)
+            reply = ctx.reply
+        if reply is None:
             raise TypeError(f"{self.pipeline.name} ended without a reply")
-        return ctx.reply
+        return reply
 
     async def open(self, call: Call, request: Message) -> AsyncGenerator[Reply, None]:
         """The replies of a streaming pipeline, to be closed by who reads them; it reads outside of any transaction.

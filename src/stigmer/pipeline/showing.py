@@ -120,9 +120,13 @@ class Showing:
 
 
 def may_be_shown(call: Call) -> bool:
-    """Whether the call's caller is shown secret values, where the RPC shows them at all: no stream does."""
-    role, method = call.principal.role, call.method
-    return role in SHOWN_TO and SECRETS not in call.metadata and not method.server_streaming
+    """Whether the call's caller is shown secret values.
+
+    No stream shows them, and no dry run. What that asks of other kinds is for its own work.
+    """
+    if call.method.server_streaming or (call.dry_run and not (call.parent and call.parent.dry_run)):
+        return False
+    return call.principal.role in SHOWN_TO and SECRETS not in call.metadata
 
 
 def _with_marks(kind: Kind[Any], row: Row, record: bytes | None) -> bytes:

@@ -58,7 +58,7 @@ class UnitOfWork:
             async with parent.joining:
                 if not parent.ended:
                     call.attempt, call.transaction = outer.attempt, Transaction(self._store, parent)
-                    return await self._joined(call, call.transaction, work)
+                    return await self._joined(call, call.transaction, work, outer)
         return await work()
 
     async def run(self, call: Call, once: Callable[[], Awaitable[T]]) -> T:
@@ -96,14 +96,17 @@ class UnitOfWork:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _joined(self, call: Call, transaction: Transaction, work: Callable[[], Awaitable[T]]) -> T:
+    async def _joined(self, call: Call, transaction: Transaction, work: Callable[[], Awaitable[T]], outer: Call) -> T:
         try:
             result = await work()
         except BaseException:
             await self._drop(call, transaction)
             transaction.end()
             raise
-        if not transaction.merge():
+        if call.dry_run and not outer.dry_run:
+            await self._drop(call, transaction)
+            transaction.end()
+        elif not transaction.merge():
             await self._drop(call, transaction)
             raise Aborted(f"the call within which {call.method.name} was made has ended before it", _CONTENTION)
         return result
@@ -139,7 +142,7 @@ class UnitOfWork:
         if made:
             await asyncio.shield(self._kept(_commit_or_undo(call, transaction, made)))
         else:
-            await transaction.commit()
+            await transaction.commit(dry_run=call.dry_run)
 
     async def _drop(self, call: Call, transaction: Transaction) -> None:
         """Forget what is staged, and undo what was made elsewhere."""

@@ -10,7 +10,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stigmer.errors import Code, StigmerError
+from stigmer.errors import Code, FailedPrecondition, StigmerError
 from stigmer.pipeline.kind import required
 from stigmer.steps import audit
 from stigmer.wire.lazy import shallow_copy
@@ -82,6 +82,9 @@ async def _make(ctx: AnyContext, kind: str, resource: Any) -> Any:  # noqa: ANN4
         return await _store(ctx, kind, resource)
     if client.in_process:
         return await client.create(resource)
+    if ctx.call.dry_run:
+        message = f"{ctx.call.method.name} makes a {kind} on another server, which would be kept: it cannot be tried"
+        raise FailedPrecondition(message, reason="DRY_RUN_UNSUPPORTED", subject=kind)
     resource.metadata.id = ctx.runtime.ids.new(ctx.runtime.kinds[kind].meta.id_prefix)
     undo = _Undo(client, resource.metadata.id)
     ctx.tx.on_failure(undo)

@@ -57,6 +57,11 @@ class Transaction:
         return f"<Transaction {nested}{'ended' if self.ended else 'open'}, {len(self.staged.puts)} rows staged>"
 
     @property
+    def is_nested(self) -> bool:
+        """Whether it has joined another one."""
+        return self._parent is not None
+
+    @property
     def staged(self) -> Staging:
         """What it has staged, above what its parents have; made when it is first asked for."""
         if self._staged is None:

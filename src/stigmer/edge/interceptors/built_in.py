@@ -140,6 +140,8 @@ def _level(call: Call, code: Code, error: BaseException | None) -> int:
 def _line(call: Call, code: Code, level: int, duration_s: float) -> None:
     """One line a call; never its request or reply, which may hold secrets."""
     more = {"sent": call.sent} if call.method.server_streaming and call.method.kind is not None else {}
+    if call.dry_run:
+        more["dry_run"] = True
     with tracing.within_span(call):
         log.log(
             level,

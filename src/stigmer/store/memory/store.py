@@ -183,13 +183,14 @@ class _Application(Application):
 
     def __init__(self, tables: Tables) -> None:
         super().__init__(tables.revision)
-        self._tables = tables
+        self._tables, self._sequence = tables, tables.sequence
         self._undo: list[Callable[[], object]] = []
 
     def take_back(self) -> None:
         """Leave the tables as they were."""
         for undo in reversed(self._undo):
             undo()
+        self._tables.sequence = self._sequence
 
     def head(self, kind: str, id_: str) -> Row | None:
         return self._tables.row((kind, id_))
@@ -263,7 +264,9 @@ class _Application(Application):
             if not self._tables.index[name]:
                 self._set(self._tables.index, name, None)
         for name in has - had:
-            self._set(self._tables.index.setdefault(name, {}), sequence, value=True)
+            if name not in self._tables.index:
+                self._set(self._tables.index, name, {})
+            self._set(self._tables.index[name], sequence, value=True)
 
     def _set_use(self, sequence: int, used_ms: int | None) -> None:
         before = self._tables.set_use(sequence, used_ms)

@@ -325,6 +325,27 @@ class SessionQueryControllerStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
+    async def get_by_reference(
+        self,
+        message: "___commons__apiresource__.ApiResourceReference",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "Session":
+        """
+        Answers the session with this slug.
+        """
+
+        return await self._unary_unary(
+            "/ai.stigmer.agentic.session.v1.SessionQueryController/getByReference",
+            message,
+            Session,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
     async def list(
         self,
         message: "ListSessionsRequest",
