@@ -81,6 +81,7 @@ async def _of_session(stubs: Stubs, agent: Any) -> None:
     instance = agent.status.default_instance_id
     made = await stubs.sessions.create(samples.session(instance, tags=["a"]))
     await stubs.sessions.apply(samples.session(instance, name=made.metadata.name))
+    await stubs.find_sessions.get_by_reference(_reference(made))
     await stubs.find_sessions.list(sessions.ListSessionsRequest(tags=["a"]))
     await stubs.find_sessions.list_by_agent(sessions.ListSessionsByAgentRequest(agent_id=id_of(agent)))
     made = await stubs.find_sessions.get(sessions.SessionId(value=id_of(made)))

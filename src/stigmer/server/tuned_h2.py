@@ -158,8 +158,8 @@ class TunedConnection(H2Connection):
             machine.process_input(StreamInputs.SEND_END_STREAM)
         flags = END_HEADERS | END_STREAM if end_stream else END_HEADERS
         self._write_frame(HEADERS, flags, stream_id, block)
-        if end_stream and len(self.streams) == 1 and self._socket is not None:
-            self.flush()  # no other call of this connection has anything to add
+        if end_stream and len(self.streams) == 1 and self._socket is not None and self.streams[stream_id].closed:
+            self.flush()  # nothing is to be added, neither by another call nor of this one: a reset where it goes on
 
     def _usual_block(self, stream_id: int, fields: Sequence[Field], *, end_stream: bool) -> bytes:
         """The header block, where it goes out in one frame and h2 has nothing to add or to refuse; else nothing."""
