@@ -41,8 +41,8 @@ D = TypeVar("D")
 SHORT = {"agent_instance": "instances", "agent_execution": "executions", "execution_context": "contexts"}
 BASES = {"agent_execution": "Following"}
 STEMS = {"agent_execution": "run", "workflow_execution": "run", "session": "session", "execution_context": "context"}
-IDEMPOTENT = ("create", "rotate", "retry")
-"""Methods that take an idempotency key."""
+IDEMPOTENT = ("rotate",)
+"""Methods that take an idempotency key, beside `create`."""
 HIDDEN = ("getByReference", "subscribe")
 """What `get` and `watch` are there for."""
 BASICS = ("create", "apply", "update", "get", "delete")

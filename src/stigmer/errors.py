@@ -204,11 +204,14 @@ class Cancelled(StigmerError):
 
 
 class Unavailable(StigmerError):
-    """The server, or its store, is out of reach, or the server drains; try again after `retry_after_s`."""
+    """The server, or its store, is out of reach, or the server drains; try again after `retry_after_s`.
+
+    None where that does not help, as where a client does not trust the server.
+    """
 
     code = Code.UNAVAILABLE
 
-    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+    def __init__(self, message: str, *, retry_after_s: float | None = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 

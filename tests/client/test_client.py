@@ -76,6 +76,25 @@ async def test_a_client_that_is_closed_makes_no_calls(transport: str, pems: Path
         assert (await stigmer.Client(plane.channel).caller.whoami()).name == "local"
 
 
+class Holding(stigmer.Interceptor):
+    def __init__(self) -> None:
+        self.is_held = asyncio.Event()
+
+    async def unary(self, call: stigmer.Call, request: Any, proceed: stigmer.UnaryNext) -> Any:
+        self.is_held.set()
+        return await asyncio.Event().wait()
+
+
+async def test_calls_that_run_when_a_client_is_closed_are_unavailable(pems: Path) -> None:
+    holding = Holding()
+    async with calling("tcp", pems, holding) as (client, _):
+        call = asyncio.create_task(client.caller.whoami())
+        await holding.is_held.wait()
+        await client.close()
+        with pytest.raises(stigmer.Unavailable):
+            await call
+
+
 async def test_a_plane_has_a_client_and_one_for_each_principal() -> None:
     ann = stigmer.Principal("ann", "editor", frozenset({"acme"}))
     async with stigmer.embedded(":memory:") as plane, stigmer.Client(plane.channel_as(ann)) as anns:

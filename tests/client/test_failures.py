@@ -132,9 +132,10 @@ async def test_a_server_that_is_not_there_is_unavailable(tmp_path: Path) -> None
 async def test_a_server_that_is_not_trusted_is_unavailable(pems: Path) -> None:
     async with calling("tls", pems) as (client, _):
         where = str(client._calls.connection.server)
-        async with stigmer.Client(where, tls=True, max_retries=0) as doubtful:
-            with pytest.raises(stigmer.Unavailable, match="TLS failed"):
-                await doubtful.agents.get("agt-1")
+        async with stigmer.Client(where, tls=True, timeout_s=60) as doubtful:
+            with pytest.raises(stigmer.Unavailable, match="TLS failed") as caught:
+                await doubtful.with_options(max_retries=1_000, retry_s=60).agents.get("agt-1")
+            assert not caught.value.retryable
         async with stigmer.Client(where, max_retries=0) as plain:
             with pytest.raises(stigmer.Unavailable, match=r"connection to .* was lost"):
                 await plain.agents.get("agt-1")

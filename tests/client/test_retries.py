@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing, asynccontextmanager
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,12 +13,10 @@ from cutting_proxy import CuttingProxy
 import stigmer
 import stigmer.app
 from stigmer.client import connection
-from stigmer.client.backoff import Backoff
-from stigmer.client.options import Options
 from stigmer.types import Caller
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
 INSTRUCTIONS = "Review the change, name what is wrong."
@@ -116,19 +113,40 @@ async def test_a_write_is_tried_again_where_it_never_left(tmp_path: Path) -> Non
             assert (await applied).metadata
 
 
-async def test_a_create_is_tried_again_with_its_key_where_the_server_keeps_keys() -> None:
+async def test_a_create_is_tried_again_with_its_key_and_done_once() -> None:
     watched = Watched("create")
-    watched.features = ["idempotency"]
-    async with proxied(watched) as (client, proxy, _):
+    async with proxied(watched) as (client, proxy, near):
+        agent = await near.agents.create(name="Reviewer", instructions=INSTRUCTIONS)
+        watched.calls.clear()
+        watched.done.clear()
         cut = asyncio.create_task(cut_when_done(watched, proxy))
-        with pytest.raises(stigmer.AlreadyExists):  # by this plane, which keeps none
-            await client.agents.create(name="Reviewer", instructions=INSTRUCTIONS)
+        run = await client.executions.create(agent=agent, message="Hello", runtime_env={"A": "b"})
         await cut
-        keys = [call.metadata.get("idempotency-key") for call in watched.of("create")]
-        assert len(keys) == 2
-        assert keys[0]
-        assert keys[0] == keys[1]
+        assert [one async for one in near.executions.list()] == [run]
         assert len(watched.of("whoami")) == 1
+        assert run.metadata
+        assert (run.metadata.name or "").startswith("run-")
+
+
+async def test_a_key_of_another_request_is_refused(client: stigmer.Client) -> None:
+    first = await client.environments.create(name="Prod", idempotency_key="k")
+    assert await client.environments.create(name="Prod", idempotency_key="k") == first
+    with pytest.raises(stigmer.FailedPrecondition) as caught:
+        await client.environments.create(name="Staging", idempotency_key="k")
+    assert caught.value.reason == "IDEMPOTENCY_KEY_REUSED"
+
+
+async def test_a_dry_run_answers_and_leaves_nothing(client: stigmer.Client) -> None:
+    dry = client.with_options(dry_run=True)
+    tried = await dry.agents.create(name="Reviewer", instructions=INSTRUCTIONS)
+    assert tried.metadata
+    assert tried.metadata.slug == "reviewer"
+    assert await client.agents.get("reviewer", default=None) is None
+    with pytest.raises(stigmer.InvalidArgument):
+        await dry.agents.create(name="Reviewer", instructions="")
+    made = await client.agents.create(name="Reviewer", instructions=INSTRUCTIONS)
+    assert (await dry.agents.delete(made)) == made
+    assert await client.agents.get("reviewer") == made
 
 
 async def test_a_create_is_not_tried_again_where_the_server_keeps_no_keys() -> None:
@@ -174,91 +192,6 @@ async def test_the_deadline_is_not_passed_by_waiting() -> None:
         with pytest.raises(stigmer.Unavailable):
             await client.agents.get(agent)
         assert time.monotonic() - started_s < 4
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Time that passes where the test says so."""
-    now = [1000.0]
-    monkeypatch.setattr("stigmer.client.backoff.time", SimpleNamespace(monotonic=lambda: now[0]))
-
-    def passes(seconds: float) -> None:
-        now[0] += seconds
-
-    return passes
-
-
-def waits(waiting: Backoff, passes: Callable[[float], None], error: stigmer.StigmerError) -> list[float]:
-    found: list[float] = []
-    while (wait_s := waiting.wait_s(error)) is not None:
-        found.append(wait_s)
-        passes(wait_s)
-    return found
-
-
-def test_waits_grow_by_half_from_100_ms_to_5_s_and_end_after_10(clock: Callable[[float], None]) -> None:
-    gone = stigmer.Unavailable("gone", retry_after_s=0.0)
-    found = waits(Backoff(Options(), None), clock, gone)
-    for number, wait_s in enumerate(found):
-        assert 0.8 <= wait_s / (0.1 * 1.5**number) <= 1.2
-    assert 5 < sum(found) < 10
-    patient = waits(Backoff(Options(retry_s=100, max_retries=50), None), clock, gone)
-    assert 90 < sum(patient) < 100
-    assert max(patient) <= 5
-    assert len(waits(Backoff(Options(max_retries=2), None), clock, gone)) == 2
-    assert sum(waits(Backoff(Options(), 1000 + sum(found) + sum(patient) + 3), clock, gone)) < 3
-
-
-def test_what_the_server_asks_for_is_waited(clock: Callable[[float], None]) -> None:
-    found = waits(Backoff(Options(), None), clock, stigmer.Unavailable("busy", retry_after_s=2.0))
-    assert found[:3] == [2.0, 2.0, 2.0]
-
-
-class Key:
-    """Knows callers by a token that can be given anew."""
-
-    takes, headers = "bearer token", ("authorization",)
-
-    def __init__(self) -> None:
-        self.token = "one"
-
-    async def authenticate(self, credentials: stigmer.Credentials) -> stigmer.Identity | None:
-        shown = credentials.metadata.get("authorization")
-        if shown is None:
-            return None
-        principal = self.holder(str(shown))
-        return stigmer.Identity(principal, still=lambda: self.holder(str(shown)))
-
-    def holder(self, shown: str) -> stigmer.Principal:
-        if shown != f"Bearer {self.token}":
-            raise stigmer.Unauthenticated("not this one")
-        return stigmer.Principal("ann", "admin", frozenset({"acme"}))
-
-
-async def test_a_token_that_is_renewed_in_its_file_is_read_again(tmp_path: Path) -> None:
-    key, file = Key(), tmp_path / "token"
-    await asyncio.to_thread(file.write_text, "one\n")
-    async with (
-        stigmer.embedded(":memory:", authenticators=[key]) as plane,
-        plane.listen("127.0.0.1:0") as server,
-        stigmer.Client(server.listens_on, token_file=file) as client,
-        stigmer.Client(server.listens_on, token="one") as stubborn,
-        stigmer.Client(server.listens_on) as nobody,
-    ):
-        assert (await client.caller.whoami()).name == (await stubborn.caller.whoami()).name == "ann"
-        with pytest.raises(stigmer.Unauthenticated) as caught:
-            await nobody.caller.whoami()
-        assert caught.value.takes == ("bearer token",)
-        key.token = "two"
-        for refused in (client, stubborn):
-            with pytest.raises(stigmer.Unauthenticated):
-                await refused.caller.whoami()
-        await asyncio.to_thread(file.write_text, "two\n")
-        assert (await client.caller.whoami()).name == "ann"
-        await asyncio.to_thread(file.unlink)
-        key.token = "three"
-        with pytest.raises(FileNotFoundError, match="token"):
-            await client.caller.whoami()
 
 
 async def test_a_connection_that_is_silent_ends_and_another_one_begins(monkeypatch: pytest.MonkeyPatch) -> None:

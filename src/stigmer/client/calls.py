@@ -136,6 +136,8 @@ class Calls:
 
     async def helps_again(self, error: StigmerError) -> bool:
         """Whether the very same call may help, and does nothing twice."""
+        if self.connection.is_closed:
+            return False
         if isinstance(error, Unauthenticated):
             return await self.connection.token.is_renewed()
         return isinstance(error, Unavailable) and error.retryable

@@ -81,6 +81,8 @@ class Connection:
         tls: Any = self._tls
         if tls is True or callable(tls):
             tls = self._tls = await asyncio.to_thread(tls_context if tls is True else tls)
+        if self.is_closed:
+            raise RuntimeError("this client was closed while it connected")
         if self._channel is None:  # another call may have been faster
             self._loop = asyncio.get_running_loop()
             self._channel = channel(str(self.server), tls=tls, keepalive_s=KEEPALIVE_S)

@@ -25,7 +25,7 @@ def failure_of(error: Exception, server: object) -> StigmerError | None:
         return DeadlineExceeded("the deadline passed before the server answered: allow more time by timeout_s")
     reason = str(error) or type(error).__name__
     if isinstance(error, ssl.SSLError):
-        return Unavailable(f"{server}: TLS failed ({reason}): check authorities and certificates", retry_after_s=0.0)
+        return Unavailable(f"{server}: TLS failed ({reason}): check authorities and certificates", retry_after_s=None)
     if isinstance(error, OSError):
         return Unavailable(f"{server} cannot be reached ({reason}): does a server run there?", retry_after_s=0.0)
     is_of_connection = isinstance(error, ProtocolError | StreamTerminatedError) or _is_of_the_connection(error)
