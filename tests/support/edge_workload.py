@@ -12,7 +12,14 @@ from edge_rig import agents, contexts, executions, id_of, instances, sessions
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceDeleteInput, ApiResourceId, ApiResourceReference
 from stigmer.pipeline import key_rotation
 from stigmer.types import ApiResourceIamPermission as Permission
-from stigmer.types import ApiResourceKind, CanIRequest, SealingKeyId, WhoamiRequest
+from stigmer.types import (
+    ApiResourceKind,
+    CanIRequest,
+    ExportAuditRequest,
+    SealingKeyId,
+    TailAuditRequest,
+    WhoamiRequest,
+)
 
 if TYPE_CHECKING:
     from edge_rig import Stubs
@@ -29,6 +36,8 @@ async def every_rpc(stubs: Stubs) -> None:
     await _of_environment(stubs)
     await stubs.sessions.delete(sessions.SessionId(value=execution.spec.session_id))
     await _of_keys(stubs)
+    assert [page async for page in stubs.admin.tail_audit(TailAuditRequest())]
+    assert [page async for page in stubs.admin.export_audit(ExportAuditRequest())]
     assert (await stubs.callers.whoami(WhoamiRequest())).name == "local"
     assert (await stubs.callers.can_i(CanIRequest(permission=Permission.can_view, kind=ApiResourceKind.agent))).allowed
 
