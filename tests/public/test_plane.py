@@ -311,4 +311,4 @@ async def test_a_plane_has_its_store_maintained_from_time_to_time(
         async with asyncio.timeout(30):
             await maintained.wait()
     async with SqliteStore(tmp_path) as store:
-        assert [one.key for one in await store.records("leases")] == ["contexts", "maintenance"]
+        assert [one.key for one in await store.records("leases")] == ["maintenance"]
