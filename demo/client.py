@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 AGENTIC = "ai.stigmer.agentic"
 EXECUTIONS = f"{AGENTIC}.agentexecution.v1"
+CONTEXTS = f"{AGENTIC}.executioncontext.v1"
+SECRET = "RELEASE_TOKEN"
+"""The name of what the execution is given to run with, and nobody but its runner is to see."""
 API_VERSION = "agentic.stigmer.ai/v1"
 TIMEOUT_S = 10
 
@@ -70,16 +73,20 @@ class Client:
 
 
 def create(client: Client) -> None:
-    """Create an agent, and an execution of it with no session."""
+    """Create an agent, and an execution of it with no session and a secret."""
     agent = created(client)
     say("editor", f"created agent {agent.metadata.slug} ({agent.metadata.id})")
     say("editor", f"… the server gave it a default instance: {agent.status.default_instance_id}")
     execution = client.message(f"{EXECUTIONS}.AgentExecution", api_version=API_VERSION, kind="AgentExecution")
     execution.metadata.name = "Notes for 0.1"
     execution.spec.agent_id, execution.spec.message = agent.metadata.id, "Write the notes for release 0.1"
+    value = execution.spec.runtime_env[SECRET]
+    value.value, value.is_secret = "s3cr3t-of-this-run", True
+    execution.spec.callback_token = b"whoever has this may call back"
     execution = client.call(f"{EXECUTIONS}.AgentExecutionCommandController", "create", execution)
     say("editor", f"created execution {execution.metadata.id} with no session")
     say("editor", f"… the server made one, by a call of its own: {execution.spec.session_id}")
+    say("editor", f"… and keeps {SECRET} sealed, apart from the execution: in that it is {where(execution)}")
     print(execution.metadata.id)
 
 
@@ -105,6 +112,9 @@ def refused(client: Client) -> None:
 def follow(client: Client, execution_id: str) -> None:
     """Subscribe to the execution, and tell each state until it has ended."""
     request = client.message(f"{EXECUTIONS}.AgentExecutionId", value=execution_id)
+    seen = client.call(f"{EXECUTIONS}.AgentExecutionQueryController", "get", request)
+    say("reader", f"sees its callback token: {seen.spec.callback_token.decode()}")
+    say("reader", f"asks for {SECRET}: {secret(client, execution_id)}")
     for state in client.stream(f"{EXECUTIONS}.AgentExecutionQueryController", "subscribe", request):
         phase = state.status.DESCRIPTOR.fields_by_name["phase"].enum_type.values_by_number[state.status.phase].name
         last = f": {state.status.messages[-1].content}" if state.status.messages else ""
@@ -114,7 +124,8 @@ def follow(client: Client, execution_id: str) -> None:
 
 
 def work(client: Client, execution_id: str) -> None:
-    """Do what an agent's runner does: report progress, then the end."""
+    """Do what an agent's runner does: read what it runs with, report progress, then the end."""
+    say("runner", f"reads {SECRET}: {secret(client, execution_id)}")
     said: list[str] = []
     for phase, words in (
         (2, "Reading the commits"),
@@ -130,6 +141,22 @@ def work(client: Client, execution_id: str) -> None:
         client.call(f"{EXECUTIONS}.AgentExecutionCommandController", "updateStatus", report)
         say("runner", f"reported: {words}")
         time.sleep(0.3)
+    say("runner", f"reads {SECRET} once more, now that it is over: {secret(client, execution_id)}")
+
+
+def where(execution: Any) -> str:  # noqa: ANN401 - made of a descriptor at run time
+    """Whether the execution itself tells its secret."""
+    return "there for all to see" if execution.spec.runtime_env else "nowhere"
+
+
+def secret(client: Client, execution_id: str) -> str:
+    """The secret that an execution runs with, or how the call for it ends."""
+    request = client.message(f"{CONTEXTS}.ExecutionContextExecutionIdInput", execution_id=execution_id)
+    try:
+        context = client.call(f"{CONTEXTS}.ExecutionContextQueryController", "getByExecutionId", request)
+    except grpc.RpcError as error:
+        return str(error.code().name)
+    return str(context.spec.data[SECRET].value)
 
 
 def say(who: str, what: str) -> None:

@@ -1,8 +1,9 @@
 """The main job, as it happens: `make demo`.
 
 A server on a free port and a fresh directory, and three callers with a token each: an editor creates an agent and an
-execution of it, a reader may not, and follows the execution, a runner reports its progress. Each is a process of its
-own that knows only the server's address and its token.
+execution of it with a secret, a reader may not, and follows the execution, a runner reads the secret and reports
+progress. When the execution ends its secret is gone. Each caller is a process that knows the server's address and its
+own token alone.
 """
 
 from __future__ import annotations

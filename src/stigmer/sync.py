@@ -865,6 +865,25 @@ class Admin:
         """
         return self._portal.run(self._real.retire_key(request, value=value))
 
+    def tail_audit(self, request: types.TailAuditRequest | None=None, /, *, entries: int | None=None) -> Generator[types.AuditPage]:
+        """Shows the last entries of the audit, the oldest first.
+
+        Args:
+            request: a message, of which a copy gets the keywords' values.
+            entries: how many; 20 where it is 0.
+        """
+        return self._portal.iterate(self._real.tail_audit(request, entries=entries))
+
+    def export_audit(self, request: types.ExportAuditRequest | None=None, /, *, after: int | None=None) -> Generator[types.AuditPage]:
+        """Gives all entries of the audit, the oldest first, some at a time, up to the last one that is there then.
+        Whoever gets them can verify links and checkpoints.
+
+        Args:
+            request: a message, of which a copy gets the keywords' values.
+            after: leaves out the entries up to that number.
+        """
+        return self._portal.iterate(self._real.export_audit(request, after=after))
+
 
 class Caller:
     """What `Caller` services offer."""

@@ -2,6 +2,9 @@
 
 from stigmer._gen.ai.stigmer.admin.v1 import (
     AddKeyRequest,
+    AuditEntry,
+    AuditPage,
+    ExportAuditRequest,
     ListKeysRequest,
     RewrapKeysRequest,
     RewrapProgress,
@@ -9,6 +12,7 @@ from stigmer._gen.ai.stigmer.admin.v1 import (
     SealingKeyId,
     SealingKeyList,
     SealingKeyState,
+    TailAuditRequest,
 )
 from stigmer._gen.ai.stigmer.agentic.agent.v1 import (
     Agent,
@@ -169,6 +173,8 @@ __all__ = [
     "ApiResourceReference",
     "ApiResourceStateOperationType",
     "ApiResourceVersion",
+    "AuditEntry",
+    "AuditPage",
     "Caller",
     "CanIRequest",
     "CanIResponse",
@@ -187,6 +193,7 @@ __all__ = [
     "ExecutionContextSpec",
     "ExecutionPhase",
     "ExecutionValue",
+    "ExportAuditRequest",
     "FindApiResourcesRequest",
     "GetAgentInstancesByAgentRequest",
     "GooglePageInfo",
@@ -227,6 +234,7 @@ __all__ = [
     "SubAgent",
     "SubAgentExecution",
     "SubAgentStatus",
+    "TailAuditRequest",
     "Timestamp",
     "TodoItem",
     "TodoStatus",

@@ -68,7 +68,7 @@ def test_every_setting_has_a_flag(app: App, tmp_path: Path) -> None:
         "tls_cert": pem, "tls_key": pem, "tls_client_ca": pem, "tokens_file": pem, "certificates_file": pem,
         "jwt_issuer": "i", "jwt_audience": "a", "jwt_keys": pem, "jwt_algorithms": "ES256", "jwt_name_claim": "n",
         "jwt_name_prefix": "p:", "jwt_role_claim": "r", "jwt_organizations_claim": "o", "jwt_default_role": "runner",
-        "keyring_file": pem,
+        "keyring_file": pem, "context_ttl": 3600.0, "audit_checkpoint_file": pem, "audit_days": 7,
         "max_message_bytes": 1, "max_message_parts": 9,
         "max_resource_bytes": 8,
         "max_streams": 2, "max_connections": 21, "max_idle_connections": 22, "max_connection_memory_bytes": 23,

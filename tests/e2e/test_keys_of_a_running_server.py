@@ -23,7 +23,14 @@ from stigmer import rpc
 from stigmer.cli import main
 from stigmer.secrets.keyring import Keyring
 from stigmer.store.sqlite import SqliteStore
-from stigmer.types import AddKeyRequest, ListKeysRequest, RewrapKeysRequest, SealingKeyId
+from stigmer.types import (
+    AddKeyRequest,
+    ExportAuditRequest,
+    ListKeysRequest,
+    RewrapKeysRequest,
+    SealingKeyId,
+    TailAuditRequest,
+)
 from stigmer.wire import descriptors
 
 if TYPE_CHECKING:
@@ -34,6 +41,8 @@ REQUESTS: dict[str, Any] = {
     "listKeys": ListKeysRequest(),
     "addKey": AddKeyRequest(),
     "rewrapKeys": RewrapKeysRequest(),
+    "tailAudit": TailAuditRequest(),
+    "exportAudit": ExportAuditRequest(),
 }
 ROOT = next(one for one in CALLERS if one.name == "admin-all")
 
@@ -48,7 +57,7 @@ async def filled(directory: Path, count: int) -> str:
         return sealing.keys.active
 
 
-async def test_the_keys_are_for_admins_of_all_organizations_alone(tmp_path: Path) -> None:
+async def test_all_of_it_is_for_admins_of_all_organizations_alone(tmp_path: Path) -> None:
     tokens = tokens_file(tmp_path / "tokens", CALLERS)
     got, wanted = dict[str, str](), dict[str, str]()
     with served_to_grpcio(tmp_path / "data", "--tokens-file", str(tmp_path / "tokens")) as channel:

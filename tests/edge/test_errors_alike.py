@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import samples
-from edge_rig import Around, Stubs, agents, executions, id_of, sessions
+from edge_rig import Around, Stubs, agents, executions, failure_of, id_of, sessions
 from edge_sockets import serving
 from google.rpc import error_details_pb2 as rpc
 from grpclib.const import Cardinality, Status
@@ -172,12 +172,6 @@ def other_agent(world: World) -> Any:
     return samples.agent_instance(id=world.agent.status.default_instance_id)
 
 
-async def refusal(call: Awaitable[Any]) -> GRPCError:
-    with pytest.raises(GRPCError) as caught:
-        await call
-    return caught.value
-
-
 def telling(error: GRPCError) -> tuple[Any, ...]:
     """All that it says, error ids aside."""
     texts = [error.message or "", *(f"{type(one).__name__} {one}" for one in error.details or ())]
@@ -187,7 +181,7 @@ def telling(error: GRPCError) -> tuple[Any, ...]:
 @pytest.mark.parametrize("case", CASES)
 async def test_both_channels_say_the_same(worlds: list[World], case: str) -> None:
     call, status, words, details = CASES[case]
-    near, far = [await refusal(call(world)) for world in worlds]
+    near, far = [await failure_of(call(world)) for world in worlds]
 
     assert telling(near) == telling(far)
     assert near.status is status
@@ -197,7 +191,7 @@ async def test_both_channels_say_the_same(worlds: list[World], case: str) -> Non
 
 
 async def test_a_passed_deadline_is_said_alike(worlds: list[World]) -> None:
-    near = await refusal(worlds[0].stubs.agents.create(samples.agent(), timeout=0))
+    near = await failure_of(worlds[0].stubs.agents.create(samples.agent(), timeout=0))
     assert near.status is Status.DEADLINE_EXCEEDED
     with pytest.raises(TimeoutError):  # grpclib's client sees to its deadline itself
         await worlds[1].stubs.agents.create(samples.agent(), timeout=0)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import betterproto2
 import pytest
 import samples
-from edge_rig import Around, Rig, Seen, Stubs, executions, id_of, said, separately, sessions, turns
+from edge_rig import Around, Rig, Seen, Stubs, executions, failure_of, id_of, said, separately, sessions, turns
 from edge_sockets import listening, raw
 from google.rpc import error_details_pb2 as rpc
 from grpclib.const import Cardinality, Status
@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 
     from stigmer.edge.interceptors import StreamNext, UnaryNext
     from stigmer.pipeline.call import Call
-
-
-async def refusal(call: Any) -> GRPCError:
-    with pytest.raises(GRPCError) as caught:
-        await call
-    return caught.value
 
 
 class Named(Interceptor):
@@ -113,7 +107,7 @@ async def test_they_see_objects_and_what_they_change_counts(tmp_path: Path) -> N
             assert stored == made
             spoiled = samples.session()
             spoiled.metadata.owner_scope = 1  # platform: refused
-            assert (await refusal(stubs.sessions.create(spoiled))).status is Status.INVALID_ARGUMENT
+            assert (await failure_of(stubs.sessions.create(spoiled))).status is Status.INVALID_ARGUMENT
 
 
 async def test_what_they_break_is_refused_by_the_rules(tmp_path: Path) -> None:
@@ -123,7 +117,7 @@ async def test_what_they_break_is_refused_by_the_rules(tmp_path: Path) -> None:
 
     async with both(tmp_path, Around("SessionCommandController/create", spoil)) as channels:
         for stubs in channels:
-            error = await refusal(stubs.sessions.create(samples.session()))
+            error = await failure_of(stubs.sessions.create(samples.session()))
             assert error.status is Status.INVALID_ARGUMENT
             assert "metadata.slug" in (error.message or "")
 
@@ -169,7 +163,7 @@ async def test_they_may_refuse(tmp_path: Path, case: str, where: str, caplog: py
     async with both(tmp_path, Around("SessionQueryController/list", refuse)) as channels:
         for stubs in channels:
             caplog.clear()
-            error = await refusal(stubs.find_sessions.list(sessions.ListSessionsRequest(), timeout=30))
+            error = await failure_of(stubs.find_sessions.list(sessions.ListSessionsRequest(), timeout=30))
             assert (error.status, (error.message or "").startswith(words)) == (status, True)
             assert "secret" not in str(error)
             if status is Status.INTERNAL:
@@ -202,9 +196,9 @@ async def test_streaming_ones_may_change_add_and_refuse(tmp_path: Path) -> None:
             async with aclosing(stubs.find_executions.subscribe(id_)) as states:
                 first, second = await anext(states), await anext(states)
                 assert (first.metadata.name, second.metadata.name) == (execution.metadata.name, "again")
-                assert (await refusal(anext(states))).status is Status.INTERNAL
+                assert (await failure_of(anext(states))).status is Status.INTERNAL
             refused = stubs.find_executions.subscribe(id_, metadata={"x-fail": "1"})
-            assert (await refusal(anext(refused))).status is Status.PERMISSION_DENIED
+            assert (await failure_of(anext(refused))).status is Status.PERMISSION_DENIED
 
 
 SPOILED: dict[str, Any] = {
@@ -226,7 +220,7 @@ async def test_a_reply_they_spoil_is_an_internal_error(
     async with both(tmp_path, Around("SessionCommandController/create", spoil)) as channels:
         for stubs in channels:
             caplog.clear()
-            error = await refusal(stubs.sessions.create(samples.session()))
+            error = await failure_of(stubs.sessions.create(samples.session()))
             assert error.status is Status.INTERNAL
             assert said(caplog, "Internal error")
             assert [line["code"] for line in said(caplog, "call")] == ["INTERNAL"]
@@ -257,7 +251,7 @@ async def test_they_may_refuse_health(tmp_path: Path) -> None:
         channel = stack.enter_context(raw(server))
         async with channel.request("/grpc.health.v1.Health/Check", Cardinality.UNARY_UNARY, bytes, bytes) as call:
             await call.send_message(b"", end=True)
-            assert (await refusal(call.recv_message())).status is Status.UNAUTHENTICATED
+            assert (await failure_of(call.recv_message())).status is Status.UNAUTHENTICATED
 
 
 async def test_one_that_calls_twice_gets_two_calls(wire: Callable[..., Rig]) -> None:
@@ -286,5 +280,5 @@ async def test_around_an_outermost_call_what_one_does_stands_alone(wire: Callabl
 
     rigs.append(wire(Around("SessionCommandController/create", audit)))
     bad = samples.session(slug="Not A Slug")
-    assert (await refusal(separately(rigs[0].sessions.create(bad)))).status is Status.INVALID_ARGUMENT
+    assert (await failure_of(separately(rigs[0].sessions.create(bad)))).status is Status.INVALID_ARGUMENT
     assert len(await rigs[0].ids("ExecutionContext")) == 1

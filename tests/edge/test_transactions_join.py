@@ -5,26 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import samples
-from edge_rig import Around, Rig, agents, id_of, instances
+from edge_rig import Around, Rig, agents, failure_of, id_of, instances
 from grpclib.const import Status
-from grpclib.exceptions import GRPCError
 
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceId
 from stigmer.errors import Aborted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from stigmer.edge.interceptors import UnaryNext
     from stigmer.pipeline.call import Call
-
-
-async def refused(call: Awaitable[Any]) -> GRPCError:
-    with pytest.raises(GRPCError) as caught:
-        await call
-    return caught.value
 
 
 class FailedError(Exception):
@@ -51,7 +43,7 @@ async def test_what_joined_goes_when_the_outer_call_fails(rig: Rig) -> None:
         await rig.sessions.create(samples.session())
         raise FailedError
 
-    assert (await refused(rig.outer(inside))).status is Status.INTERNAL
+    assert (await failure_of(rig.outer(inside))).status is Status.INTERNAL
     assert [await rig.ids(kind) for kind in ("Agent", "AgentInstance", "Session", "Environment")] == [set()] * 4
 
 
@@ -64,7 +56,7 @@ async def test_an_execution_leaves_session_default_instance_and_itself_or_nothin
     agent = await rig.agent()
     await rig.instances.delete(instances.AgentInstanceId(value=agent.status.default_instance_id))
 
-    refusal = await refused(rig.executions.create(samples.agent_execution(agent_id=id_of(agent))))
+    refusal = await failure_of(rig.executions.create(samples.agent_execution(agent_id=id_of(agent))))
 
     assert refusal.status is Status.INTERNAL
     assert await rig.ids("Session") == await rig.ids("AgentExecution") == await rig.ids("AgentInstance") == set()
@@ -81,8 +73,10 @@ async def test_a_joined_call_that_fails_drops_its_own_writes_only_and_may_be_cau
 
     async def inside() -> None:
         await rig.sessions.create(samples.session())
-        assert (await refused(rig.agents.create(samples.agent()))).status is Status.INTERNAL
-        assert (await refused(rig.sessions.create(samples.session(slug="Bad Slug")))).status is Status.INVALID_ARGUMENT
+        assert (await failure_of(rig.agents.create(samples.agent()))).status is Status.INTERNAL
+        assert (
+            await failure_of(rig.sessions.create(samples.session(slug="Bad Slug")))
+        ).status is Status.INVALID_ARGUMENT
         await rig.sessions.create(samples.session())
 
     await rig.outer(inside)
@@ -102,7 +96,7 @@ async def test_a_call_inside_a_failing_joined_call_goes_with_it(wire: Callable[.
 
     async def inside() -> None:
         await rig.sessions.create(samples.session())
-        assert (await refused(rig.agents.create(samples.agent()))).status is Status.INTERNAL
+        assert (await failure_of(rig.agents.create(samples.agent()))).status is Status.INTERNAL
 
     await rig.outer(inside)
 
@@ -129,7 +123,7 @@ async def test_a_call_made_by_an_interceptor_of_a_joined_call_joins_too(wire: Ca
         if fail:
             raise FailedError
 
-    await refused(rig.outer(lambda: inside(fail=True)))
+    await failure_of(rig.outer(lambda: inside(fail=True)))
     assert await rig.ids("ExecutionContext") == set()
     await rig.outer(lambda: inside(fail=False))
     assert len(await rig.ids("ExecutionContext")) == 2
@@ -150,7 +144,7 @@ async def test_children_of_gather_task_group_and_wait_for_join(rig: Rig) -> None
         if fail:
             raise FailedError
 
-    await refused(rig.outer(lambda: inside(fail=True)))
+    await failure_of(rig.outer(lambda: inside(fail=True)))
     assert await rig.ids("Session") == set()
     await rig.outer(lambda: inside(fail=False))
     assert len(await rig.ids("Session")) == 6
@@ -214,12 +208,12 @@ async def test_a_deleted_row_is_gone_for_the_rest_of_the_call(rig: Rig) -> None:
     async def inside() -> None:
         deletion = samples_delete(id_of(environment))
         await rig.environments.delete(deletion)
-        assert (await refused(rig.environments.delete(deletion))).status is Status.NOT_FOUND
+        assert (await failure_of(rig.environments.delete(deletion))).status is Status.NOT_FOUND
         gone = rig.find_environments.get(ApiResourceId(value=id_of(environment)))
-        assert (await refused(gone)).status is Status.NOT_FOUND
+        assert (await failure_of(gone)).status is Status.NOT_FOUND
         raise FailedError
 
-    await refused(rig.outer(inside))
+    await failure_of(rig.outer(inside))
     assert await rig.ids("Environment") == {id_of(environment)}
 
 

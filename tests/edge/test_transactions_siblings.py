@@ -5,25 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import samples
-from edge_rig import Around, Rig, executions, id_of, turns
+from edge_rig import Around, Rig, executions, failure_of, id_of, turns
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from stigmer._gen.ai.stigmer.agentic.session.v1 import SessionId
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from stigmer.edge.interceptors import UnaryNext
     from stigmer.pipeline.call import Call
-
-
-async def refused(call: Awaitable[Any]) -> GRPCError:
-    with pytest.raises(GRPCError) as caught:
-        await call
-    return caught.value
 
 
 async def test_siblings_run_one_after_another(wire: Callable[..., Rig]) -> None:
@@ -66,7 +59,7 @@ async def test_a_call_that_waits_for_its_sibling_ends_at_the_deadline(wire: Call
         sibling.set_result(asyncio.create_task(rig.sessions.create(samples.session())))
         await agent
 
-    assert (await refused(rig.outer(inside, timeout=0.1))).status is Status.DEADLINE_EXCEEDED
+    assert (await failure_of(rig.outer(inside, timeout=0.1))).status is Status.DEADLINE_EXCEEDED
     await asyncio.wait([sibling.result()])
     assert await rig.ids("Agent") == await rig.ids("Environment") == set()
 

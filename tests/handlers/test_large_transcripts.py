@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from conformance_plane import COMPLETED, Plane
-from grpclib import GRPCError, Status
+from edge_rig import failure_of
+from grpclib import Status
 
 from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import AgentMessage, MessageType, ToolCall
 from stigmer.wire.lazy import untouched
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from stigmer.app.assembly import App
 
 MANY = 10_000
@@ -107,21 +106,15 @@ async def test_what_a_report_adds_to_the_transcript_is_checked_and_named_by_its_
     id_ = (await plane.execution()).metadata.id
     sent = transcript(100)
     await plane.report(id_, messages=sent)
-    refused = await failed(plane.report(id_, messages=[*sent, AgentMessage(type=MessageType(99))]))
+    refused = await failure_of(plane.report(id_, messages=[*sent, AgentMessage(type=MessageType(99))]))
     assert refused.status is Status.INVALID_ARGUMENT
     assert "status.messages[100].type" in str(refused.message)
 
 
 async def test_a_long_report_on_nothing_is_told_what_is_wrong_with_it_first(plane: Plane) -> None:
     nothing, sent = "aex-01jd0000000000000000000000", [*transcript(100), AgentMessage(type=MessageType(99))]
-    assert (await failed(plane.report(nothing, messages=sent))).status is Status.INVALID_ARGUMENT
-    assert (await failed(plane.report(nothing, messages=sent[:100]))).status is Status.NOT_FOUND
-
-
-async def failed(call: Awaitable[Any]) -> GRPCError:
-    with pytest.raises(GRPCError) as caught:
-        await call
-    return caught.value
+    assert (await failure_of(plane.report(nothing, messages=sent))).status is Status.INVALID_ARGUMENT
+    assert (await failure_of(plane.report(nothing, messages=sent[:100]))).status is Status.NOT_FOUND
 
 
 async def test_concurrent_reports_on_a_large_row_lose_nothing(plane: Plane) -> None:

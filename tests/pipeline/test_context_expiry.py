@@ -267,6 +267,24 @@ async def test_a_report_on_the_execution_is_a_use(ageing: Ageing, clock: Clock) 
     assert await ageing.phase(made) == "FAILED"
 
 
+async def test_after_a_restart_what_was_noted_counts_by_the_time_to_live_of_now(tmp_path: Path, clock: Clock) -> None:
+    async with opened(tmp_path) as plane:
+        ageing = Ageing(plane)
+        first, second = await ageing.execution(), await ageing.execution()
+        clock.ahead_ms = HOUR_MS
+        await ageing.context(second)
+    async with opened(tmp_path, context_ttl=3600) as plane:
+        ageing = Ageing(plane)
+        await ageing.begun()
+        assert [await ageing.phase(one) for one in (first, second)] == ["PENDING", "PENDING"]
+        clock.ahead_ms = HOUR_MS + HOUR_MS // 24 + 1000
+        await ageing.sweep()
+        assert [await ageing.phase(one) for one in (first, second)] == ["FAILED", "PENDING"]
+        before = await ageing.uses()
+        await ageing.context(second)
+        assert await ageing.uses() != before
+
+
 # Who comes in between.
 
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import samples
 from benchmarks.servers import free_port
-from edge_rig import Around, Seen
+from edge_rig import Around, Seen, failure_of
 from grpclib.const import Status
 from grpclib.encoding.proto import ProtoStatusDetailsCodec
-from grpclib.exceptions import GRPCError, StreamTerminatedError
+from grpclib.exceptions import StreamTerminatedError
 from grpclib.server import Server as GrpclibServer
 
 import stigmer
@@ -63,16 +63,10 @@ async def execution(channel: Channel) -> AgentExecutionId:
     return AgentExecutionId(made.metadata.id)
 
 
-async def refusal(call: Any) -> GRPCError:
-    with pytest.raises(GRPCError) as caught:
-        await call
-    return caught.value
-
-
 async def end_of(stream: AsyncIterator[AgentExecution]) -> Status:
     """How a stream ends; grpclib's client forgets the status where the connection is closed right after it."""
     try:
-        return (await refusal(anext(stream))).status
+        return (await failure_of(anext(stream))).status
     except StreamTerminatedError:
         return Status.UNAVAILABLE
 
@@ -125,10 +119,10 @@ async def test_a_plane_in_memory_serves_all_that_one_on_a_disk_does_and_leaves_n
         end = asyncio.ensure_future(end_of(stream))
         await plane.close()
         assert await end is Status.UNAVAILABLE
-        assert (await refusal(created(plane.channel))).status is Status.UNAVAILABLE
+        assert (await failure_of(created(plane.channel))).status is Status.UNAVAILABLE
     async with stigmer.embedded(":memory:") as plane:
         found = rpc.AgentExecutionQueryControllerStub(plane.channel).get(id_)
-        assert (await refusal(found)).status is Status.NOT_FOUND
+        assert (await failure_of(found)).status is Status.NOT_FOUND
     assert os.listdir(tmp_path) == []  # noqa: PTH208 - on a loop that nothing else is on
 
 
@@ -150,7 +144,7 @@ async def test_each_channel_shows_what_is_there_for_its_caller(tmp_path: Path) -
             )
             id_ = AgentId(await created(ann))
             assert await rpc.AgentQueryControllerStub(ann).get(id_)
-            assert (await refusal(rpc.AgentQueryControllerStub(gil).get(id_))).status is Status.NOT_FOUND
+            assert (await failure_of(rpc.AgentQueryControllerStub(gil).get(id_))).status is Status.NOT_FOUND
             assert await rpc.AgentQueryControllerStub(plane.channel).get(id_)
 
 
@@ -227,12 +221,12 @@ async def test_a_call_that_runs_when_the_plane_closes_may_finish_and_a_later_one
         await entered.wait()
         closing = asyncio.create_task(plane.close(grace_s=60))
         await asyncio.sleep(0)
-        refused = await refusal(created(plane.channel))
+        refused = await failure_of(created(plane.channel))
         assert refused.status is Status.UNAVAILABLE
         go.set()
         assert await running
         await closing
-        assert (await refusal(created(plane.channel))).status is Status.UNAVAILABLE
+        assert (await failure_of(created(plane.channel))).status is Status.UNAVAILABLE
 
 
 async def test_a_call_that_does_not_end_is_cut_within_the_grace() -> None:
@@ -243,7 +237,7 @@ async def test_a_call_that_does_not_end_is_cut_within_the_grace() -> None:
         await asyncio.Event().wait()
 
     async with stigmer.embedded(":memory:", [Around(CREATE, hang)]) as plane:
-        running = asyncio.create_task(refusal(created(plane.channel)))
+        running = asyncio.create_task(failure_of(created(plane.channel)))
         await entered.wait()
         await plane.close(grace_s=0.5)
         assert (await running).status is Status.UNAVAILABLE
@@ -317,4 +311,4 @@ async def test_a_plane_has_its_store_maintained_from_time_to_time(
         async with asyncio.timeout(30):
             await maintained.wait()
     async with SqliteStore(tmp_path) as store:
-        assert [one.key for one in await store.records("leases")] == ["contexts", "maintenance"]
+        assert [one.key for one in await store.records("leases")] == ["maintenance"]

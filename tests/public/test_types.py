@@ -9,9 +9,9 @@ import betterproto2
 import flat_names
 import pytest
 from google.protobuf.descriptor_pb2 import EnumDescriptorProto, FileDescriptorSet
+from wire_strategies import message_names
 
 from stigmer import types
-from stigmer.wire import descriptors
 from stigmer.wire.message_types import full_name_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def enums() -> Iterator[EnumDescriptorProto]:
 def test_every_message_is_there_once() -> None:
     given = [full_name_of(one) for one in CLASSES.values() if issubclass(one, betterproto2.Message)]
     ours = [name for name in given if not name.startswith("google.protobuf.")]
-    assert sorted(ours) == sorted(descriptors.message_names())
+    assert sorted(ours) == sorted(message_names())
 
 
 def test_every_enum_is_there() -> None:

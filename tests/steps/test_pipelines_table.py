@@ -132,6 +132,8 @@ def test_the_step_lists_of_services_about_no_kind_are_these() -> None:
         "admin.activateKey": "ValidateProto ActivateKey",
         "admin.rewrapKeys": "ValidateProto RewrapKeys",
         "admin.retireKey": "ValidateProto RetireKey",
+        "admin.tailAudit": "ValidateProto TailAudit",
+        "admin.exportAudit": "ValidateProto ExportAudit",
     }
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 from store_rows import (
     CHILDREN,
     bare,
     cascading,
     changed,
     child,
+    conflict,
     created,
     creating,
     discarding,
@@ -24,18 +24,10 @@ from store_rows import (
 )
 
 from stigmer.store.changes import Changes, Require
-from stigmer.store.errors import ConflictError
 from stigmer.store.rows import ABSENT, Query, Window
 
 if TYPE_CHECKING:
     from stigmer.store.contract import Store
-
-
-async def conflict(store: Store, changes: Changes) -> tuple[str, ...]:
-    """The key of the conflict that the commit ends in."""
-    with pytest.raises(ConflictError) as caught:
-        await store.commit(changes)
-    return caught.value.key
 
 
 async def test_a_commit_answers_the_row_with_its_revision_and_sequence(store: Store) -> None:

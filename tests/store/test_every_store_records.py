@@ -12,6 +12,7 @@ from store_rows import (
     bare,
     cascading,
     child,
+    conflict,
     created,
     creating,
     discarding,
@@ -47,12 +48,6 @@ def appending(*values: bytes, log: str = "audit") -> Changes:
 async def revision(store: Store, key: str) -> int:
     found = await store.record("t", key)
     return ABSENT if found is None else found.revision
-
-
-async def conflict(store: Store, changes: Changes) -> tuple[str, ...]:
-    with pytest.raises(ConflictError) as caught:
-        await store.commit(changes)
-    return caught.value.key
 
 
 async def test_a_record_is_read_as_it_was_written(store: Store) -> None:

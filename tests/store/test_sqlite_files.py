@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
-from store_rows import created, ids, row
+from store_rows import changed_by_hand, created, ids, row
 
 from stigmer.errors import StartupError
 from stigmer.store.rows import Query, Window
@@ -254,12 +254,6 @@ async def test_rows_of_a_version_without_checksums_get_them_and_keep_what_they_h
     numbers = [n for n in range(250, 0, -1) if n not in {1, 100, 101}]
     assert found == [(f"r{n}", "acme", f"s{n}" if n % 2 else None, "tester", n, bytes(n)) for n in numbers]
     assert page.total == len(numbers)
-
-
-def changed_by_hand(directory: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(directory / FILE_NAME, isolation_level=None)) as database:
-        for statement in statements:
-            database.execute(statement)
 
 
 async def test_a_row_that_was_deleted_by_hand_is_counted_no_more(directory: Path) -> None:

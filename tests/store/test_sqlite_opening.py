@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from store_rows import created, ids, row
+from store_rows import changed_by_hand, created, ids, row
 
 from stigmer.errors import StartupError
 from stigmer.store.errors import DamagedError
@@ -49,12 +49,6 @@ async def directory(tmp_path: Path) -> Path:
     async with SqliteStore(tmp_path / "data") as store:
         await created(store, row("a"))
     return tmp_path / "data"
-
-
-def changed_by(directory: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(directory / FILE_NAME, isolation_level=None)) as database:
-        for statement in statements:
-            database.execute(statement)
 
 
 async def test_a_directory_that_another_store_of_this_process_has(directory: Path) -> None:
@@ -110,7 +104,7 @@ async def test_a_database_that_is_corrupt(directory: Path, damage: Callable[[Pat
 
 @pytest.mark.parametrize("statement", ["DROP TABLE counters", "ALTER TABLE counters RENAME COLUMN value TO x"])
 async def test_a_database_that_lacks_what_its_version_has_is_damaged(directory: Path, statement: str) -> None:
-    changed_by(directory, statement)
+    changed_by_hand(directory, statement)
     text = await refusal(directory)
     assert text.startswith(f"the database {directory / FILE_NAME} is damaged (its schema is not what it should be: ")
     assert text.endswith("): restore a backup, or use another data directory")
@@ -118,14 +112,14 @@ async def test_a_database_that_lacks_what_its_version_has_is_damaged(directory: 
 
 @pytest.mark.parametrize("statement", ["CREATE TABLE theirs (x)", "PRAGMA application_id = 77"])
 async def test_a_database_of_another_program_is_left_as_it_is(tmp_path: Path, statement: str) -> None:
-    changed_by(tmp_path, statement)
+    changed_by_hand(tmp_path, statement)
     before = (tmp_path / FILE_NAME).read_bytes()
     assert await refusal(tmp_path) == "the database file is another program's: use another data directory"
     assert (tmp_path / FILE_NAME).read_bytes() == before
 
 
 async def test_a_database_of_a_newer_version_is_left_as_it_is(directory: Path) -> None:
-    changed_by(directory, "PRAGMA user_version = 99")
+    changed_by_hand(directory, "PRAGMA user_version = 99")
     before = (directory / FILE_NAME).read_bytes()
     text = await refusal(directory)
     assert text.startswith("the database has schema version 99, this stigmer knows ")
@@ -161,7 +155,7 @@ async def test_after_a_refusal_the_directory_is_free_again(directory: Path) -> N
 async def test_rows_are_cached_before_anybody_asks_for_them_the_newest_first(tmp_path: Path) -> None:
     async with SqliteStore(tmp_path) as store:
         await created(store, *(row(f"r{n}", data=bytes(1000)) for n in range(10)))
-    changed_by(tmp_path, "UPDATE resources SET data = x'00' WHERE id = 'r9'")
+    changed_by_hand(tmp_path, "UPDATE resources SET data = x'00' WHERE id = 'r9'")
     async with SqliteStore(tmp_path, cache_bytes=5000) as store:
         cached = [n for n in range(10) if store._cache.by_id("Thing", f"r{n}")]
         assert cached == [6, 7, 8]

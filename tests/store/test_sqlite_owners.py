@@ -16,6 +16,7 @@ import frozen_database
 import pytest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+from store_rows import changed_by_hand
 
 from stigmer import rpc, types
 from stigmer.app import embedded
@@ -53,12 +54,6 @@ def owners(directory: Path) -> dict[str, list[tuple[str, str]]]:
     for _, kind, owner, namespace in table(directory, "sequence, kind, owner, namespace", "resources"):
         found.setdefault(kind, []).append((owner, namespace))
     return found
-
-
-def by_hand(directory: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(directory / FILE_NAME, isolation_level=None)) as database:
-        for statement in statements:
-            database.execute(statement)
 
 
 async def migrated(directory: Path) -> None:
@@ -136,7 +131,9 @@ async def test_without_its_session_an_execution_is_of_the_organization_that_it_n
 ) -> None:
     lost = "SELECT id FROM resources WHERE kind = '{0}' ORDER BY sequence LIMIT 1"
     session, execution = (lost.format(kind) for kind in ("Session", "AgentExecution"))
-    by_hand(old, f"DELETE FROM resources WHERE id IN ({session})", f"DELETE FROM resources WHERE id IN ({execution})")
+    changed_by_hand(
+        old, f"DELETE FROM resources WHERE id IN ({session})", f"DELETE FROM resources WHERE id IN ({execution})"
+    )
     await migrated(old)
     found = owners(old)
     assert found["AgentExecution"][0] == ("organization:globex", "globex")
@@ -213,7 +210,7 @@ async def test_contexts_of_before_have_their_whole_time_to_live_from_the_upgrade
 
 
 async def test_a_damaged_row_stays_one(old: Path) -> None:
-    by_hand(
+    changed_by_hand(
         old,
         "UPDATE resources SET data = CAST(data || x'00' AS BLOB) WHERE kind = 'Environment' AND slug LIKE '%acme'",
         "UPDATE resources SET created_by = CAST(x'ff' AS TEXT) WHERE kind = 'Session' AND slug = 'ours'",

@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from store_rows import created, row
+from store_rows import changed_by_hand, created, row
 
 from stigmer.store.changes import Append, Changes
 from stigmer.store.errors import DamagedError
@@ -20,12 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WRITTEN = Changes(records={("t", "a"): b"1", ("t", "b"): b"2"}, appends=[Append("log", b"%d" % n) for n in range(5)])
-
-
-def changed_by_hand(directory: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(directory / FILE_NAME, isolation_level=None)) as database:
-        for statement in statements:
-            database.execute(statement)
 
 
 @pytest.fixture

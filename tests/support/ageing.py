@@ -12,7 +12,6 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from stigmer.app import embedded
-from stigmer.pipeline.jobs import LEASE_S, TABLE
 from stigmer.settings import Settings
 from stigmer.store.memory import MemoryStore
 from stigmer.store.rows import Query, Window
@@ -60,13 +59,10 @@ class Ageing(Stubs):
 
     async def begun(self) -> None:
         """Wait for the end of what the job does at the start of a plane."""
-        done = False
-        async with asyncio.timeout(30):
-            while not done:
+        expiry = self.plane._app.expiry
+        async with asyncio.timeout(60):
+            for _ in iter(lambda: expiry._looks, 1):
                 await asyncio.sleep(0.001)
-                lease = await self.store.record(TABLE, "contexts")
-                left_ms = int(lease.value.partition(b"/")[0]) - await self.store.now_ms() if lease is not None else 0
-                done = left_ms > 2 * LEASE_S * 1000
 
     async def sweep(self) -> None:
         """Do the job once, and leave nothing of it to later."""

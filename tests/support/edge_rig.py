@@ -7,7 +7,9 @@ import contextvars
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import pytest
 import samples
+from grpclib.exceptions import GRPCError
 
 from stigmer._gen.ai.stigmer.admin.v1 import AdminControllerStub
 from stigmer._gen.ai.stigmer.agentic.agent import v1 as agents
@@ -33,8 +35,6 @@ from stigmer.store.rows import Query, Window
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
-
-    import pytest
 
     from stigmer.access.authorizer import Authorizer
     from stigmer.edge.interceptors import StreamNext, UnaryNext
@@ -205,6 +205,13 @@ async def lose_once(rig: Rig, ctx: AnyContext, rival: Any, run: int) -> None:
 def id_of(resource: Any) -> str:
     id_: str = resource.metadata.id
     return id_
+
+
+async def failure_of(call: Awaitable[Any]) -> GRPCError:
+    """What a call fails with."""
+    with pytest.raises(GRPCError) as caught:
+        await call
+    return caught.value
 
 
 def separately(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

@@ -15,11 +15,13 @@ from stigmer.types import ApiResourceIamPermission as Permission
 from stigmer.types import (
     ApiResourceKind,
     CanIRequest,
+    ExportAuditRequest,
     ListAgentInstancesRequest,
     ListAgentsRequest,
     ListEnvironmentsRequest,
     ListExecutionContextsRequest,
     SealingKeyId,
+    TailAuditRequest,
     WhoamiRequest,
 )
 
@@ -38,6 +40,8 @@ async def every_rpc(stubs: Stubs) -> None:
     await _of_environment(stubs)
     await stubs.sessions.delete(sessions.SessionId(value=execution.spec.session_id))
     await _of_keys(stubs)
+    assert [page async for page in stubs.admin.tail_audit(TailAuditRequest())]
+    assert [page async for page in stubs.admin.export_audit(ExportAuditRequest())]
     assert (await stubs.callers.whoami(WhoamiRequest())).name == "local"
     assert (await stubs.callers.can_i(CanIRequest(permission=Permission.can_view, kind=ApiResourceKind.agent))).allowed
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
+import pytest
+
 from stigmer.store.changes import Cascade, Changes, Dependent, Put, Remove, Require
+from stigmer.store.errors import ConflictError
 from stigmer.store.rows import ABSENT, Query, Row, Window
+from stigmer.store.sqlite.files import FILE_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
     from stigmer.store.changes import Change
     from stigmer.store.contract import Store
@@ -90,6 +97,20 @@ def together(*parts: Changes) -> Changes:
 async def created(store: Store, *rows: Row) -> list[Row]:
     """Commit new rows, one transaction each; gives them as they are stored."""
     return [stored(await store.commit(creating(one))) for one in rows]
+
+
+async def conflict(store: Store, changes: Changes) -> tuple[str, ...]:
+    """The key of the conflict that the commit ends in."""
+    with pytest.raises(ConflictError) as caught:
+        await store.commit(changes)
+    return caught.value.key
+
+
+def changed_by_hand(directory: Path, *statements: str) -> None:
+    """Run SQL on a database that no store has open."""
+    with closing(sqlite3.connect(directory / FILE_NAME, isolation_level=None)) as database:
+        for statement in statements:
+            database.execute(statement)
 
 
 async def all_at_once(store: Store, commits: Iterable[Changes]) -> list[list[Change] | BaseException]:

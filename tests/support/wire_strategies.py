@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -12,7 +13,7 @@ from stigmer.wire.scalars import varint
 from stigmer.wire.shapes import is_map, map_parts, message_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
@@ -94,8 +95,23 @@ def _fill(draw: Callable[..., Any], wire: Any, field: FieldDescriptor, depth: in
         target.MergeFrom(draw(messages(message_type(field), depth - 1)))
 
 
+def _with_nested(message: Descriptor) -> Iterator[Descriptor]:
+    yield message
+    for inner in message.nested_types:
+        if not inner.GetOptions().map_entry:
+            yield from _with_nested(inner)
+
+
+@cache
+def message_names() -> tuple[str, ...]:
+    """The full names of all messages that our own protos declare, nested ones included, map entries not."""
+    files = map(descriptors.POOL.FindFileByName, descriptors._FILES)
+    tops = (top for file in files for top in file.message_types_by_name.values())
+    return tuple(message.full_name for top in tops for message in _with_nested(top))
+
+
 def any_message() -> st.SearchStrategy[Message]:
-    return st.sampled_from(descriptors.message_names()).flatmap(lambda name: messages(descriptors.descriptor(name)))
+    return st.sampled_from(message_names()).flatmap(lambda name: messages(descriptors.descriptor(name)))
 
 
 def stable(wire: Message) -> bytes:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import samples
 from hypothesis import HealthCheck, given, settings
-from wire_strategies import messages
+from wire_strategies import message_names, messages
 
 from stigmer._gen.ai.stigmer.agentic.agent.v1 import McpServerDefinition, StdioServer, SubAgent
 from stigmer._gen.ai.stigmer.agentic.agentexecution.v1 import (
@@ -133,7 +133,7 @@ def test_a_transcript_has_no_bound_of_its_own() -> None:
             todos={str(number): TodoItem() for number in range(many)},
         )
     )
-    holding = {name for name in descriptors.message_names() if bounds.holds_transcript(name)}
+    holding = {name for name in message_names() if bounds.holds_transcript(name)}
     assert {name.rpartition(".")[2] for name in holding} == {
         "AgentExecution",
         "AgentExecutionList",
@@ -149,7 +149,7 @@ def test_every_bound_is_of_a_field_that_is_there() -> None:
         assert field in descriptors.descriptor(message).fields_by_name
 
 
-@pytest.mark.parametrize("name", descriptors.message_names())
+@pytest.mark.parametrize("name", message_names())
 def test_no_message_breaks_the_check(name: str) -> None:
     @settings(deadline=None, max_examples=10, suppress_health_check=list(HealthCheck))
     @given(messages(descriptors.descriptor(name)))

@@ -15,7 +15,7 @@ from grpclib.const import Cardinality, Handler
 from grpclib.testing import ChannelFor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from wire_strategies import any_message, messages, stable, unknown_fields
+from wire_strategies import any_message, message_names, messages, stable, unknown_fields
 
 from stigmer._gen.ai.stigmer.agentic.agent.v1 import (
     Agent,
@@ -40,7 +40,7 @@ from stigmer.wire.message_types import object_class, python_names
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-NAMES = descriptors.message_names()
+NAMES = message_names()
 STRUCT = "google.protobuf.Struct"
 quick = settings(deadline=None, max_examples=12, suppress_health_check=list(HealthCheck))
 thorough = settings(deadline=None, max_examples=examples(100, 5_000), suppress_health_check=list(HealthCheck))

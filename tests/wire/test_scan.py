@@ -8,7 +8,7 @@ import pytest
 from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from wire_strategies import messages
+from wire_strategies import message_names, messages
 
 from stigmer._gen.ai.stigmer.agentic.agent.v1 import Agent, AgentSpec, SubAgent
 from stigmer._gen.ai.stigmer.agentic.environment.v1 import Environment, EnvironmentSpec, EnvironmentValue
@@ -82,7 +82,7 @@ def parts_on_the_wire(wire: Message) -> int:
     return count
 
 
-@pytest.mark.parametrize("name", descriptors.message_names())
+@pytest.mark.parametrize("name", message_names())
 def test_it_counts_what_the_c_runtime_finds(name: str) -> None:
     @quick
     @given(messages(descriptors.descriptor(name)))

@@ -44,7 +44,7 @@ class Background:
         self._grace = grace
         jobs = [
             Job("maintenance", MAINTENANCE_S, trail.store.maintain, first_s=MAINTENANCE_S),
-            Job("contexts", min(MAINTENANCE_S, settings.context_ttl / PARTS), expiry.work),
+            Job("contexts", min(MAINTENANCE_S, settings.context_ttl / PARTS), expiry.work, is_of_each=True),
             Job("idempotency", EXPIRY_S, partial(expire, trail.store), first_s=EXPIRY_S),
             Job("audit", SIGN_S, upkeep.sign, first_s=SIGN_S, is_of_each=True),
             Job("audit-cut", CUT_S, upkeep.cut, first_s=SIGN_S),

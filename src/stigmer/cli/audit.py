@@ -1,4 +1,4 @@
-"""`stigmer audit`: who saw, changed and deleted secrets; of a database, whether a server has it open or not."""
+"""`stigmer audit`: who saw, changed and deleted secrets; of a running server, or of a database, served or not."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stigmer.cli.calling import Callee, on_server_or_database
 from stigmer.cli.flags import loaded
 from stigmer.errors import StartupError
 
@@ -19,14 +20,6 @@ if TYPE_CHECKING:
     from stigmer.settings import Settings
     from stigmer.store.rows import LogEntry
 
-_Directory = Annotated[
-    str | None,
-    typer.Option("--data-dir", metavar="DIR", help="Directory of the database. [the one that the settings name]"),
-]
-_Config = Annotated[str | None, typer.Option(metavar="FILE", help="TOML file with the server's settings.")]
-_Keyring = Annotated[
-    str | None, typer.Option("--keyring-file", metavar="FILE", help="The keyring. [the one that the settings name]")
-]
 _Checkpoints = Annotated[
     str | None,
     typer.Option(
@@ -35,73 +28,100 @@ _Checkpoints = Annotated[
 ]
 
 
+@on_server_or_database
 def tail(
+    callee: Callee,
     *,
     lines: Annotated[int, typer.Option("--lines", "-n", metavar="N", min=1, help="How many entries.")] = 20,
-    data_dir: _Directory = None,
-    config: _Config = None,
 ) -> None:
-    """Show the last entries."""
-    from stigmer.pipeline.audit import reading  # noqa: PLC0415  # not wanted for the command's help
+    """Show the last entries, of the server that is named, else of the database in --data-dir or the settings."""
+    from stigmer.cli.audit_calls import tail_of  # noqa: PLC0415  # not wanted for the command's help
+    from stigmer.pipeline.audit import reading  # noqa: PLC0415  # as above
     from stigmer.store.sqlite.log_file import log_file  # noqa: PLC0415  # as above
 
-    with log_file(loaded(config=config, data_dir=data_dir).data_dir) as file:
-        found = asyncio.run(reading.tail(file, lines))
+    if callee.names_server:
+        found = callee.call(lambda channel: tail_of(channel, lines))
+    else:
+        with log_file(_settings(callee).data_dir) as file:
+            found = asyncio.run(reading.tail(file, lines))
     rows = [("NUMBER", "TIME", "WHAT", "WHO", "KIND", "ID", "OUTCOME"), *map(_columns, found)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         typer.echo("  ".join(map(str.ljust, row, widths)).rstrip())
 
 
+@on_server_or_database
 def export(
+    callee: Callee,
     *,
     after: Annotated[int, typer.Option(metavar="NUMBER", min=0, help="Leave out the entries up to that one.")] = 0,
-    data_dir: _Directory = None,
-    config: _Config = None,
 ) -> None:
-    """Print all entries, each as a JSON object on a line of its own."""
-    from stigmer.pipeline.audit import reading  # noqa: PLC0415  # not wanted for the command's help
+    """Print all entries, each as a JSON object on a line of its own; whose, as `stigmer audit tail`."""
+    from stigmer.cli.audit_calls import Exported  # noqa: PLC0415  # not wanted for the command's help
+    from stigmer.pipeline.audit import reading  # noqa: PLC0415  # as above
     from stigmer.store.sqlite.log_file import log_file  # noqa: PLC0415  # as above
 
-    with log_file(loaded(config=config, data_dir=data_dir).data_dir) as file:
+    async def printed(source: reading.Entries) -> None:
+        async for page in reading.pages(source, after):
+            for entry in page:
+                typer.echo(reading.line_of(entry))
 
-        async def printed() -> None:
-            async for page in reading.pages(file, after):
-                for entry in page:
-                    typer.echo(reading.line_of(entry))
+    if callee.names_server:
+        callee.call(lambda channel: printed(Exported(channel)), answer_s=None)
+    else:
+        with log_file(_settings(callee).data_dir) as file:
+            asyncio.run(printed(file))
 
-        asyncio.run(printed())
 
-
+@on_server_or_database
 def verify(
+    callee: Callee,
     *,
     since: Annotated[
         str | None,
         typer.Option(metavar="CHECKPOINT", help="Begin at this exported checkpoint, or at the last one of a file."),
     ] = None,
-    data_dir: _Directory = None,
-    keyring_file: _Keyring = None,
     checkpoint_file: _Checkpoints = None,
-    config: _Config = None,
 ) -> None:
-    """See whether the audit is whole: status 0 where it is; else 1, and a line that names the entry."""
-    from stigmer.app.audit import verified  # noqa: PLC0415  # not wanted for the command's help
-    from stigmer.pipeline.audit.verifying import Broken  # noqa: PLC0415  # as above
-    from stigmer.store.sqlite.log_file import log_file  # noqa: PLC0415  # as above
+    """See whether the audit is whole: status 0 where it is; else 1, and a line that names the entry.
 
-    settings = loaded(
-        config=config, data_dir=data_dir, keyring_file=keyring_file, audit_checkpoint_file=checkpoint_file
-    )
+    Whose, as `stigmer audit tail`. What a server gives is verified here: exported checkpoints vouch for it.
+    """
+    from stigmer.pipeline.audit.verifying import Broken  # noqa: PLC0415  # not wanted for the command's help
+
     begin = None if since is None else _begin(since)
-    with log_file(settings.data_dir) as file:
-        try:
-            found = verified(file, settings, begin)
-        except Broken as broken:
-            raise StartupError(f"not whole: {broken}") from None
-    _tell(found, settings, begin)
+    try:
+        found, compared = (_of_server if callee.names_server else _of_database)(callee, checkpoint_file, begin)
+    except Broken as broken:
+        raise StartupError(f"not whole: {broken}") from None
+    _tell(found, is_compared=compared or begin is not None)
 
 
 audit = {"tail": tail, "export": export, "verify": verify}
+
+
+def _of_server(callee: Callee, checkpoint_file: str | None, since: Checkpoint | None) -> tuple[Verified, bool]:
+    """What was found of a server's audit, and whether exported checkpoints were compared. Raises Broken."""
+    from stigmer.app.audit import read_checkpoints  # noqa: PLC0415  # not wanted for the command's help
+    from stigmer.cli.audit_calls import verified  # noqa: PLC0415  # as above
+
+    exported = read_checkpoints(Path(checkpoint_file)) if checkpoint_file is not None else []
+    found = callee.call(lambda channel: verified(channel, exported, since), answer_s=None)
+    return found, checkpoint_file is not None
+
+
+def _of_database(callee: Callee, checkpoint_file: str | None, since: Checkpoint | None) -> tuple[Verified, bool]:
+    """The same of a database's. Raises Broken."""
+    from stigmer.app.audit import verified  # noqa: PLC0415  # not wanted for the command's help
+    from stigmer.store.sqlite.log_file import log_file  # noqa: PLC0415  # as above
+
+    settings = _settings(callee, audit_checkpoint_file=checkpoint_file)
+    with log_file(settings.data_dir) as file:
+        return verified(file, settings, since), settings.audit_checkpoint_file is not None
+
+
+def _settings(callee: Callee, **flags: object) -> Settings:
+    return loaded(config=callee.config, data_dir=callee.data_dir, keyring_file=callee.keyring_file, **flags)
 
 
 def _begin(since: str) -> Checkpoint:
@@ -117,7 +137,7 @@ def _begin(since: str) -> Checkpoint:
     raise StartupError("--since: not a checkpoint, nor a file of them; give a line of the checkpoint file")
 
 
-def _tell(found: Verified, settings: Settings, since: Checkpoint | None) -> None:
+def _tell(found: Verified, *, is_compared: bool) -> None:
     if not found.last:
         typer.echo("Whole: there is no entry yet")
         return
@@ -126,7 +146,7 @@ def _tell(found: Verified, settings: Settings, since: Checkpoint | None) -> None
         f"Whole: entries {found.first} to {found.last}; {found.checkpoints} checkpoints, the last of entry"
         f" {found.signed}, by the key {key}; {found.exported} exported ones compared"
     )
-    if settings.audit_checkpoint_file is None and since is None:
+    if not is_compared:
         typer.echo("No exported checkpoint was compared: who has database and keys could have rewritten it", err=True)
 
 

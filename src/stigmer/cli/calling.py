@@ -42,7 +42,7 @@ CONNECT_S = 10.0
 _OF_SERVER: dict[str, Any] = {
     "server": Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", envvar="STIGMER_SERVER", help="Server to call. [the settings' own]"),
+        typer.Option(metavar="ADDRESS", envvar="STIGMER_SERVER", help="Server to call. [the one of the settings]"),
     ],
     "token_file": Annotated[
         Path | None,
@@ -63,11 +63,9 @@ _OF_SERVER: dict[str, Any] = {
     "config": Annotated[str | None, typer.Option(metavar="FILE", help="TOML file with the server's settings.")],
 }
 _OF_DATABASE: dict[str, Any] = {
-    "data_dir": Annotated[
-        str | None, typer.Option(metavar="DIR", help="In place of a server: the data directory of a stopped one.")
-    ],
+    "data_dir": Annotated[str | None, typer.Option(metavar="DIR", help="In place of a server: its data directory.")],
     "keyring_file": Annotated[
-        str | None, typer.Option(metavar="FILE", help="With --data-dir: the keyring. [the settings' own]")
+        str | None, typer.Option(metavar="FILE", help="With --data-dir: the keyring. [the one of the settings]")
     ],
 }
 
@@ -138,6 +136,11 @@ class Callee:
     config: str | None = None
     data_dir: str | None = None
     keyring_file: str | None = None
+
+    @property
+    def names_server(self) -> bool:
+        """Whether a server is named, and no database."""
+        return self.server is not None and self.data_dir is None
 
     def target(self) -> Target:
         """The server. Raises StartupError."""

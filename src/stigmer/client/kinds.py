@@ -1268,6 +1268,8 @@ class Admin(Service):
         "activate_key": "/ai.stigmer.admin.v1.AdminController/activateKey",
         "rewrap_keys": "/ai.stigmer.admin.v1.AdminController/rewrapKeys",
         "retire_key": "/ai.stigmer.admin.v1.AdminController/retireKey",
+        "tail_audit": "/ai.stigmer.admin.v1.AdminController/tailAudit",
+        "export_audit": "/ai.stigmer.admin.v1.AdminController/exportAudit",
     }
 
     async def list_keys(
@@ -1343,6 +1345,37 @@ class Admin(Service):
         """
         reply: types.SealingKey = await self._unary("retire_key", request, {"value": value})
         return reply
+
+    def tail_audit(
+        self,
+        request: types.TailAuditRequest | None = None,
+        /,
+        *,
+        entries: int | None = None,
+    ) -> AsyncGenerator[types.AuditPage]:
+        """Shows the last entries of the audit, the oldest first.
+
+        Args:
+            request: a message, of which a copy gets the keywords' values.
+            entries: how many; 20 where it is 0.
+        """
+        return self._stream("tail_audit", request, {"entries": entries})
+
+    def export_audit(
+        self,
+        request: types.ExportAuditRequest | None = None,
+        /,
+        *,
+        after: int | None = None,
+    ) -> AsyncGenerator[types.AuditPage]:
+        """Gives all entries of the audit, the oldest first, some at a time, up to the last one that is there then.
+        Whoever gets them can verify links and checkpoints.
+
+        Args:
+            request: a message, of which a copy gets the keywords' values.
+            after: leaves out the entries up to that number.
+        """
+        return self._stream("export_audit", request, {"after": after})
 
 
 class Caller(Service):

@@ -1,8 +1,16 @@
 """Administration of a running server, for admins of all organizations. About no kind."""
 
-from stigmer._gen.ai.stigmer.admin.v1 import AddKeyRequest, ListKeysRequest, RewrapKeysRequest, SealingKeyId
+from stigmer._gen.ai.stigmer.admin.v1 import (
+    AddKeyRequest,
+    ExportAuditRequest,
+    ListKeysRequest,
+    RewrapKeysRequest,
+    SealingKeyId,
+    TailAuditRequest,
+)
 from stigmer.handlers.base import Service
 from stigmer.pipeline.pipeline import Steps
+from stigmer.steps.audit_entries import ExportAudit, TailAudit
 from stigmer.steps.keys import ActivateKey, AddKey, ListKeys, RetireKey, RewrapKeys
 from stigmer.steps.validate_proto import ValidateProto
 
@@ -14,5 +22,7 @@ SERVICE = Service(
         "activateKey": Steps(SealingKeyId, ValidateProto(), ActivateKey()),
         "rewrapKeys": Steps(RewrapKeysRequest, ValidateProto(), last=RewrapKeys()),
         "retireKey": Steps(SealingKeyId, ValidateProto(), RetireKey()),
+        "tailAudit": Steps(TailAuditRequest, ValidateProto(), last=TailAudit()),
+        "exportAudit": Steps(ExportAuditRequest, ValidateProto(), last=ExportAudit()),
     },
 )

@@ -1,8 +1,9 @@
 """Execution contexts that the server ends by itself: those that have expired, and those that outlive their execution.
 
-The job of a plane. Each context ends in a transaction of its own, by the steps of the RPC that would end it: the
-deletion of the context, or, where its execution goes on, the report that the execution has failed, with which all of
-its contexts go. Whoever uses the context or reports on the execution meanwhile goes before: nothing is written then.
+The job of a plane; of several on one store each may do it at the same time. Each context ends in a transaction of its
+own, by the steps of the RPC that would end it: the deletion of the context, or, where its execution goes on, the report
+that the execution has failed, with which all of its contexts go. Whoever uses the context or reports on the execution
+meanwhile goes before: nothing is written then.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ PIECE = 32
 """How many contexts are ended at once, so that their transactions share commits."""
 ORPHANS = 1000
 """How many contexts of AgentExecution.create are looked at in one go; the next one goes on with those after them."""
+ELSEWHERE_S = 10.0
+"""How long another server may take to delete a context."""
 
 log = get_logger("stigmer.pipeline.context_expiry")
 
@@ -70,10 +73,10 @@ class ContextExpiry:
         self._runtime, self._means, self._ended = runtime, means, ended
         self._contexts, self._executions = runtime.kinds[CONTEXT], runtime.kinds[EXECUTION]
         self._failing: set[str] = set()
-        self._looked_at = ""
+        self._looked_at, self._looks = "", 0
 
     def __repr__(self) -> str:
-        return f"<ContextExpiry after {self._looked_at or 'none'}, {len(self._failing)} cannot be ended>"
+        return f"<ContextExpiry, looked {self._looks} times, {len(self._failing)} cannot be ended>"
 
     async def work(self) -> None:
         """End all that have expired, and those of the next ORPHANS whose execution is gone or has ended.
@@ -83,6 +86,7 @@ class ContextExpiry:
         """
         await self._end_expired()
         await self._end_orphans()
+        self._looks += 1
 
     async def _end_expired(self) -> None:
         store, expired_ms = self._runtime.store, await self._runtime.uses.expired_ms()
@@ -141,7 +145,8 @@ class ContextExpiry:
             return
         client = self._runtime.downstream.get(CONTEXT)
         if client is not None and not client.in_process:
-            await client.delete(made.key)
+            async with asyncio.timeout(ELSEWHERE_S):
+                await client.delete(made.key)
         elif await tx.get(CONTEXT, made.key) is not None:
             await self._delete(tx, made.key)
         tx.remove_record(MADE_CONTEXTS, made.key)

@@ -46,7 +46,7 @@ class Showing:
 
     def __init__(self, vault: Vault, trail: Trail) -> None:
         self._vault, self._sealing, self._trail = vault, vault.sealing, trail
-        self._openings = Openings(vault.sealing.sealer, trail, vault.sealing.store.feed)
+        self._openings = Openings(vault.sealing, trail)
         self._marked: OrderedDict[int, bytes] = OrderedDict()  # by the row's revision
         self._marked_bytes = 0
 
@@ -80,12 +80,10 @@ class Showing:
             DataLoss: they do not open.
             ConflictError: the row was changed meanwhile.
         """
-        wire = self._kind_of(row).wire_of(row)
         record = await self._vault.record(tx, row)
-        values, hashes = await self._openings.values(self._sealing.binding(row, wire), record.value)
-        fields.put(wire, values)
+        data, hashes = await self._openings.whole(row, record.value)
         self._trail.opened(call, tx, row, hashes, is_shown=is_shown)
-        return codec.serialized(wire)
+        return data
 
     async def marked(self, tx: Transaction, row: Row) -> bytes:
         """The resource of a sealed row, with the mark in place of each secret value."""

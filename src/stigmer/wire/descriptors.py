@@ -137,13 +137,6 @@ def message_class(full_name: str) -> type[Message]:
 
 
 @cache
-def message_names() -> tuple[str, ...]:
-    """The full names of all messages that our own protos declare, nested ones included, map entries not."""
-    tops = (top for name in _FILES for top in POOL.FindFileByName(name).message_types_by_name.values())
-    return tuple(message.full_name for top in tops for message in _with_nested(top))
-
-
-@cache
 def kind_by_name(name: str) -> KindMeta:
     """The kind that resources spell so, such as "AgentExecution"; raises KeyError where there is none."""
     return _kinds_by_name()[name]
@@ -165,13 +158,6 @@ def methods() -> Mapping[str, Method]:
     """All methods of our services by path, in the order of the protos."""
     services = (one for name in _FILES for one in POOL.FindFileByName(name).services_by_name.values())
     return {method.path: method for service in services for method in _methods_of(service)}
-
-
-def _with_nested(message: Descriptor) -> Iterator[Descriptor]:
-    yield message
-    for inner in message.nested_types:
-        if not inner.GetOptions().map_entry:
-            yield from _with_nested(inner)
 
 
 @cache

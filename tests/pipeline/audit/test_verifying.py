@@ -220,3 +220,28 @@ async def test_what_is_no_record_is_seen() -> None:
         b'{"v":1,"at":"2026-01-01T00:00:00Z","op":"?"}',
     ):
         assert (await broken(relinked([value]))).why == "it is no record of the audit"
+
+
+class ByTwo(Listed):
+    """The same, of which two entries are read at once."""
+
+    async def log(self, name: str, after: int = 0, limit: int = 1000) -> Sequence[LogEntry]:
+        return await super().log(name, after, min(limit, 2))
+
+
+class CutMeanwhile(ByTwo):
+    """A log whose first entries go, behind a signed cut, once some of them were read."""
+
+    async def log(self, name: str, after: int = 0, limit: int = 1000) -> Sequence[LogEntry]:
+        if after == 2:
+            self.entries = self.entries[5:]
+        return await super().log(name, after, limit)
+
+
+async def test_a_log_that_is_cut_while_it_is_read_is_whole_behind_the_cut() -> None:
+    found = await verify(CutMeanwhile(ENTRIES), exported=KEPT, key=SIGNER.key)
+    assert (found.first, found.last) == (6, len(ENTRIES))
+    with pytest.raises(
+        Broken, match="audit entry 9: the entries up to 8 are not there, and no signed cut tells of that"
+    ):
+        await verify(ByTwo([*ENTRIES[:2], *ENTRIES[8:]]), key=SIGNER.key)

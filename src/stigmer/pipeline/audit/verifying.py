@@ -79,6 +79,7 @@ async def verify(
         walk.wanted.setdefault(one.number, []).append(one)
     try:
         async for page in pages(source, since.number - 1 if since is not None else 0):
+            walk.begins = True
             for entry in page:
                 walk.take(entry)
     except DamagedError as error:
@@ -99,6 +100,7 @@ class _Walk:
         wanted: the exported checkpoints, by the entries that they are about.
         missing: the exported checkpoints that were not yet met.
         links: those of the entries since the last checkpoint's.
+        begins: whether the next entry is the first of what is read at once.
         start: the first entry, where what is before it is not there.
         cut: the last cut.
         before: the entry before.
@@ -110,6 +112,7 @@ class _Walk:
     wanted: dict[int, list[Checkpoint]] = field(default_factory=dict[int, list[Checkpoint]])
     missing: set[Checkpoint] = field(default_factory=set[Checkpoint])
     links: dict[int, bytes] = field(default_factory=dict[int, bytes])
+    begins: bool = True
     start: LogEntry | None = None
     cut: Checkpoint | None = None
     before: LogEntry | None = None
@@ -148,11 +151,13 @@ class _Walk:
             raise Broken(number, "a checkpoint is signed by another key than the server's")
 
     def _check_link(self, entry: LogEntry) -> None:
+        follows = self.before.number + 1 if self.before is not None else 1
         if self.before is None:
             self.found.first = entry.number
-            if entry.number > 1:  # what it follows from is known at the end, where a cut tells of it
-                self.start = entry
-                return
+        begins, self.begins = self.begins, False
+        if begins and entry.number > follows:  # a cut may tell of that at the end, also one that was made meanwhile
+            self.found.first, self.start = entry.number, entry
+            return
         if chained(self.before, LOG, entry.value) != entry:
             raise Broken(entry.number, "it does not follow from the one before: one of both was changed or left out")
 
