@@ -55,7 +55,7 @@ def test_a_method_can_decide_for_itself_what_the_caller_sees() -> None:
 
 def test_what_follows_something_is_a_stream_and_nothing_else() -> None:
     streams = {method.name for method in descriptors.methods().values() if method.server_streaming}
-    assert streams == {"rewrapKeys", "subscribe"}
+    assert streams == {"exportAudit", "rewrapKeys", "subscribe", "tailAudit"}
 
 
 def test_every_method_of_a_kind_belongs_to_one_that_its_service_names() -> None:
