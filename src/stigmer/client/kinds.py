@@ -1260,7 +1260,7 @@ class Sessions(Resources[types.Session]):
 
 
 class Caller(Service):
-    """What `Caller` services offer."""
+    """Tells callers about themselves."""
 
     _paths = {
         "whoami": "/ai.stigmer.iam.caller.v1.CallerQueryController/whoami",
@@ -1339,5 +1339,5 @@ class Kinds:
 
     @cached_property
     def caller(self) -> Caller:
-        """What `Caller` services offer."""
+        """Tells callers about themselves."""
         return Caller(self._calls)
