@@ -86,11 +86,16 @@ class Writer:
         lines = ["class Kinds:", '    """A property for each kind, and for what is about none."""']
         lines += ["", "    _calls: Calls"]
         found = [(accessor(kind.name), self._says(kind)) for kind in self._kinds]
-        found += [(snake(name), f"What `{name}` services offer.") for name in self._others]
+        found += [(snake(name), self._told(methods)) for name, methods in self._others.items()]
         for name, says in found:
             lines += ["", "    @cached_property", f"    def {name}(self) -> {class_of(name)}:"]
             lines += [*doc(says, 2), f"        return {class_of(name)}(self._calls)"]
         return "\n".join([*lines, ""])
+
+    def _told(self, methods: list[MethodDescriptor]) -> str:
+        """What the services of these methods say of themselves."""
+        services = dict.fromkeys(one.containing_service.full_name for one in methods)
+        return " ".join(filter(None, map(self._protos.comment, services)))
 
     def _says(self, kind: Any) -> str:  # noqa: ANN401 - the enum's value
         return self._protos.comment(self._resource(kind).full_name)
@@ -119,7 +124,7 @@ class Writer:
         return "\n".join([*lines, ""])
 
     def _other(self, name: str, methods: list[MethodDescriptor]) -> str:
-        lines = [f"class {class_of(snake(name))}(Service):", *doc(f"What `{name}` services offer.", 1)]
+        lines = [f"class {class_of(snake(name))}(Service):", *doc(self._told(methods), 1)]
         lines += ["", *paths(methods)]
         for method in methods:
             lines += ["", *self._rpc(method)]

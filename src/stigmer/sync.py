@@ -886,7 +886,7 @@ class Admin:
 
 
 class Caller:
-    """What `Caller` services offer."""
+    """Tells callers about themselves."""
 
     def __init__(self, portal: Portal, real: kinds.Caller) -> None:
         self._portal, self._real = portal, real
@@ -1022,5 +1022,5 @@ rotated."""
 
     @cached_property
     def caller(self) -> Caller:
-        """What `Caller` services offer."""
+        """Tells callers about themselves."""
         return Caller(self._portal, self._real.caller)

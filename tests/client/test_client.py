@@ -93,6 +93,7 @@ async def test_calls_that_run_when_a_client_is_closed_are_unavailable(pems: Path
         await client.close()
         with pytest.raises(stigmer.Unavailable):
             await call
+        assert call.cancelling() == 0  # grpclib cancels it, twice
 
 
 async def test_a_plane_has_a_client_and_one_for_each_principal() -> None:

@@ -122,7 +122,7 @@ async def test_the_time_of_whoever_waits_for_a_client_ends_as_ever(transport: st
 async def test_a_server_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
     for address in ("127.0.0.1:1", f"unix:/tmp/{tmp_path.name}-none"):
         async with stigmer.Client(address, max_retries=1) as client:
-            with pytest.raises(stigmer.Unavailable, match="does a server run there") as caught:
+            with pytest.raises(stigmer.Unavailable, match="`stigmer serve` starts one") as caught:
                 await client.agents.create(name="Reviewer", instructions="Review the change.")
         assert caught.value.code is Code.UNAVAILABLE
         assert caught.value.retryable

@@ -10,7 +10,7 @@ import certificates
 import pytest
 
 import stigmer
-from stigmer.client.profiles import config_file, profile_of
+from stigmer.client.profiles import Profile, config_file, profile_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,15 +52,14 @@ def written(tmp_path: Path) -> Callable[[str], dict[str, str]]:
 
 def test_without_anything_it_is_the_server_on_this_machine(tmp_path: Path) -> None:
     found = profile_of(None, {"XDG_CONFIG_HOME": str(tmp_path)})
-    assert found == ("127.0.0.1:7234", "", None, None, False)
+    assert found == Profile("127.0.0.1:7234", "", None, None, tls=False)
 
 
 def test_a_profile_says_what_the_variables_do_not(written: Callable[[str], dict[str, str]], tmp_path: Path) -> None:
     environment = written(CONFIG)
-    assert profile_of(None, environment) == ("127.0.0.1:7000", "acme", None, None, False)
+    assert profile_of(None, environment) == Profile("127.0.0.1:7000", "acme", None, None, tls=False)
     assert profile_of(None, {**environment, "STIGMER_ORG": "globex"}).org == "globex"
     work = profile_of(None, {**environment, "STIGMER_PROFILE": "work"})
-    assert work == (*profile_of("work", environment)[:4], work.tls)
     assert (work.server, work.token_file) == ("stigmer.example.com:7234", str(tmp_path / "stigmer" / "token"))
     assert getattr(work.tls, "args", None) == ("/etc/ca.pem",)
     assert getattr(work.tls, "keywords", None) == {
@@ -69,6 +68,7 @@ def test_a_profile_says_what_the_variables_do_not(written: Callable[[str], dict[
     }
     told = profile_of("work", {**environment, "STIGMER_TOKEN": "t", "STIGMER_SERVER": "unix:/run/s"})
     assert (told.server, told.token, told.token_file) == ("unix:/run/s", "t", None)
+    assert "'t'" not in repr(told)
 
 
 def test_tls_trusts_what_is_named(written: Callable[[str], dict[str, str]], tmp_path: Path) -> None:

@@ -169,6 +169,22 @@ async def test_a_key_of_the_callers_own_is_sent_as_it_is() -> None:
         assert [call.metadata.get("idempotency-key") for call in watched.of("create")] == ["mine", None]
 
 
+async def test_a_cancellation_counts_where_the_connection_is_lost_at_the_same_time() -> None:
+    watched = Watched("get")
+    async with proxied(watched) as (client, proxy, near):
+        agent = await near.agents.create(name="Reviewer", instructions=INSTRUCTIONS)
+        proxy.is_mute = True
+        reading = asyncio.create_task(client.agents.get(agent))
+        await watched.done.wait()
+        channel = client._calls.connection._channel
+        assert channel
+        channel.close()
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert reading.cancelling() == 1
+
+
 async def test_a_server_that_says_unavailable_is_asked_again() -> None:
     watched = Watched("get")
     async with proxied(watched) as (client, _, near):

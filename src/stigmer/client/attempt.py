@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from grpclib.exceptions import StreamTerminatedError
@@ -11,7 +12,10 @@ from stigmer.client.failures import failure_of
 from stigmer.errors import Code
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
+
+    from grpclib.utils import Wrapper
 
     from stigmer.wire.descriptors import Method
 
@@ -30,13 +34,15 @@ class Attempt:
         stream: grpclib's, or the loopback's; None until it is made.
     """
 
-    __slots__ = ("_method", "_request_id", "_server", "stream")
+    __slots__ = ("_cancelling", "_method", "_request_id", "_server", "_task", "stream")
 
     def __init__(self, method: Method, request_id: str, server: object) -> None:
         self._method, self._request_id, self._server = method, request_id, server
         self.stream: Any = None
 
     def __enter__(self) -> Self:
+        self._task = asyncio.current_task()
+        self._cancelling = 0 if self._task is None else self._task.cancelling()
         return self
 
     def __exit__(
@@ -44,7 +50,8 @@ class Attempt:
     ) -> None:
         if not isinstance(error, Exception):
             return
-        _take_back_the_cancellation(error)
+        if _has_woken_the_task(error):
+            self._take_back_its_cancellation(error)
         failure = failure_of(error, self._server)
         if failure is None:
             return
@@ -52,6 +59,23 @@ class Attempt:
         failure.outcome_unknown = self._is_written() and failure.code in _UNKNOWN_OUTCOMES
         if failure is not error:
             raise failure from error
+
+    def begun(self) -> None:
+        """Have grpclib cancel the task once, where a connection that ends says so twice: that can be taken back."""
+        wrapper = getattr(self.stream, "_wrapper", None)
+        if wrapper is not None:
+            wrapper.cancel = partial(_once, wrapper, wrapper.cancel)
+
+    def _take_back_its_cancellation(self, error: Exception) -> None:
+        """Forget that grpclib cancelled the task: `asyncio.timeout` would take it for somebody else's.
+
+        Raises:
+            CancelledError: somebody else cancelled it at the same time.
+        """
+        task = asyncio.current_task()
+        before = self._cancelling if task is self._task else 0  # a stream's replies may be awaited by another task
+        if task is not None and task.uncancel() > before:
+            raise asyncio.CancelledError from error
 
     def _is_written(self) -> bool:
         """Whether what the call was to write may be written: it has left for the server."""
@@ -64,13 +88,16 @@ def is_write(method: Method) -> bool:
     return not method.service.endswith("QueryController")
 
 
-def _take_back_the_cancellation(error: BaseException | None) -> None:
-    """Forget that grpclib cancelled this task to wake it up: `asyncio.timeout` would take it for somebody else's."""
+def _once(wrapper: Wrapper, cancel: Callable[[Exception], None], error: Exception) -> None:
+    if not wrapper.cancelled:
+        cancel(error)
+
+
+def _has_woken_the_task(error: BaseException | None) -> bool:
+    """Whether grpclib has cancelled this task to raise the error in it."""
     while error is not None:
         by_grpclib = isinstance(error, StreamTerminatedError) or str(error) == "Deadline exceeded"
         if by_grpclib and isinstance(error.__context__, asyncio.CancelledError):
-            task = asyncio.current_task()
-            if task is not None:
-                task.uncancel()
-            return
+            return True
         error = error.__context__
+    return False

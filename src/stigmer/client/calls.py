@@ -96,6 +96,7 @@ class Calls:
         with self._attempt(sent) as attempt:
             attempt.stream = _request(channel, sent, Cardinality.UNARY_STREAM)
             async with attempt.stream as stream:
+                attempt.begun()
                 await stream.send_message(request, end=True)
                 while (reply := await stream.recv_message()) is not None:
                     yield reply
@@ -119,6 +120,7 @@ class Calls:
         with self._attempt(sent) as attempt:
             attempt.stream = _request(channel, sent, Cardinality.UNARY_UNARY)
             async with attempt.stream as stream:
+                attempt.begun()
                 await stream.send_message(sent.request, end=True)
                 reply = await stream.recv_message()
             if reply is None:

@@ -27,7 +27,9 @@ def failure_of(error: Exception, server: object) -> StigmerError | None:
     if isinstance(error, ssl.SSLError):
         return Unavailable(f"{server}: TLS failed ({reason}): check authorities and certificates", retry_after_s=None)
     if isinstance(error, OSError):
-        return Unavailable(f"{server} cannot be reached ({reason}): does a server run there?", retry_after_s=0.0)
+        return Unavailable(
+            f"{server} cannot be reached ({reason}): is a server there? `stigmer serve` starts one", retry_after_s=0.0
+        )
     is_of_connection = isinstance(error, ProtocolError | StreamTerminatedError) or _is_of_the_connection(error)
     return (
         Unavailable(f"the connection to {server} was lost: {reason}", retry_after_s=0.0) if is_of_connection else None

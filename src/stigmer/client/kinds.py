@@ -1379,7 +1379,7 @@ class Admin(Service):
 
 
 class Caller(Service):
-    """What `Caller` services offer."""
+    """Tells callers about themselves."""
 
     _paths = {
         "whoami": "/ai.stigmer.iam.caller.v1.CallerQueryController/whoami",
@@ -1463,5 +1463,5 @@ class Kinds:
 
     @cached_property
     def caller(self) -> Caller:
-        """What `Caller` services offer."""
+        """Tells callers about themselves."""
         return Caller(self._calls)

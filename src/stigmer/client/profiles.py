@@ -16,9 +16,10 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from stigmer.rpc import tls_context
 
@@ -33,12 +34,13 @@ _FILES = ("token_file", "ca", "client_cert", "client_key")
 _NAMES = ("server", "org", "token", *_FILES)
 
 
-class Profile(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Profile:
     """A server, and how to call it: what a client is made with."""
 
     server: str
     org: str
-    token: str | None
+    token: str | None = field(repr=False)
     token_file: str | None
     tls: Callable[[], ssl.SSLContext] | bool
 
