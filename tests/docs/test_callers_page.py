@@ -99,7 +99,7 @@ def container(home: Path, *given: dict[str, str]) -> Shell:
 def test_the_image_does_not_start_where_nobody_would_be_asked_who_they_are(tmp_path: Path) -> None:
     done = container(tmp_path).run("stigmer serve")
     assert done.returncode == 1
-    assert "nobody is asked who they are: give --tokens-file" in done.stderr
+    assert "nobody is asked who they are: set tokens_file" in done.stderr
 
 
 def test_the_composed_server_starts_once_a_token_was_made(tmp_path: Path) -> None:
