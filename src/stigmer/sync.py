@@ -814,7 +814,7 @@ class Sessions:
 
 
 class Admin:
-    """What `Admin` services offer."""
+    """Looks after a running server. All of it is for admins of all organizations (*)."""
 
     def __init__(self, portal: Portal, real: kinds.Admin) -> None:
         self._portal, self._real = portal, real
@@ -1017,7 +1017,7 @@ rotated."""
 
     @cached_property
     def admin(self) -> Admin:
-        """What `Admin` services offer."""
+        """Looks after a running server. All of it is for admins of all organizations (*)."""
         return Admin(self._portal, self._real.admin)
 
     @cached_property

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 CHANNELS = (
     *("database file", "write-ahead log", "backup", "rows of the backup", "log", "log records of a host", "spans"),
     *("metrics", "errors", "lists and streams", "replies to who may see no secrets", "log of a server that is killed"),
+    "checkpoints of the audit",
 )
 
 

@@ -24,7 +24,7 @@ async def test_health_asks_by_the_socket(
     address = f"unix:{tmp_path / 's.sock'}"
     monkeypatch.setenv("HOME", str(tmp_path))
     async with served(tmp_path, "--listen", address):
-        await asyncio.to_thread(health, address=address, timeout_s=30)
+        await asyncio.to_thread(health, server=address, timeout_s=30)
         monkeypatch.setenv("STIGMER_LISTEN", f"{address},127.0.0.1:1")
         await asyncio.to_thread(health, timeout_s=30)
     assert capsys.readouterr().out == "SERVING\nSERVING\n"
@@ -54,7 +54,7 @@ async def test_of_two_processes_that_start_at_once_on_one_path_one_serves(tmp_pa
     assert b"another process listens there: stop it, or listen on another path" in refused.result()[1]
     loser = ends.index(refused)
     assert both[loser].returncode == 1
-    await asyncio.to_thread(health, address=f"unix:{path}", timeout_s=30)
+    await asyncio.to_thread(health, server=f"unix:{path}", timeout_s=30)
     both[1 - loser].terminate()
     await asyncio.wait_for(ends[1 - loser], 60)
     assert not await asyncio.to_thread(path.exists)

@@ -1260,7 +1260,7 @@ class Sessions(Resources[types.Session]):
 
 
 class Admin(Service):
-    """What `Admin` services offer."""
+    """Looks after a running server. All of it is for admins of all organizations (*)."""
 
     _paths = {
         "list_keys": "/ai.stigmer.admin.v1.AdminController/listKeys",
@@ -1458,7 +1458,7 @@ class Kinds:
 
     @cached_property
     def admin(self) -> Admin:
-        """What `Admin` services offer."""
+        """Looks after a running server. All of it is for admins of all organizations (*)."""
         return Admin(self._calls)
 
     @cached_property

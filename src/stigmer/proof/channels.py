@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 DATABASE, LOG_OF_WRITES, BACKUP, ROWS = "database file", "write-ahead log", "backup", "rows of the backup"
 LOG, RECORDS, SPANS, METRICS = "log", "log records of a host", "spans", "metrics"
+_HEADERS = "hpack"
+"""The library whose logger writes every header at DEBUG, those of this process's client as well."""
 _FILES = {FILE_NAME: DATABASE, f"{FILE_NAME}-wal": LOG_OF_WRITES}
 
 
@@ -54,17 +56,24 @@ def look_at_log(search: Search, file: Path) -> None:
 
 
 class Records(logging.Handler):
-    """A host's own handler while it is entered: it sees what log lines are made of, before they are formatted."""
+    """A host's own handler of every logger, at DEBUG: it sees what lines are made of, before they are formatted."""
 
     def __init__(self, search: Search) -> None:
         super().__init__(logging.DEBUG)
         self._search = search
+        self._loggers = (logging.getLogger(), logging.getLogger(_HEADERS))
+        self._levels: list[int] = []
 
     def __enter__(self) -> None:
-        logging.getLogger("stigmer").addHandler(self)
+        self._levels = [logger.level for logger in self._loggers]
+        for logger, level in zip(self._loggers, (logging.DEBUG, logging.INFO), strict=True):
+            logger.setLevel(level)
+        self._loggers[0].addHandler(self)
 
     def __exit__(self, *_error: object) -> None:
-        logging.getLogger("stigmer").removeHandler(self)
+        self._loggers[0].removeHandler(self)
+        for logger, level in zip(self._loggers, self._levels, strict=True):
+            logger.setLevel(level)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Search the record, and the failure that it tells of."""

@@ -129,7 +129,10 @@ class Run:
     async def _in_process(self, callers: Callers, spans: Callable[[Search], None] | None) -> None:
         """Every RPC and every fault, on a plane whose log records, spans and metrics are at hand."""
         data = self._directory / "data"
-        settings = await asyncio.to_thread(Settings, data_dir=data, tokens_file=self._tokens)
+        checkpoints = self._directory / "checkpoints"
+        settings = await asyncio.to_thread(
+            Settings, data_dir=data, tokens_file=self._tokens, audit_checkpoint_file=checkpoints
+        )
         with channels.Records(self._search):
             async with embedded(settings) as plane:
                 await asyncio.to_thread(self._know_keys, data)
@@ -147,6 +150,7 @@ class Run:
             spans(self._search)
         await asyncio.to_thread(channels.look_at_log, self._search, self._log)
         await asyncio.to_thread(channels.look_at_directory, self._search, data)
+        self._search.look("checkpoints of the audit", await asyncio.to_thread(checkpoints.read_bytes))
 
     async def _drive(self, client: Client, callers: Callers) -> Walk:
         requests = Requests(self._canaries)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 IN_PROGRESS, COMPLETED = 2, 3
 """Of an execution's phases."""
+STREAM_S = 1.0
 _EXECUTION, _CONTEXT = "AgentExecution", "ExecutionContext"
 
 
@@ -86,8 +87,10 @@ class Walk:
         await asyncio.gather(*(self._client.call(one, self._requests.valid(one), caller) for one in wanted))
 
     async def _as_root(self, method: Method) -> Outcome:
-        outcome = await self._client.call(method, self._requests.valid(method), self._callers.root)
-        if outcome.code == "OK":
+        """Call the method; a stream is followed to its end, or for a second."""
+        terms: dict[str, Any] = {"to_the_end": True, "timeout_s": STREAM_S} if method.server_streaming else {}
+        outcome = await self._client.call(method, self._requests.valid(method), self._callers.root, **terms)
+        if outcome.code == "OK" or outcome.replies:
             self.reached.add(method.path)
             self._requests.learn(method, outcome.replies[0])
         return outcome

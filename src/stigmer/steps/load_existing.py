@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from stigmer.errors import NotFound, Violation, clip
 from stigmer.pipeline.kind import required
 from stigmer.steps.load_target import by_id
-from stigmer.steps.resolve_slug import holder
+from stigmer.steps.resolve_slug import row_of_slug
 from stigmer.steps.validate_proto import refuse
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class LoadExisting:
 
 
 async def _by_slug(ctx: Context[Resource, Resource]) -> Row:
-    row = await holder(ctx)
+    row = await row_of_slug(ctx)
     if row is None:
         raise NotFound(ctx.kind.name, ctx.slug, message=f"{ctx.kind.name} with slug '{clip(ctx.slug)}' not found")
     ctx.call.resource_id = row.id

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from stigmer.errors import AlreadyExists, InvalidArgument
 from stigmer.pipeline.kind import required
-from stigmer.steps.resolve_slug import holder
+from stigmer.steps.resolve_slug import row_of_slug
 
 if TYPE_CHECKING:
     from stigmer.pipeline.context import Context
@@ -24,7 +24,7 @@ class LoadForApply:
 
     async def __call__(self, ctx: Context[Resource, Resource]) -> None:
         metadata = required(ctx.request.metadata)
-        ctx.row = await holder(ctx)
+        ctx.row = await row_of_slug(ctx)
         if ctx.row is not None and metadata.id not in ("", ctx.row.id):
             raise InvalidArgument.of(
                 "metadata.id", f"is {metadata.id}, but the slug '{ctx.slug}' is {ctx.row.id}'s: leave the id out"

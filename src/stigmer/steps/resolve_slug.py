@@ -42,7 +42,7 @@ class ResolveSlug:
         _name_only_org(ctx)
 
 
-async def holder(ctx: Context[Resource, Resource]) -> Row | None:
+async def row_of_slug(ctx: Context[Resource, Resource]) -> Row | None:
     """The row that holds `slug` in the namespace of the request."""
     return await ctx.by_slug(ctx.kind.name, ctx.slug, await ctx.namespace_of(ctx.request))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from stigmer.store.rows import SEALED, sealed_key
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from stigmer.store.changes import Change
     from stigmer.store.feed import LocalFeed
@@ -38,8 +38,9 @@ class RowCache:
         self._size = 0
         self._rows: OrderedDict[Key, Row] = OrderedDict()
         self._slugs: dict[SlugKey, Key] = {}
+        self._only: dict[Key, Key] = {}  # by kind and slug
         self._records: dict[str, Record] = {}  # by their keys
-        self._filling: dict[str, object] = {}
+        self._filling: dict[str | Key, object] = {}
         feed.listen(self._note)
 
     def __repr__(self) -> str:
@@ -57,6 +58,24 @@ class RowCache:
         """The row that holds the slug, where it is cached."""
         key = self._slugs.get((kind, slug, namespace))
         return self.by_id(*key) if key is not None else None
+
+    def only(self, kind: str, slug: str) -> Row | None:
+        """The row that alone holds the slug, in whatever namespace, where that is known."""
+        key = self._only.get((kind, slug))
+        return self.by_id(*key) if key is not None else None
+
+    async def fill_only(self, kind: str, slug: str, read: Callable[[], Awaitable[Sequence[Row]]]) -> Sequence[Row]:
+        """Read rows that hold a slug, two at least where there are; keep one that is alone, unless others came."""
+        began, name = self._feed.revision, (kind, slug)
+        mine = self._filling[name] = object()
+        try:
+            rows = await read()
+            if len(rows) == 1 and self._filling.get(name) is mine and self._keep_read(rows[0], began):
+                self._only[name] = kind, rows[0].id
+        finally:
+            if self._filling.get(name) is mine:
+                del self._filling[name]
+        return rows
 
     def record(self, key: str) -> Record | None:
         """The record of SEALED under that key, where it is cached."""
@@ -88,12 +107,17 @@ class RowCache:
         began = self._feed.revision
         row = await read()
         if row is not None:
-            key = (row.kind, row.id)
-            changed = self._feed.changed_since(began)
-            if changed is not None and key not in changed:
-                self._drop(key)
-                self._keep(row)
+            self._keep_read(row, began)
         return row
+
+    def _keep_read(self, row: Row, began: int) -> bool:
+        """Keep a row that was read, unless it was changed since the feed told of that revision; whether it is kept."""
+        key = (row.kind, row.id)
+        changed = self._feed.changed_since(began)
+        if changed is not None and key not in changed:
+            self._drop(key)
+            self._keep(row)
+        return self._rows.get(key) is row
 
     def keep(self, rows: Iterable[Row]) -> None:
         """Take in committed rows that nobody asked for yet; the first of them go first when room is needed."""
@@ -102,24 +126,35 @@ class RowCache:
 
     def clear(self) -> None:
         """Forget all of it."""
-        for kept in (self._rows, self._slugs, self._records, self._filling):
+        for kept in (self._rows, self._slugs, self._only, self._records, self._filling):
             kept.clear()
         self._size = 0
 
     def _note(self, change: Change) -> None:
         """Take a committed change in. Where that fails, nothing is kept, old or not."""
         try:
-            key = sealed_key(change.kind, change.id)[1]
-            self._filling.pop(key, None)
-            record = self._records.get(key)
-            self._drop((change.kind, change.id))
-            if change.row is not None:
-                self._keep(change.row)
-                if record is not None and change.row.sealed:  # it stays, or another one follows at once
+            key, row = (change.kind, change.id), change.row
+            of_record = sealed_key(*key)[1]
+            self._filling.pop(of_record, None)
+            record, is_only = self._records.get(of_record), self._is_only(row)
+            self._drop(key)
+            if row is not None:
+                self._keep(row)
+                if record is not None and row.sealed:  # it stays, or another one follows at once
                     self._keep_record(record)
+                if is_only and key in self._rows:
+                    self._only[row.kind, row.slug or ""] = key
         except BaseException:
             self.clear()
             raise
+
+    def _is_only(self, row: Row | None) -> bool:
+        """Whether a row that was written just now held its slug alone, and so still does; else nobody is known to."""
+        if row is None or row.slug is None:
+            return False
+        name = (row.kind, row.slug)
+        self._filling.pop(name, None)
+        return self._only.pop(name, None) == (row.kind, row.id)
 
     def _keep(self, row: Row) -> None:
         key = (row.kind, row.id)
@@ -148,6 +183,8 @@ class RowCache:
         self._size -= size_of(row)
         if row.slug is not None:
             self._slugs.pop((row.kind, row.slug, row.namespace), None)
+            if self._only.get((row.kind, row.slug)) == key:
+                del self._only[row.kind, row.slug]
         if row.sealed:
             self._drop_record(sealed_key(*key)[1])
 

@@ -207,7 +207,15 @@ class SqliteStore:
     async def by_slug_anywhere(
         self, kind: str, slug: str, owners: Owners | None = None, limit: int = 2
     ) -> Sequence[Row]:
-        return await self._reads.point(lambda reader: queries.by_slug_anywhere(reader, kind, slug, owners, limit))
+        def read() -> Awaitable[Sequence[Row]]:
+            return self._reads.point(lambda reader: queries.by_slug_anywhere(reader, kind, slug, owners, limit))
+
+        only = self._cache.only(kind, slug)
+        if only is not None and includes(owners, only.owner):
+            return [only]
+        if owners is not None or limit == 1:  # then one that is found need not be the only one
+            return await read()
+        return await self._cache.fill_only(kind, slug, read)
 
     async def page(self, query: Query, window: Window) -> Page:
         return await self._reads.list(lambda reader: queries.page(reader, query, window), window.limit)
