@@ -11,6 +11,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import certificates
 import pytest
 from conformance_socket import served as served_to_grpcio
 from edge_rig import Stubs
@@ -20,7 +21,10 @@ from sealed_rows import keys_in_use, read, sealing_keys, write
 from served_process import served, serving
 
 from stigmer import rpc
+from stigmer.address import address_of
 from stigmer.cli import main
+from stigmer.cli.calling import Target
+from stigmer.errors import StartupError
 from stigmer.secrets.keyring import Keyring
 from stigmer.store.sqlite import SqliteStore
 from stigmer.types import (
@@ -166,6 +170,32 @@ def test_the_command_line_rotates_the_keys_of_a_server_that_knows_its_callers(
         assert (status, "a running server has the data directory" in err, "--server ADDRESS" in err) == (1, True, True)
 
 
+def test_the_server_of_the_settings_is_called_where_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a Unix socket, TLS by its own certificate, and TLS by an authority that a flag names."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    pems = certificates.make(tmp_path)
+    certificate, key, authority = (str(pems / name) for name in ("server.pem", "server.key", "ca.pem"))
+    socket = f"unix:{tmp_path}/s"
+    flags = ("--listen", socket, "--tls-cert", certificate, "--tls-key", key)
+    with serving("--data-dir", str(tmp_path / "data"), *flags) as server:
+        port = server.address[1]
+        monkeypatch.setenv("STIGMER_LISTEN", socket)
+        status, by_socket, _ = run(monkeypatch, capsys, "list")
+        assert (status, len(by_socket.splitlines())) == (0, 2)
+        monkeypatch.setenv("STIGMER_LISTEN", f"127.0.0.1:{port}")
+        monkeypatch.setenv("STIGMER_TLS_CERT", certificate)
+        monkeypatch.setenv("STIGMER_TLS_KEY", key)
+        assert run(monkeypatch, capsys, "list") == (0, by_socket, "")
+        at = ("--server", f"localhost:{port}")
+        assert run(monkeypatch, capsys, "list", *at, "--ca", authority) == (0, by_socket, "")
+        status, _, err = run(monkeypatch, capsys, "list", *at, "--tls")
+        assert (status, "TLS failed" in err, "check --ca" in err) == (1, True, True)
+        status, _, err = run(monkeypatch, capsys, "list", *at)
+        assert (status, "does it want TLS (--tls, --ca)?" in err) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
@@ -191,6 +221,22 @@ def test_a_call_that_cannot_be_made_says_what_to_do(
     assert (status, out) == (1, "")
     assert says in err
     assert "stg_secret" not in err
+
+
+def test_a_rewrap_that_never_began_tells_of_no_resources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    said = "stigmer: 127.0.0.1:1: Connection refused; start a server with `stigmer serve`\n"
+    assert run(monkeypatch, capsys, "rewrap", "--server", "127.0.0.1:1") == (1, "", said)
+
+
+def test_a_reader_who_reads_no_more_is_no_fault_of_the_server_s() -> None:
+    target = Target(address_of("127.0.0.1:1"), None, "")
+    with pytest.raises(BrokenPipeError), target.told():
+        raise BrokenPipeError
+    with pytest.raises(StartupError, match="Connection reset by peer; start a server"), target.told():
+        raise ConnectionResetError(104, "as the system calls it")
 
 
 def test_a_terminal_shows_how_far_a_rewrap_is(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def serving(*flags: str, env: Mapping[str, str] = os.environ) -> Generator[Liste
     with subprocess.Popen(command, env={**env, **MEASURED}, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
         lines = (json.loads(line) for line in server.stderr)
-        address = next(line["listen"] for line in lines if line["event"] == "stigmer serves")
+        address = next(line["listen"] for line in lines if line["event"] == "stigmer serves").split(",")[0]
         host, _, port = address.rpartition(":")
         drain = threading.Thread(target=server.stderr.read, daemon=True)
         drain.start()

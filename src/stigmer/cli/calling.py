@@ -86,6 +86,8 @@ class Target(NamedTuple):
 
         try:
             yield
+        except BrokenPipeError:  # whoever reads what is printed reads no more; typer knows what to do
+            raise
         except ssl.SSLError as error:
             raise StartupError(
                 f"{self.address}: TLS failed ({error}); check --ca, --client-cert and --client-key"

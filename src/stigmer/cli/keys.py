@@ -66,10 +66,9 @@ def rewrap(callee: Callee) -> None:
         callee.call(shown.follow, answer_s=None)
     finally:
         shown.end()
-    if shown.last.damaged:
-        raise StartupError(
-            f"the secrets of {shown.last.damaged} resources are damaged and stay under their key: restore a backup"
-        )
+    damaged = shown.last.damaged if shown.last is not None else 0
+    if damaged:
+        raise StartupError(f"the secrets of {damaged} resources are damaged and stay under their key: restore a backup")
 
 
 @on_server_or_database
@@ -91,27 +90,27 @@ class _Progress:
     """How far a rewrap is: one line of a terminal that changes; elsewhere lines, one each PLAIN_S and the last."""
 
     def __init__(self) -> None:
-        from stigmer.types import RewrapProgress  # noqa: PLC0415  # not wanted for the command's help
-
-        self.last: RewrapProgress = RewrapProgress()
+        self.last: RewrapProgress | None = None
         self._is_terminal, self._told_s = sys.stderr.isatty(), time.monotonic()
 
     async def follow(self, channel: Channel) -> None:
         """Rewrap, and tell how far it is."""
         from stigmer.types import RewrapKeysRequest  # noqa: PLC0415  # not wanted for the command's help
 
-        async for self.last in _admin(channel).rewrap_keys(RewrapKeysRequest()):
-            self._tell()
+        async for state in _admin(channel).rewrap_keys(RewrapKeysRequest()):
+            self.last = state
+            self._tell(state)
 
     def end(self) -> None:
-        """Tell what was done, also where it was cut off."""
-        typer.echo(f"{self._start()}Rewrapped: the secrets of {self.last.rewrapped} resources", err=True)
+        """Tell what was done, also where it was cut off; nothing where it never began."""
+        if self.last is not None:
+            typer.echo(f"{self._start()}Rewrapped: the secrets of {self.last.rewrapped} resources", err=True)
 
-    def _tell(self) -> None:
+    def _tell(self, state: RewrapProgress) -> None:
         now_s = time.monotonic()
         if self._is_terminal or now_s - self._told_s >= PLAIN_S:
             self._told_s = now_s
-            text = f"{self._start()}Rewrapped: {self.last.rewrapped} of {self.last.total}"
+            text = f"{self._start()}Rewrapped: {state.rewrapped} of {state.total}"
             typer.echo(text, err=True, nl=not self._is_terminal)
 
     def _start(self) -> str:
