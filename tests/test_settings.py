@@ -305,7 +305,10 @@ def test_the_budgets_hold_the_largest_messages() -> None:
     assert refusal(max_memory_bytes=2**25) == [f"--max-memory-bytes: {what}; raise it, or lower the other"]
 
 
-@pytest.mark.parametrize("flags", [{"max_streams": 0}, {"keepalive_s": 0}, {"grace_s": -1}, {"grace_s": float("inf")}])
+@pytest.mark.parametrize(
+    "flags",
+    [{"max_streams": 0}, {"keepalive_s": 0}, {"grace_s": -1}, {"grace_s": float("inf")}, {"context_ttl": 0.9}],
+)
 def test_numbers_out_of_range_are_refused(flags: dict[str, float]) -> None:
     assert len(refusal(**flags)) == 1
 

@@ -18,7 +18,7 @@ from stigmer.pipeline import context_expiry, uses
 from stigmer.pipeline.made_contexts import MADE_CONTEXTS
 from stigmer.secrets.audit import Op
 from stigmer.store.changes import Changes, Put, Remove
-from stigmer.store.errors import ConflictError
+from stigmer.store.errors import ConflictError, DamagedError
 from stigmer.types import ExecutionPhase
 
 if TYPE_CHECKING:
@@ -489,3 +489,22 @@ async def test_a_context_whose_secrets_do_not_open_ends_like_any_other(ageing: A
     clock.ahead_ms = EXPIRED_MS
     await ageing.sweep()
     assert await ageing.ids() == []
+
+
+async def test_a_context_whose_execution_is_damaged_expires_and_before_that_it_stays(
+    ageing: Ageing, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, really = await ageing.execution(), ageing.store.get
+
+    async def get(kind: str, id_: str, owners: Any = None) -> Any:
+        if kind == "AgentExecution":
+            raise DamagedError(kind, id_, "a test says so")
+        return await really(kind, id_, owners)
+
+    monkeypatch.setattr(ageing.store, "get", get)
+    await ageing.sweep()
+    assert len(await ageing.ids()) == 1
+    clock.ahead_ms = EXPIRED_MS
+    await ageing.sweep()
+    assert await ageing.ids() == []
+    assert await ageing.ids("AgentExecution") == [id_of(made)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from store_rows import CHILDREN, changed, child, created, discarding, ids, row, stored, updating
 
+from stigmer.store.changes import Dependent
 from stigmer.store.errors import ConflictError
 from stigmer.store.rows import ABSENT
 from stigmer.store.transaction import Transaction
@@ -138,6 +139,23 @@ async def test_dependents_go_with_their_row_staged_and_stored_and_later_ones(sto
     await tx.commit()
     assert await ids(store, kind="Child") == ["other"]
     assert await ids(store, kind="Grandchild") == []
+
+
+@pytest.mark.parametrize("joined", [True, False])
+async def test_what_is_made_and_goes_within_one_transaction_leaves_no_record(store: Store, *, joined: bool) -> None:
+    children = Dependent("Child", "parent", records=("beside",))
+    outer = Transaction(store)
+    outer.create(child("c", "p"))
+    outer.put_record("beside", "c", b"gone")
+    outer.put_record("beside", "other", b"kept")
+    tx = Transaction(store, outer) if joined else outer
+    await tx.delete_dependents((children,), "p")
+    assert await tx.record("beside", "c") is None
+    if joined:
+        assert tx.merge()
+    await outer.commit()
+    assert await ids(store, kind="Child") == []
+    assert [one.key for one in await store.records("beside")] == ["other"]
 
 
 async def test_dependents_are_found_by_their_ids_alone_in_one_read_a_level(

@@ -23,7 +23,7 @@ from stigmer.pipeline.kind import required
 from stigmer.pipeline.made_contexts import MADE_CONTEXTS
 from stigmer.pipeline.own_calls import stage
 from stigmer.store.changes import Changes
-from stigmer.store.errors import ConflictError, StoreUnavailableError
+from stigmer.store.errors import ConflictError, DamagedError, StoreUnavailableError
 from stigmer.store.transaction import Transaction
 from stigmer.telemetry.logs import get_logger
 
@@ -127,7 +127,7 @@ class ContextExpiry:
         if context is None:
             return
         id_ = self._execution_id(context)
-        execution = await tx.get(EXECUTION, id_)
+        execution = await self._readable(tx, id_)
         fails = execution is not None and execution.owner == context.owner and not self._has_ended(execution)
         if fails and (reported_ms := self._reported_ms(required(execution))) > expired_ms:
             await self._runtime.store.commit(Changes(uses={(CONTEXT, use.id): reported_ms}))
@@ -136,6 +136,13 @@ class ContextExpiry:
         tx.require_unused(CONTEXT, use.id, expired_ms)
         await tx.commit()
         self._tell("expired", use.id, id_, execution_failed=fails)
+
+    async def _readable(self, tx: Transaction, id_: str) -> Row | None:
+        """An execution, unless it is damaged: nobody can run that one, and no secret is to stay for it."""
+        try:
+            return await tx.get(EXECUTION, id_)
+        except DamagedError:
+            return None
 
     async def _end_orphan(self, made: Record) -> None:
         """End a context whose execution is gone or has ended, wherever the context is."""

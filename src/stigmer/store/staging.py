@@ -126,12 +126,15 @@ class Staging:
         outermost.sequence += 1
         self.puts[row.kind, row.id] = Put(replace(row, revision=ABSENT, sequence=outermost.sequence), ABSENT)
 
-    def remove(self, key: Key, expected: int | None) -> None:
-        """Take a row out of this staging, and of its parents, with its record; nothing here relies on it any more."""
+    def remove(self, key: Key, expected: int | None, tables: Iterable[str] = ()) -> None:
+        """Take a row out of this staging, and of its parents, with its records; nothing here relies on it any more.
+
+        The record of what it has sealed goes, and those in the `tables` that have its id for a key.
+        """
         self.puts.pop(key, None)
-        sealed = sealed_key(*key)
-        if self.record(sealed)[0]:
-            self.records[sealed] = None
+        for record in (sealed_key(*key), *((table, key[1]) for table in tables)):
+            if self.record(record)[0]:
+                self.records[record] = None
         self.requires.pop(key, None)
         if expected == ABSENT:
             self.removes.setdefault(key, ABSENT)

@@ -272,6 +272,6 @@ class Transaction:
         for row in self.staged.rows(kind):
             if any(field == dependent.field and value in ids for field, value in row.keys or ()):
                 gone.add(row.id)
-                self.staged.remove((kind, row.id), ABSENT if row.revision == ABSENT else None)
+                self.staged.remove((kind, row.id), ABSENT if row.revision == ABSENT else None, dependent.records)
         for inner in dependent.dependents if gone else ():
             await self._delete_level(inner, gone)
