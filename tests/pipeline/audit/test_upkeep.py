@@ -178,6 +178,22 @@ async def test_a_file_that_cannot_be_written_fails_the_start_and_later_no_checkp
     assert [one.number for one in exported(nowhere)] == [3]
 
 
+async def test_a_start_on_a_log_that_lacks_what_was_exported_says_so(
+    trail: Trail, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = Upkeep(trail, file, DAYS)
+    await trail.append(*of(200, 0))
+    await kept.sign()
+    await kept.cut()
+    await kept.open()
+    assert "not the one that was exported" not in caplog.text
+    async with MemoryStore() as restored:
+        other = Trail(sealing_keys(restored))
+        await other.append(*of(200))
+        await Upkeep(other, file, DAYS).open()
+    assert "not the one that was exported" in caplog.text
+
+
 async def test_counts_take_a_bounded_number_of_callers_and_are_written_in_pieces(
     trail: Trail, monkeypatch: pytest.MonkeyPatch
 ) -> None:

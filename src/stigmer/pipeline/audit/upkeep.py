@@ -9,6 +9,7 @@ import asyncio
 import errno
 import os
 import time
+from contextlib import suppress
 from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING
@@ -17,8 +18,9 @@ from stigmer.access.threads import on_thread
 from stigmer.errors import StartupError
 from stigmer.pipeline.audit.reading import pages
 from stigmer.secrets.audit import LOG, Event, Op
+from stigmer.secrets.checkpoints import Checkpoint
 from stigmer.store.changes import Append, Changes, Trim
-from stigmer.store.errors import ConflictError
+from stigmer.store.errors import ConflictError, DamagedError
 from stigmer.store.rows import ABSENT
 from stigmer.telemetry.logs import get_logger
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stigmer.pipeline.audit.trail import Trail
-    from stigmer.secrets.checkpoints import Checkpoint
     from stigmer.store.rows import Key, LogEntry
 
 SIGN_S = 60.0
@@ -35,6 +36,8 @@ CUT_S = 6 * 3600.0
 """How often it is looked for what is too old."""
 PIECE = 500
 """So many entries are cut off in one transaction."""
+TAIL_BYTES = 8192
+"""How much of the end of the file is looked at for the last checkpoint."""
 DAY_MS = 24 * 3600 * 1000
 
 HEAD: Key = ("audit", "checkpoint")
@@ -60,9 +63,17 @@ class Upkeep:
         return f"<Upkeep of {self._trail!r}, {self._days} days>"
 
     async def open(self) -> None:
-        """See that checkpoints can be exported. Raises StartupError."""
-        if self._file is not None:
-            await on_thread(partial(_append, self._file, b""))
+        """See that checkpoints can be exported, and tell of a log that lacks the last one. Raises StartupError."""
+        if self._file is None:
+            return
+        await on_thread(partial(_append, self._file, b""))
+        last = await on_thread(partial(_last_exported, self._file))
+        if last is not None and not await self._has(last):
+            log.error(
+                "The audit is not the one that was exported: was a backup restored? Run `stigmer audit verify`",
+                file=str(self._file),
+                entry=last.number,
+            )
 
     async def sign(self) -> None:
         """Write what was counted, and a checkpoint of what has come since the last one, if anything has."""
@@ -80,6 +91,13 @@ class Upkeep:
                 await self._sign(Op.CUT, last)
                 await self._trim(last.number)
                 log.info("Old entries of the audit are cut off", through=last.number, days=self._days)
+
+    async def _has(self, one: Checkpoint) -> bool:
+        try:
+            found = await self._store.log(LOG, one.number - 1, 1)
+        except DamagedError:
+            return False
+        return any((entry.number, entry.link) == (one.number, one.link) for entry in found)
 
     async def _sign_last(self) -> None:
         last = await self._store.last_entry(LOG)
@@ -138,6 +156,21 @@ def _append(path: Path, data: bytes) -> None:
             f"{path}: checkpoints of the audit cannot be written there ({error.strerror}); make its directory, or see"
             " that the server's user may write to it"
         ) from None
+
+
+def _last_exported(path: Path) -> Checkpoint | None:
+    """The last checkpoint in the file that is no cut, as far as its end shows; None also of one that is only added to."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    for line in reversed(lines):
+        with suppress(ValueError):
+            if (one := Checkpoint.of(line)).op is Op.CHECKPOINT:
+                return one
+    return None
 
 
 def _at_ms(entry: LogEntry) -> int:
