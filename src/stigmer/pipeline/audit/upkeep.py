@@ -159,7 +159,7 @@ def _append(path: Path, data: bytes) -> None:
 
 
 def _last_exported(path: Path) -> Checkpoint | None:
-    """The last checkpoint in the file that is no cut, as far as its end shows; None also of one that is only added to."""
+    """The last checkpoint in the file that is no cut, as far as its end shows; None where it may not be read."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
