@@ -153,7 +153,7 @@ async def test_files_that_are_no_certificates_are_refused(tmp_path: Path) -> Non
 
 async def test_plain_text_to_a_tls_server_asks_about_tls(certificate: tuple[Path, Path]) -> None:
     async with serving(1, server_side(certificate)) as address:
-        assert "(--tls, --ca)" in await refusal(server=address)
+        assert "(--ca)" in await refusal(server=address)
 
 
 def test_an_interrupt_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,10 +190,10 @@ def test_the_server_of_the_settings_is_called_where_none_is_named(
         assert run(monkeypatch, capsys, "list") == (0, by_socket, "")
         at = ("--server", f"localhost:{port}")
         assert run(monkeypatch, capsys, "list", *at, "--ca", authority) == (0, by_socket, "")
-        status, _, err = run(monkeypatch, capsys, "list", *at, "--tls")
+        status, _, err = run(monkeypatch, capsys, "list", *at, "--ca", "system")
         assert (status, "TLS failed" in err, "check --ca" in err) == (1, True, True)
         status, _, err = run(monkeypatch, capsys, "list", *at)
-        assert (status, "does it want TLS (--tls, --ca)?" in err) == (1, True)
+        assert (status, "does it want TLS (--ca)?" in err) == (1, True)
 
 
 @pytest.mark.parametrize(

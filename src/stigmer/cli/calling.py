@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_SYSTEM = Path("system")  # in place of a file: the authorities that this system trusts
+
 ANSWER_S = 60.0
 """How long a server may take to answer a call that is no stream."""
 CONNECT_S = 10.0
@@ -48,10 +50,11 @@ _OF_SERVER: dict[str, Any] = {
         Path | None,
         typer.Option(metavar="FILE", envvar="STIGMER_TOKEN_FILE", help="File with the token to call with."),
     ],
-    "tls": Annotated[bool, typer.Option("--tls", help="Call by TLS, and trust this system's authorities.")],
     "ca": Annotated[
         Path | None,
-        typer.Option(metavar="FILE", envvar="STIGMER_CA", help="PEM file of the authorities to trust; turns TLS on."),
+        typer.Option(
+            metavar="FILE", envvar="STIGMER_CA", help="PEM file of the authorities to trust, or `system`; turns TLS on."
+        ),
     ],
     "client_cert": Annotated[
         Path | None,
@@ -99,7 +102,7 @@ class Target(NamedTuple):
             hint = "; --token-file names its file" if failure.code is Code.UNAUTHENTICATED and not self.token else ""
             raise StartupError(f"{self.address}: {failure.code.name}: {failure.message}{hint}") from None
         except (StreamTerminatedError, ProtocolError) as error:
-            wanted = "TLS (--tls, --ca)" if self.tls is None else "a client certificate (--client-cert, --client-key)"
+            wanted = "TLS (--ca)" if self.tls is None else "a client certificate (--client-cert, --client-key)"
             raise StartupError(f"{self.address}: {error}; is it a gRPC server, and does it want {wanted}?") from None
 
     @asynccontextmanager
@@ -131,7 +134,6 @@ class Callee:
 
     server: str | None = None
     token_file: Path | None = None
-    tls: bool = False
     ca: Path | None = None
     client_cert: Path | None = None
     client_key: Path | None = None
@@ -152,7 +154,7 @@ class Callee:
         token = _token(self.token_file)
         security = None if isinstance(address, UnixAddress) else self._security(settings)
         if token and security is None and not isinstance(address, UnixAddress) and not is_loopback(address.host):
-            raise StartupError(f"{address}: the token would travel in clear text; give --ca FILE, or --tls")
+            raise StartupError(f"{address}: the token would travel in clear text; give --ca FILE, or --ca system")
         return Target(address, security, token)
 
     def call(self, work: Callable[[Channel], Awaitable[T]], *, answer_s: float | None = ANSWER_S) -> T:
@@ -187,12 +189,13 @@ class Callee:
     def _security(self, settings: Settings | None) -> ssl.SSLContext | None:
         """The client's side of TLS; None for plain text."""
         pinned = settings.tls_cert if settings and self.ca is None else None
-        if not self.tls and self.ca is None and pinned is None and self.client_cert is None:
+        if self.ca is None and pinned is None and self.client_cert is None:
             return None
         from stigmer.rpc import tls_context  # noqa: PLC0415  # not for help
 
+        authorities = None if self.ca == _SYSTEM else self.ca or pinned
         try:
-            context = tls_context(self.ca or pinned, cert=self.client_cert, key=self.client_key)
+            context = tls_context(authorities, cert=self.client_cert, key=self.client_key)
         except OSError as error:  # ssl.SSLError is one
             raise StartupError(
                 f"--ca, --client-cert or --client-key: {error}; give PEM files that belong together"
@@ -221,10 +224,7 @@ def _flagged(command: Callable[..., None], flags: dict[str, Any]) -> Callable[..
         command(callee, **given)
 
     run.__doc__, run.__name__ = command.__doc__, command.__name__
-    shared = [
-        Parameter(name, Parameter.KEYWORD_ONLY, default=False if name == "tls" else None, annotation=flag)
-        for name, flag in flags.items()
-    ]
+    shared = [Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=flag) for name, flag in flags.items()]
     run.__signature__ = Signature([*own, *shared])  # type: ignore[attr-defined]  # inspect looks for it on every function
     return run
 
