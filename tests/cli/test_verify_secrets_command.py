@@ -74,6 +74,20 @@ def test_a_search_that_is_broken_has_a_status_of_its_own(
     assert "The search is broken: no call succeeded: /x/Y\n" in out
 
 
+def test_a_run_that_fails_on_the_way_is_no_finding(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def failing(_: Run) -> Report:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Run, "all", failing)
+    monkeypatch.setattr(sys, "argv", ["stigmer", "verify-secrets"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "no space left" in capsys.readouterr().err
+
+
 def test_a_search_that_looks_past_a_form_or_a_channel_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

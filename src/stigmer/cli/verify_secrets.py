@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,6 +38,9 @@ def verify_secrets(
             report = asyncio.run(Run(Path(directory), quick=quick).all())
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+    except Exception as error:  # whatever it is: what was not done proves nothing
+        traceback.print_exc()
+        raise typer.Exit(BROKEN) from error
     _tell(report, time.monotonic() - started)
     if report.findings:
         raise typer.Exit(FAILED)

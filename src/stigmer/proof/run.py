@@ -181,11 +181,12 @@ class Run:
     async def _in_children(self, callers: Callers, data: Path) -> None:
         async with child(data, self._tokens) as server:
             await asyncio.to_thread(self._know_keys, data)
-            await self._until_killed(server, callers)
+            known = await self._until_killed(server, callers)
+            await server.ended()
             self._search.look("log of a server that is killed", server.log)
         await asyncio.to_thread(channels.look_at_directory, self._search, data)
         async with child(data, self._tokens) as server:
-            await self._expect(server, callers, {"OK"}, "after the kill")
+            await self._expect(server, callers, known, {"OK"}, "after the kill")
             backup = data.with_suffix(".db")
             await asyncio.to_thread(channels.look_at_backup, self._search, data, backup)
             await server.stop()
@@ -193,17 +194,16 @@ class Run:
         await self._with_wrong_key(data)
         await asyncio.to_thread(_damage, data)
         async with child(data, self._tokens) as server:
-            await self._expect(server, callers, {"DATA_LOSS"}, "after the damage")
+            await self._expect(server, callers, known, {"DATA_LOSS"}, "after the damage")
             await server.stop()
             self._search.look("log of a server with damaged secrets", server.log)
 
-    async def _until_killed(self, server: Child, callers: Callers) -> None:
-        """Write until the server is killed, which is soon."""
+    async def _until_killed(self, server: Child, callers: Callers) -> Requests:
+        """Write until the server is killed, which is soon; gives requests about what it has acknowledged."""
         async with self._client(server.address) as client:
             requests = Requests(self._canaries)
             walk = Walk(client, requests, callers)
             await walk.make()
-            self._known = requests
 
             async def write() -> None:
                 while LOST not in {code for _, code in client.codes}:
@@ -214,13 +214,14 @@ class Run:
             server.kill()
             await asyncio.gather(*writers)
             self._count(client)
+        return requests
 
-    async def _expect(self, server: Child, callers: Callers, codes: set[str], when: str) -> None:
+    async def _expect(self, server: Child, callers: Callers, known: Requests, codes: set[str], when: str) -> None:
         """Get what has secrets: the calls have to end so."""
         async with self._client(server.address) as client:
             for method in methods().values():
                 if method.name == "get" and method.kind is not None and method.kind.name in _SEALED:
-                    await client.call(method, self._known.valid(method), callers.root)
+                    await client.call(method, known.valid(method), callers.root)
             ended = {code for _, code in client.codes}
             if ended != codes:
                 self.report.wrong.append(f"{when} secrets are read with {sorted(ended)}, not {sorted(codes)}")
