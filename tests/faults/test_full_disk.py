@@ -60,9 +60,10 @@ async def test_no_secret_is_shown_that_cannot_be_told_of(tmp_path: Path, frames:
         size = (tmp_path / "stigmer.db-wal").stat().st_size
         limit(server, size + frames * FRAME_BYTES if frames else 0)
         answers = await asyncio.gather(*(shown(stubs, id_) for _ in range(AT_ONCE)))
-        for _ in range(AT_ONCE):
+        while answers[-1] != "UNAVAILABLE":  # until what little room there was is used up
             answers.append(await shown(stubs, id_))
-        assert set(answers[AT_ONCE:]) == {"UNAVAILABLE"}, "what little room there was is used up"
+        afterwards = [await shown(stubs, id_) for _ in range(AT_ONCE)]
+        assert set(afterwards) == {"UNAVAILABLE"}
         assert set(answers) <= ({CANARY, "UNAVAILABLE"} if frames else {"UNAVAILABLE"})
         assert await shown(stubs, id_, REDACTED) == MARK, "what is marked needs no room"
         limit(server, resource.RLIM_INFINITY)
