@@ -63,6 +63,9 @@ def judge(rows: Mapping[str, Row], size: Size, start: Start) -> list[Aim]:
         _processor_ms(f"{report.title} cost the server at most 8 ms of CPU", report, 8.0),
         _times_floor("that is at most 8 times what 16 of them cost", report, 8.0),
         _processor_ms(f"{create.title}: at most 1.2 ms of CPU", create, 1.2),
+        _slowdown(
+            "an idempotency key costs at most 1.15 times the create without", rows["create keyed"], "", most=1.15
+        ),
     ]
     for where, most in LIMITS.items():
         by_client = rows[f"client {where}"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from dataclasses import replace
 from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ def executions(bench: Bench) -> dict[str, Row]:
         agent_id, reports = _prepared(server)
         creates = Calls(messages.CREATE_EXECUTION, (messages.execution("e", agent_id),), CALLERS, seconds)
         contexts = Calls(messages.CREATE, (), CALLERS, seconds)
+        keyed = replace(contexts, keyed=True)
         taken = interleave(
             bench.size,
             {
@@ -43,6 +45,7 @@ def executions(bench: Bench) -> dict[str, Row]:
                 "few": partial(bench.sample, outside.unary, server, _reporting(reports[FEW], seconds)),
                 "create": partial(bench.sample, load.unary, server, creates),
                 "context": partial(bench.sample, load.unary, server, contexts),
+                "keyed": partial(bench.sample, load.unary, server, keyed),
                 "many in process": partial(bench.sample, in_process, bench.directory / "reports-many", MANY, seconds),
                 "few in process": partial(bench.sample, in_process, bench.directory / "reports-few", FEW, seconds),
             },
@@ -55,6 +58,13 @@ def executions(bench: Bench) -> dict[str, Row]:
             f"{title}, in process, as objects", "calls", floor, taken["many in process"], taken["few in process"]
         ),
         "create execution": Row(create, "calls", "create of a context", taken["create"], taken["context"]),
+        "create keyed": Row(
+            f"create of a context with an idempotency key, {CALLERS} callers",
+            "calls",
+            "the same without",
+            taken["keyed"],
+            taken["context"],
+        ),
     }
 
 

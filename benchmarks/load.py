@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 import selectors
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import count, cycle, repeat
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,7 @@ class Calls:
         callers: how many.
         seconds: how long, after a short warm-up.
         headers: further ones of each call.
+        keyed: whether each bears an idempotency key of its own.
         values: how many values each of the creates has, and how many of them are secret; None for the usual context.
     """
 
@@ -75,6 +77,7 @@ class Calls:
     callers: int
     seconds: float
     headers: tuple[tuple[str, str], ...] = ()
+    keyed: bool = False
     values: tuple[int, int] | None = None
 
     def requests(self) -> Iterator[bytes]:
@@ -101,12 +104,13 @@ def unary(server: Running, calls: Calls) -> Sample:
 def _keep_calling(wire: Wire, calls: Calls, bodies: Iterator[bytes], seconds: float) -> list[float]:
     """Seconds that each call took; ends when the last open one is answered."""
     clock = time.perf_counter
+    keys = (secrets.token_hex(16) for _ in count()) if calls.keyed else repeat("")
     end = clock() + seconds
     started: dict[int, float] = {}
     answered: set[int] = set()
     took: list[float] = []
     for _ in range(calls.callers):
-        started[wire.call(calls.path, next(bodies))] = clock()
+        started[wire.call(calls.path, next(bodies), next(keys))] = clock()
     while started:
         wire.flush()
         for event in wire.receive():
@@ -119,7 +123,7 @@ def _keep_calling(wire: Wire, calls: Calls, bodies: Iterator[bytes], seconds: fl
             now = clock()
             took.append(now - started.pop(event.stream))
             if now < end:
-                started[wire.call(calls.path, next(bodies))] = now
+                started[wire.call(calls.path, next(bodies), next(keys))] = now
     return took
 
 

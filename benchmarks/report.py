@@ -27,7 +27,7 @@ SECTIONS = {
     "Few and many resources": ("create at", "getByReference"),
     "Subscribe": ("subscribe",),
     "Lists": ("list",),
-    "Executions": ("report", "create execution"),
+    "Executions": ("report", "create execution", "create keyed"),
     "In process": ("loopback",),
     "Through a host's interceptor": ("hosted",),
     "Callers who are known": ("callers",),

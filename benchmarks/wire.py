@@ -69,10 +69,11 @@ class Wire:
     def __exit__(self, *_: object) -> None:
         self.socket.close()
 
-    def call(self, path: str, body: bytes) -> int:
-        """Queue a call; the id of its stream."""
+    def call(self, path: str, body: bytes, key: str = "") -> int:
+        """Queue a call, with an idempotency key where one is given; the id of its stream."""
         stream, self._next = self._next, self._next + 2
-        self._out += frame(HEADERS, END_HEADERS, stream, self._block(path))
+        block = self._block(path) + (_literal("idempotency-key", key) if key else b"")
+        self._out += frame(HEADERS, END_HEADERS, stream, block)
         self._out += frame(DATA, END_STREAM, stream, b"\x00" + len(body).to_bytes(4, "big") + body)
         return stream
 
@@ -176,3 +177,8 @@ class Wire:
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     """One HTTP/2 frame."""
     return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+
+
+def _literal(name: str, value: str) -> bytes:
+    """A header that no table takes in; name and value are short."""
+    return b"\x00" + b"".join(bytes([len(text)]) + text.encode() for text in (name, value))

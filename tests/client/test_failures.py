@@ -6,10 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from h2.exceptions import StreamClosedError
 from transports import calling
 
 import stigmer
 from stigmer import errors
+from stigmer.client.failures import failure_of
 from stigmer.errors import Code
 
 if TYPE_CHECKING:
@@ -127,6 +129,26 @@ async def test_a_server_that_is_not_there_is_unavailable(tmp_path: Path) -> None
         assert caught.value.code is Code.UNAVAILABLE
         assert caught.value.retryable
         assert not caught.value.outcome_unknown
+
+
+async def test_a_connection_that_ended_under_grpclib_is_made_anew(pems: Path) -> None:
+    """As its keepalive leaves it: without a transport, and taken for open."""
+    async with calling("tcp", pems) as (client, _):
+        await client.caller.whoami()
+        channel = client._calls.connection._channel
+        assert channel
+        assert channel._protocol
+        channel._protocol.connection.close()
+        assert (await client.caller.whoami()).name == "local"
+
+
+def test_what_is_no_failure_of_a_call_stays_what_it_is() -> None:
+    for fault in (TypeError("x"), AttributeError("x", name="y"), AssertionError("x")):
+        assert failure_of(fault, "here") is None
+    cut = failure_of(AssertionError("Received less data than expected"), "here")
+    assert isinstance(cut, stigmer.Unavailable)
+    assert isinstance(failure_of(StreamClosedError(1), "here"), stigmer.Unavailable)
+    assert isinstance(failure_of(TimeoutError(110, "timed out"), "here"), stigmer.Unavailable)
 
 
 async def test_a_server_that_is_not_trusted_is_unavailable(pems: Path) -> None:

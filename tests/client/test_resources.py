@@ -18,6 +18,7 @@ from stigmer.types import (
     EnvironmentValue,
     HttpServer,
     McpServerDefinition,
+    Session,
 )
 from stigmer.wire import descriptors
 
@@ -119,6 +120,28 @@ async def test_a_reference_is_given_once(client: stigmer.Client) -> None:
         await client.executions.create(agent=ApiResourceReference(), message="Hello")  # type: ignore[arg-type]
 
 
+async def test_a_resource_of_another_kind_is_none(client: stigmer.Client) -> None:
+    agent = await client.agents.create(name="Reviewer", instructions=INSTRUCTIONS)
+    other: Any = agent
+    with pytest.raises(
+        stigmer.InvalidArgument, match=r"spec\.agent_instance_id: must be of kind AgentInstance, not Agent"
+    ):
+        await client.sessions.create(agent_instance=other)
+    with pytest.raises(stigmer.InvalidArgument, match=r"spec\.environment_refs\[0\]: must be a reference"):
+        await client.instances.create(name="i", agent=agent, environment_refs=[other])
+    for call in (client.environments.get, client.environments.delete):
+        with pytest.raises(TypeError, match="want one of kind Environment"):
+            await call(other)
+    with pytest.raises(stigmer.InvalidArgument, match="name the Agent by its id"):
+        await client.agents.get(Agent())
+    unnamed: Any = Session()
+    with pytest.raises(stigmer.InvalidArgument, match=r"spec\.session_id: must be a resource"):
+        await client.executions.create(session=unnamed, message="Hello")
+    assert "Agents" in repr(client.agents)
+    with pytest.raises(stigmer.InvalidArgument, match=r"spec\.data: must be a dict"):
+        await client.environments.create(name="Prod", data=other)
+
+
 async def test_what_needs_no_name_is_given_one(client: stigmer.Client) -> None:
     agent = await client.agents.create(name="Reviewer", instructions=INSTRUCTIONS)
     assert agent.status
@@ -190,7 +213,7 @@ async def test_every_fault_of_plain_values_is_named(client: stigmer.Client) -> N
     assert {one.field: one.description for one in caught.value.violations} == {
         "spec.mcp_servers[0].htpp": "is no field here; did you mean 'http'?",
         "spec.sub_agents": "must be a list",
-        "spec.env_spec": "must be a EnvironmentSpec or a dict",
+        "spec.env_spec": "must be of type EnvironmentSpec, or a dict",
         "spec.skill_refs[0]": "must be a reference: 'org/slug', a resource that has a slug, or a dict",
     }
     for scope in ("organisation", "x"):

@@ -28,12 +28,14 @@ class Watched(stigmer.Interceptor):
     Attributes:
         done: set when a call of the method `marked` has been carried out.
         features: what whoami says in place of the server's own.
+        unknown: a method that is not there.
         failures: raised, one for each call of `marked`, before it is carried out.
     """
 
     def __init__(self, marked: str = "") -> None:
         self.marked, self.done = marked, asyncio.Event()
         self.features: list[str] | None = None
+        self.unknown = ""
         self.failures: list[Exception] = []
         self.calls: list[stigmer.Call] = []
 
@@ -44,6 +46,8 @@ class Watched(stigmer.Interceptor):
         self.calls.append(call)
         if call.method.name == self.marked and self.failures:
             raise self.failures.pop(0)
+        if call.method.name == self.unknown:
+            raise stigmer.Unimplemented("unknown method")
         reply = await proceed(call, request)
         if call.method.name == self.marked:
             self.done.set()
@@ -159,6 +163,17 @@ async def test_a_create_is_not_tried_again_where_the_server_keeps_no_keys() -> N
         await cut
         assert caught.value.outcome_unknown
         assert len(watched.of("create")) == 1
+
+
+async def test_a_server_that_knows_no_whoami_keeps_no_keys() -> None:
+    watched = Watched("create")
+    async with proxied(watched) as (client, proxy, _):
+        watched.unknown = "whoami"
+        cut = asyncio.create_task(cut_when_done(watched, proxy))
+        with pytest.raises(stigmer.Unavailable) as caught:
+            await client.agents.create(name="Reviewer", instructions=INSTRUCTIONS)
+        await cut
+        assert caught.value.outcome_unknown
 
 
 async def test_a_key_of_the_callers_own_is_sent_as_it_is() -> None:

@@ -103,13 +103,13 @@ def _message(full_name: str, place: _Place, value: Any, at: At) -> Any:  # noqa:
         return _reference(place, value, at)
     if isinstance(value, str) and _is_one_text(full_name):
         return cls(value=value)
-    raise _refused(at, f"must be a {cls.__name__} or a dict")
+    raise _refused(at, f"must be of type {cls.__name__}, or a dict")
 
 
 def _reference(place: _Place, value: Any, at: At) -> ApiResourceReference:  # noqa: ANN401 - a resource, or its slug
     """A reference by `org/slug` or to a resource; of the kind that the field is named for."""
     found = naming.slug_of(value)
-    if found is None:
+    if found is None or naming.is_none_of(value, naming.kinds_of_field(place.name)):
         raise _refused(at, "must be a reference: 'org/slug', a resource that has a slug, or a dict")
     org, slug = found
     return ApiResourceReference(org=org, slug=slug, kind=cast("Any", naming.number_of_field(place.name)))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from stigmer.wire import descriptors
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from stigmer.wire.descriptors import KindMeta
 
 _ULID = "[0-7][0-9a-hjkmnp-tv-z]{25}"
@@ -27,6 +29,12 @@ def slug_of(value: Any, org: str = "") -> tuple[str, str] | None:  # noqa: ANN40
     metadata = getattr(value, "metadata", None)
     slug = getattr(metadata, "slug", "")
     return (str(getattr(metadata, "org", "")), slug) if slug else None
+
+
+def is_none_of(value: Any, kinds: Sequence[KindMeta]) -> bool:  # noqa: ANN401 - anything
+    """Whether a value is a resource of another kind than these; where there are none, each fits."""
+    name = value.__class__.__name__  # of a lazy object too
+    return bool(kinds) and hasattr(value, "metadata") and name not in {kind.name for kind in kinds}
 
 
 @cache

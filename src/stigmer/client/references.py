@@ -51,6 +51,11 @@ async def resolved(calls: Calls, full_name: str, given: Mapping[str, Any], at: A
 async def id_of(calls: Calls, field: str, value: Any, at: At) -> str:  # noqa: ANN401 - a resource, its id or its slug
     """The id of what a field `x_id` is to name; a slug is asked for. Raises as `resolved`."""
     kinds = naming.kinds_of_field(field)
+    if naming.is_none_of(value, kinds):
+        wanted = " or ".join(kind.name for kind in kinds)
+        raise InvalidArgument.of(
+            path_of((at, field, None)), f"must be of kind {wanted}, not {value.__class__.__name__}"
+        )
     if isinstance(value, str):
         if any(naming.is_id(kind, value) for kind in kinds):
             return value

@@ -105,6 +105,8 @@ class Resources(Service, Generic[R]):
     def _id_in(self, which: R | str) -> str:
         """The id that names a resource; empty where a slug does."""
         if not isinstance(which, str):
+            if naming.is_none_of(which, [about(self._kind).meta]):
+                raise TypeError(f"want one of kind {self._kind}, its id or its slug, not {which.__class__.__name__}")
             return str(getattr(getattr(which, "metadata", None), "id", ""))
         kind = about(self._kind)
         return which if not kind.has_slugs or naming.is_id(kind.meta, which) else ""

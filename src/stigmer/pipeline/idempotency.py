@@ -140,9 +140,8 @@ def _day(now_ms: int) -> int:
 
 def _names(ctx: AnyContext, once: Once, now_ms: int) -> _Names:
     day = _day(now_ms)
-    parts = (ctx.call.principal.caller.name, ctx.call.method.path, once.key)
-    text = b"".join(len(raw).to_bytes(4, "big") + raw for raw in map(str.encode, parts))
-    name = hashlib.blake2b(text, digest_size=20).hexdigest()
+    text = f"{ctx.call.principal.caller.name}\n{ctx.call.method.path}\n{once.key}"  # all of them can be printed
+    name = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
     return _Names(*(f"{one:08}/{name}" for one in (day - 1, day, day + 1)))
 
 
