@@ -12,7 +12,7 @@ import pytest
 from measured import MEASURED
 
 from stigmer.cli import main
-from stigmer.proof import self_check
+from stigmer.proof import channels, self_check
 from stigmer.proof.run import Report, Run
 from stigmer.proof.search import Finding, Search
 
@@ -104,3 +104,8 @@ def test_a_search_that_looks_past_a_form_or_a_channel_is_found_out(
     missed = self_check.missed_channels(tmp_path / "planted", tmp_path / "log", None)
     assert "write-ahead log: text raw" in missed
     assert not any(one.startswith("database file: ") for one in missed)
+
+
+def test_spans_are_left_out_where_the_sdk_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert channels.recorded_spans() is None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from edge_sockets import dial
-from killed_at_commits import CANARY, PROGRAM, Executions
+from killed_at_commits import CANARY, ENDS, PROGRAM, Executions
 from served_process import served
 
 if TYPE_CHECKING:
@@ -20,12 +20,21 @@ if TYPE_CHECKING:
 LONG = (pytest.mark.long, pytest.mark.timeout(3600))
 SHORT = [("create", "written"), ("create", "committed"), ("end", "committed")]
 ALL = [(what, when) for what in ("create", "end") for when in ("begun", "written", "committed")]
+CONTEXTS = "SELECT value FROM resource_keys WHERE kind = 'ExecutionContext' AND field = 'spec.execution_id'"
+EXECUTIONS = (
+    "SELECT id FROM resources WHERE kind = 'AgentExecution' AND NOT EXISTS (SELECT 1 FROM resource_keys"
+    " WHERE resource_keys.sequence = resources.sequence AND field = 'status.phase' AND value IN (?, ?, ?))"
+)
 LATEST = 40
 """At most so many commits go well before the one at which the server is killed."""
 
 
 def left_over(directory: Path) -> list[str]:
-    """Records of secrets without their resources, and files that hold a secret."""
+    """What must not be in a database that nobody has started on since the kill.
+
+    Records of secrets without their resources, and these without those; executions that run without a context, and
+    contexts of no execution that runs; files that hold a secret.
+    """
     with closing(sqlite3.connect(f"file:{directory / 'stigmer.db'}?mode=ro", uri=True)) as database:
         without = database.execute(
             "SELECT key FROM records WHERE name = 'sealed' AND key NOT LIKE 'Audit/%' AND NOT EXISTS"
@@ -35,8 +44,11 @@ def left_over(directory: Path) -> list[str]:
             "SELECT kind || '/' || id AS name FROM resources WHERE sealed AND NOT EXISTS"
             " (SELECT 1 FROM records WHERE records.name = 'sealed' AND key = kind || '/' || id)"
         ).fetchall()
+        contexts = database.execute(CONTEXTS).fetchall()
+        executions = database.execute(EXECUTIONS, [str(int(phase)) for phase in ENDS]).fetchall()
+    whole = {name for (name,) in contexts} ^ {name for (name,) in executions}
     files = [path.name for path in directory.iterdir() if CANARY.encode() in path.read_bytes()]
-    return [*(name for (name,) in (*without, *bare)), *files]
+    return [*(name for (name,) in (*without, *bare)), *whole, *files]
 
 
 async def killed_and_checked(directory: Path, executions: Executions, at: str) -> None:

@@ -11,13 +11,16 @@ from edge_rig import Stubs, contexts, executions, id_of
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
+from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceReference
 from stigmer.app import embedded
 from stigmer.settings import Settings
+from stigmer.store.changes import Changes, Remove
 from stigmer.store.memory import MemoryStore
 from stigmer.store.rows import Query, Window
 from stigmer.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     import pytest
@@ -113,3 +116,28 @@ async def is_missing(call: Any) -> bool:
     except GRPCError as error:
         return error.status is Status.NOT_FOUND
     return False
+
+
+async def of_nobody(ageing: Ageing) -> Any:
+    """A context whose execution this server does not know."""
+    return await ageing.contexts.create(samples.execution_context(f"aex-{samples.NOBODY}"))
+
+
+async def removed(ageing: Ageing, execution: Any) -> None:
+    """Take the execution's row out, as who repairs a database does, past all that goes with it."""
+    await ageing.store.commit(Changes(removes=[Remove("AgentExecution", id_of(execution), None)]))
+
+
+def reads(ageing: Ageing, context: Any) -> dict[str, Callable[[], Awaitable[Any]]]:
+    execution_id = contexts.ExecutionContextExecutionIdInput(execution_id=context.spec.execution_id)
+    return {
+        "get": lambda: ageing.find_contexts.get(contexts.ExecutionContextId(value=id_of(context))),
+        "by reference": lambda: ageing.find_contexts.get_by_reference(ApiResourceReference(slug=context.metadata.slug)),
+        "by execution id": lambda: ageing.find_contexts.get_by_execution_id(execution_id),
+        "marked": lambda: ageing.find_contexts.get(
+            contexts.ExecutionContextId(value=id_of(context)), metadata={"x-secrets": "redacted"}
+        ),
+        "rotate": lambda: ageing.contexts.rotate(
+            contexts.RotateExecutionValueInput(resource_id=id_of(context), key="TOKEN", value="another")
+        ),
+    }
