@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import stigmer
 import stigmer.app
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class Key:
@@ -33,6 +31,33 @@ class Key:
         if shown != f"Bearer {self.token}":
             raise stigmer.Unauthenticated("not this one")
         return stigmer.Principal("ann", "admin", frozenset({"acme"}))
+
+
+async def test_a_client_of_the_environment_is_known_over_tls(
+    tmp_path: Path, pems: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tmp_path / "token"
+    files: dict[str, Any] = {"tls_cert": pems / "server.pem", "tls_key": pems / "server.key"}
+    await asyncio.to_thread(token.write_text, "one\n")
+    settings = await asyncio.to_thread(stigmer.Settings, data_dir=Path(":memory:"), **files)
+    async with (
+        stigmer.embedded(settings, authenticators=[Key()]) as plane,
+        plane.listen("127.0.0.1:0") as server,
+    ):
+        said = {
+            "SERVER": server.listens_on.replace("127.0.0.1", "localhost"),
+            "CA": str(pems / "ca.pem"),
+            "TOKEN_FILE": str(token),
+            "ORG": "acme",
+        }
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+        for name, value in said.items():
+            monkeypatch.setenv(f"STIGMER_{name}", value)
+        async with stigmer.Client.from_env() as client:
+            assert (await client.caller.whoami()).name == "ann"
+            made = await client.environments.create(name="Prod")
+            assert made.metadata
+            assert made.metadata.org == "acme"
 
 
 async def test_a_token_that_is_renewed_in_its_file_is_read_again(tmp_path: Path) -> None:

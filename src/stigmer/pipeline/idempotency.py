@@ -40,7 +40,7 @@ KEPT_MS = 24 * 60 * 60 * 1000
 """How long a reply is given again; days are as long, counted from 1970."""
 EXPIRY_S = 600.0
 """How often a job looks for records that are over."""
-AT_ONCE = 50
+AT_ONCE = 16
 """How many records one transaction of the job removes: each may be as long as a resource."""
 
 _MARK = MARK.encode()
