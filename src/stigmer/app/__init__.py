@@ -113,8 +113,7 @@ class Plane:
         """Open it.
 
         Raises:
-            StartupError: the database cannot be opened, what the settings name for authenticators not read, the file
-                for checkpoints not written, or a key of its secrets is missing.
+            StartupError: the database, a file that the settings name or a key of the secrets cannot be opened.
             RuntimeError: it has been opened before; make another one.
         """
         if self._state != "new":
