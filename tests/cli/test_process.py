@@ -72,7 +72,7 @@ def test_an_interrupt_during_an_import_is_quiet(module: str, tmp_path: Path) -> 
 
 
 def test_an_interrupt_that_the_shell_ignores_stays_ignored(tmp_path: Path) -> None:
-    done = python(INTERRUPTED_IMPORT.format(module="typer", action="SIG_IGN"), "version", home=tmp_path)
+    done = python(INTERRUPTED_IMPORT.format(module="typer", action="SIG_IGN"), "--version", home=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 
 

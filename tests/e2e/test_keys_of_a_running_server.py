@@ -23,7 +23,7 @@ from served_process import served, serving
 from stigmer import rpc
 from stigmer.address import address_of
 from stigmer.cli import main
-from stigmer.cli.calling import Target
+from stigmer.cli.target import Target
 from stigmer.errors import StartupError
 from stigmer.secrets.keyring import Keyring
 from stigmer.store.sqlite import SqliteStore

@@ -5,7 +5,8 @@ needs neither pydantic nor grpclib. A new command is a module with a function of
 of its subcommands, and a line in `COMMANDS`.
 This module imports next to nothing, so that an interrupt finds `main` at work, not an import.
 
-Exit status: 0 done, 1 failed (one line on stderr for each reason), 2 wrong usage, 130 interrupted.
+Exit status: 0 done, 1 failed (one line on stderr for each reason), 2 wrong usage, 3 an execution ended otherwise than
+wanted, 4 not in time, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -22,11 +23,16 @@ COMMANDS = {
     "keys": "List and rotate the keys that secrets are sealed under.",
     "audit": "Show, export and verify who saw and changed secrets.",
     "verify-secrets": "Search all that a server leaves behind for secret values.",
-    "version": "Print the version.",
+    "auth": "Ask a server who you are and what you may do.",
+    "wait": "Wait until an execution has come to a phase.",
+    "version": "Print the versions of this command and of the server.",
 }
 """Each command with its line in `stigmer --help`, in the order shown."""
 
 FAILED = 1
+ENDED_OTHERWISE = 3
+"""An execution ended in another phase than was wanted."""
+NOT_IN_TIME = 4
 INTERRUPTED = 130
 
 _LAST_STANDARD_FD = 2

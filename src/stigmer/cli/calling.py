@@ -9,27 +9,29 @@ import asyncio
 import inspect
 import os
 import ssl
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from stigmer.address import UnixAddress, address_of, is_loopback
 from stigmer.cli import INTERRUPTED, interrupts_raise
 from stigmer.cli.flags import loaded
-from stigmer.errors import Code, StartupError
+from stigmer.cli.target import Target
+from stigmer.errors import StartupError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
     from grpclib.client import Channel
 
     from stigmer.address import Address
+    from stigmer.client import Client
     from stigmer.settings import Settings
 
 T = TypeVar("T")
@@ -38,8 +40,6 @@ _SYSTEM = Path("system")  # in place of a file: the authorities that this system
 
 ANSWER_S = 60.0
 """How long a server may take to answer a call that is no stream."""
-CONNECT_S = 10.0
-"""How long it may take to be connected."""
 
 _OF_SERVER: dict[str, Any] = {
     "server": Annotated[
@@ -71,61 +71,6 @@ _OF_DATABASE: dict[str, Any] = {
         str | None, typer.Option(metavar="FILE", help="With --data-dir: the keyring. [the one of the settings]")
     ],
 }
-
-
-class Target(NamedTuple):
-    """A server: where it is, the client's side of TLS, None for plain text, and the token to call with, or none."""
-
-    address: Address
-    tls: ssl.SSLContext | None
-    token: str
-
-    @contextmanager
-    def told(self) -> Generator[None]:
-        """Raise as a StartupError, which says what to do, what calls fail with."""
-        from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError  # noqa: PLC0415  # not for help
-
-        from stigmer.rpc import error_of  # noqa: PLC0415  # as above
-
-        try:
-            yield
-        except BrokenPipeError:  # whoever reads what is printed reads no more; typer knows what to do
-            raise
-        except ssl.SSLError as error:
-            raise StartupError(
-                f"{self.address}: TLS failed ({error}); check --ca, --client-cert and --client-key"
-            ) from None
-        except OSError as error:
-            raise StartupError(f"{self.address}: {_reason(error)}; start a server with `stigmer serve`") from None
-        except GRPCError as error:
-            failure = error_of(error)
-            hint = "; --token-file names its file" if failure.code is Code.UNAUTHENTICATED and not self.token else ""
-            raise StartupError(f"{self.address}: {failure.code.name}: {failure.message}{hint}") from None
-        except (StreamTerminatedError, ProtocolError) as error:
-            wanted = "TLS (--ca)" if self.tls is None else "a client certificate (--client-cert, --client-key)"
-            raise StartupError(f"{self.address}: {error}; is it a gRPC server, and does it want {wanted}?") from None
-
-    @asynccontextmanager
-    async def channel(self) -> AsyncGenerator[Channel]:
-        """A channel that is connected, on which every call bears the token; raises as `told`."""
-        from grpclib.events import SendRequest, listen  # noqa: PLC0415  # not for help
-
-        from stigmer import rpc  # noqa: PLC0415  # as above
-
-        async def bear(event: SendRequest) -> None:
-            if self.token:
-                event.metadata["authorization"] = f"Bearer {self.token}"
-
-        async with rpc.channel(str(self.address), tls=self.tls or False) as channel:
-            listen(channel, SendRequest, bear)
-            with self.told():
-                try:
-                    async with asyncio.timeout(CONNECT_S):
-                        await channel.__connect__()
-                except TimeoutError:
-                    raise StartupError(f"{self.address}: no answer within {CONNECT_S:g} s") from None
-                yield channel
-                _hang_up(channel)
 
 
 @dataclass(frozen=True)
@@ -174,6 +119,20 @@ class Callee:
             return asyncio.run(_called(opened, work, answer_s))
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
+
+    def use(
+        self, work: Callable[[Client], Awaitable[T]], *, answer_s: float | None = ANSWER_S, org: str | None = None
+    ) -> T:
+        """As `call`, by a client.
+
+        Args:
+            work: calls it.
+            answer_s: how long it may take; None for a stream.
+            org: the organization of what is made or named without one.
+        """
+        from stigmer.client import Client  # noqa: PLC0415  # not for help
+
+        return self.call(lambda channel: work(Client(channel, org=org or "")), answer_s=answer_s)
 
     def _channel(self) -> AbstractAsyncContextManager[Any]:
         if self.data_dir is not None:
@@ -270,14 +229,3 @@ def _token(file: Path | None) -> str:
         return file.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise StartupError(f"--token-file: {error}; give the file that `stigmer tokens new` was printed to") from None
-
-
-def _hang_up(channel: Channel) -> None:
-    """Drop the connection at once: over TLS grpclib's close leaves a farewell behind that nobody would wait for."""
-    protocol = channel._protocol  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public way to the transport
-    if protocol is not None:
-        protocol.connection._transport.abort()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as above
-
-
-def _reason(error: OSError) -> str:
-    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)

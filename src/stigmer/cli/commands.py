@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import platform
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -67,6 +68,13 @@ def run() -> None:
     get_command(_app())(prog_name="stigmer")
 
 
+def own_version() -> str:
+    """The line that tells the version of this command."""
+    import stigmer  # noqa: PLC0415  # quick help: what knows the version is imported when it is asked for
+
+    return f"stigmer {stigmer.__version__} (Python {platform.python_version()})"
+
+
 def _typer() -> typer.Typer:
     return typer.Typer(
         add_completion=False,
@@ -85,15 +93,13 @@ def _app() -> typer.Typer:
 def _stigmer(
     ctx: typer.Context,
     *,
-    show_version: Annotated[bool, typer.Option("--version", help=COMMANDS["version"])] = False,
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version of this command.")] = False,
 ) -> None:
     """Stigmer, a control plane for AI agents: their resources in one SQLite file, served over gRPC.
 
     Start with `stigmer serve`; `stigmer COMMAND --help` explains the rest.
     """
     if show_version:
-        from stigmer.cli.version import version  # noqa: PLC0415  # quick help: imported when asked for
-
-        version()
+        typer.echo(own_version())
     elif ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())

@@ -12,7 +12,7 @@ from stigmer.cli.calling import Callee, on_server
 from stigmer.errors import StartupError
 
 if TYPE_CHECKING:
-    from stigmer.cli.calling import Target
+    from stigmer.cli.target import Target
 
 _STATUS = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
 _SERVING = 1
