@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import TYPE_CHECKING
 
@@ -44,5 +45,31 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         with pytest.raises(SystemExit) as ended:
             main()
         return Done(int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def org(request: pytest.FixtureRequest) -> str:
+    """The test's own organization."""
+    return f"org-{abs(hash(request.node.nodeid))}"
+
+
+@pytest.fixture
+def org_client(server: str, org: str) -> Generator[Client]:
+    """A client in the test's own organization."""
+    with Client(server, org=org) as made:
+        yield made
+
+
+@pytest.fixture
+def stigmer(server: str, org: str, command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs a command against the server, in the test's own organization; `stdin` is what it may read."""
+    monkeypatch.setenv("STIGMER_SERVER", server)
+    monkeypatch.setenv("STIGMER_ORG", org)
+
+    def run(*arguments: str, stdin: str = "") -> Done:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        return command(*arguments)
 
     return run

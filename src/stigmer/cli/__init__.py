@@ -18,6 +18,8 @@ from contextlib import suppress
 
 COMMANDS = {
     "serve": "Run the server until SIGTERM or Ctrl-C.",
+    "get": "Print resources, as a table, JSON or YAML.",
+    "delete": "Delete resources.",
     "health": "Ask a running server whether it serves.",
     "tokens": "Make, list and revoke the tokens that callers are known by.",
     "keys": "List and rotate the keys that secrets are sealed under.",
