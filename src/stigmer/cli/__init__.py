@@ -25,6 +25,8 @@ COMMANDS = {
     "keys": "List and rotate the keys that secrets are sealed under.",
     "audit": "Show, export and verify who saw and changed secrets.",
     "verify-secrets": "Search all that a server leaves behind for secret values.",
+    "run": "Have an agent do something, and follow it to its end.",
+    "logs": "Show what an execution has done, and does.",
     "auth": "Ask a server who you are and what you may do.",
     "wait": "Wait until an execution has come to a phase.",
     "version": "Print the versions of this command and of the server.",

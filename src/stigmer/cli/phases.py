@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from stigmer.types import AgentExecution
 
 COMPLETED = "COMPLETED"
+FINAL = frozenset({COMPLETED, "FAILED", "CANCELLED"})
+"""None follows these."""
 _STEM = "EXECUTION_"
 _NO_PHASE = "EXECUTION_PHASE_UNSPECIFIED"
 
