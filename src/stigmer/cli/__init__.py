@@ -19,6 +19,7 @@ from contextlib import suppress
 COMMANDS = {
     "serve": "Run the server until SIGTERM or Ctrl-C.",
     "get": "Print resources, as a table, JSON or YAML.",
+    "apply": "Make resources as manifests have them.",
     "delete": "Delete resources.",
     "health": "Ask a running server whether it serves.",
     "tokens": "Make, list and revoke the tokens that callers are known by.",

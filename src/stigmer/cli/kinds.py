@@ -29,12 +29,29 @@ class Named(NamedTuple):
         plural: as `stigmer.Client` has it, such as "executions".
         singular: as a line about a resource begins, such as "execution".
         short: such as "exec"; empty for none.
+        client: the class of the client for it.
     """
 
     kind: str
     plural: str
     singular: str
     short: str
+    client: Any
+
+    @property
+    def api_version(self) -> str:
+        """What manifests have that name none."""
+        return str(self.client._api_version)  # noqa: SLF001 - generated, from the protos
+
+    @property
+    def scope(self) -> int:
+        """The owner_scope of manifests that name none."""
+        return int(self.client._scope)  # noqa: SLF001 - as above
+
+    @property
+    def is_applied(self) -> bool:
+        """Whether the kind has `apply`."""
+        return "apply" in self.client._paths  # noqa: SLF001 - as above
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -50,10 +67,10 @@ def all_kinds() -> tuple[Named, ...]:
     found: list[Named] = []
     for plural, property_ in vars(kinds.Kinds).items():
         if isinstance(property_, cached_property):
-            kind = getattr(getattr(kinds, property_.func.__annotations__["return"]), "_kind", "")
-            if kind:
+            client = getattr(kinds, property_.func.__annotations__["return"])
+            if kind := getattr(client, "_kind", ""):
                 singular = re.sub("s$", "", re.sub("ies$", "y", plural))
-                found.append(Named(kind, plural, singular, _SHORT.get(plural, "")))
+                found.append(Named(kind, plural, singular, _SHORT.get(plural, ""), client))
     return tuple(found)
 
 
