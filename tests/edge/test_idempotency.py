@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -20,11 +21,13 @@ from kept import everything_kept
 from matrix import Owned
 
 from stigmer import types
+from stigmer.edge.terms import SECRET
 from stigmer.pipeline import idempotency
-from stigmer.pipeline.idempotency import KEPT_MS, TABLE, expire
+from stigmer.pipeline.idempotency import KEPT_MS, TABLE, Kept, expire
 from stigmer.secrets.fields import MARK
 from stigmer.store.memory import MemoryStore
 from stigmer.store.sqlite import SqliteStore
+from stigmer.wire import codec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -128,6 +131,15 @@ async def test_another_request_with_the_key_is_refused(rig: Rig) -> None:
     info = detail_of(error, error_details_pb2.ErrorInfo)
     assert (info.reason, info.metadata["subject"]) == ("IDEMPOTENCY_KEY_REUSED", "order-7")
     assert "order-7" in (error.message or "")
+
+
+async def test_who_has_the_database_alone_cannot_try_out_the_values_of_a_request(rig: Rig, store: Stores) -> None:
+    sent = samples.environment()
+    sent.spec.data["PIN"] = types.EnvironmentValue(value="1234", is_secret=True)
+    await rig.environments.create(sent, **keyed())
+    kept = Kept.unpacked((await records(store))[0]).fingerprint
+    guess = codec.encode(sent)
+    assert kept != hashlib.blake2b(guess, key=store.secret(SECRET), digest_size=32).digest()
 
 
 async def test_a_key_counts_for_its_caller_and_method_alone(rig: Rig) -> None:

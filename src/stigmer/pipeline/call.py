@@ -46,7 +46,7 @@ class Once(NamedTuple):
 
     Attributes:
         key: the caller's idempotency key.
-        fingerprint: 32 bytes that tell its request from others.
+        fingerprint: 32 bytes that tell its request from others; in memory alone.
     """
 
     key: str

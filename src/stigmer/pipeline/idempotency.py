@@ -106,6 +106,7 @@ async def run_once(ctx: AnyContext, once: Once, pipeline: Runs) -> Reply | None:
         ConflictError: the call repeats another one; the next run gives its reply.
         StigmerError: the call is refused.
     """
+    once = once._replace(fingerprint=await _untryable(ctx, once.fingerprint))
     now_ms = await ctx.runtime.store.now_ms()
     names, over = _names(ctx, once, now_ms), dict[str, int]()
     if ctx.call.attempt > 1 or _makes_elsewhere(ctx):
@@ -132,6 +133,18 @@ async def expire(store: Store) -> None:
             await store.commit(Changes(records={(TABLE, record.key): None for record in gone}))
         if len(gone) < AT_ONCE:
             return
+
+
+async def _untryable(ctx: AnyContext, fingerprint: bytes) -> bytes:
+    """The fingerprint as it is kept: under the audit's sealed key where the request may have secret values.
+
+    The store's own secrets stand in the database, so that who has that, or a backup, could try values out. Raises as
+    `AuditKeys.get`.
+    """
+    if not ctx.kind.may_hold_secrets:
+        return fingerprint
+    hashing = (await ctx.runtime.trail.keys.get()).hashing
+    return hashlib.blake2b(fingerprint, key=hashing, digest_size=32, person=b"idempotency").digest()
 
 
 def _day(now_ms: int) -> int:
