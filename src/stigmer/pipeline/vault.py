@@ -41,9 +41,16 @@ log = get_logger("stigmer.pipeline.vault")
 
 
 def foreign_values(wire: Message) -> list[Violation]:
-    """What of a request looks like another server's ciphertext."""
+    """What of a request looks like another server's ciphertext, where the protos say that values stand."""
     found = fields.where(wire, lambda _is_secret, value: value[: len(_FOREIGN)] in _FOREIGNS)
     return [Violation(path, _NOT_TAKEN) for path in found]
+
+
+def new_value(path: str, value: str) -> list[Violation]:
+    """Why a value cannot stand in the place of a kept one, at that path of a request: it is the mark, or foreign."""
+    if value == MARK:
+        return [Violation(path, f"is {MARK}, which stands for a value that is not shown: send the new value")]
+    return [Violation(path, _NOT_TAKEN)] if value.startswith(_FOREIGN) else []
 
 
 def marks(wire: Message) -> list[Violation]:

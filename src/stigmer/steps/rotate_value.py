@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stigmer._gen.ai.stigmer.commons.apiresource import ApiResourceMetadata
-from stigmer.errors import InvalidArgument, Violation, clip
+from stigmer.errors import InvalidArgument, clip
 from stigmer.pipeline.kind import required
-from stigmer.secrets.fields import MARK
+from stigmer.pipeline.vault import new_value
 from stigmer.steps import audit
 from stigmer.steps.build_update_state import check_version
 from stigmer.wire.lazy import shallow_copy
 
 if TYPE_CHECKING:
     from stigmer._gen.ai.stigmer.agentic.executioncontext.v1 import ExecutionContext, RotateExecutionValueInput
+    from stigmer.errors import Violation
     from stigmer.pipeline.context import Context
 
 
@@ -23,14 +24,12 @@ class RotateValue:
     """Replace one value; whether it is secret stays, and so does all else but version and audit.
 
     Reads the request and `row`; writes `new_state`. Refuses another version than the one that is wanted, a key that the
-    context does not have, and the mark of a value that is not shown.
+    context does not have, the mark of a value that is not shown, and another server's ciphertext.
     """
 
     def violations(self, ctx: Context[RotateExecutionValueInput, ExecutionContext]) -> list[Violation]:
-        """The mark."""
-        if ctx.request.value != MARK:
-            return []
-        return [Violation("value", f"is {MARK}, which stands for a value that is not shown: send the new value")]
+        """The mark, and another server's ciphertext."""
+        return new_value("value", ctx.request.value)
 
     async def __call__(self, ctx: Context[RotateExecutionValueInput, ExecutionContext]) -> None:
         existing: ExecutionContext = await ctx.load(required(ctx.row))

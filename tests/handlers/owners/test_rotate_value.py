@@ -66,10 +66,11 @@ async def test_a_version_that_has_passed_is_aborted(runner: Caller) -> None:
         ("key", lambda one: rotated(one, key="")),
         ("value", lambda one: rotated(one, value="")),
         ("value", lambda one: rotated(one, value="***REDACTED***")),
+        ("value", lambda one: rotated(one, value="enc:v1:abc")),
         ("resource_id", lambda one: RotateExecutionValueInput(key="TOKEN", value="new")),
     ],
 )
-async def test_unknown_keys_empty_values_and_the_mark_are_refused(runner: Caller, field: str, request_of: Any) -> None:
+async def test_unknown_keys_and_what_is_no_new_value_are_refused(runner: Caller, field: str, request_of: Any) -> None:
     before = await made(runner)
     found = await outcome(runner.contexts.rotate(request_of(before)))
     assert (found.code, found.message.partition(":")[0]) == ("INVALID_ARGUMENT", field)
