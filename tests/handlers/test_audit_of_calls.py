@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -116,6 +117,19 @@ async def test_a_read_that_shows_the_mark_is_no_record_and_is_counted(plane: Pla
     event = await last(plane)
     assert (event.op, event.actor, event.id, event.count) == (Op.REDACTED, "rea", id_of(made), 3)
     assert event.at_ms % 60_000 == 0
+
+
+async def test_neither_a_run_that_lost_a_race_nor_a_dry_run_counts_as_shown(plane: Plane) -> None:
+    stubs, sent, key = as_(plane, EDITOR).environments, environment(), {"idempotency-key": "k"}
+    made = await asyncio.gather(*(stubs.create(sent, metadata=key) for _ in range(16)))
+    await stubs.create(environment(), metadata={"x-dry-run": "all"})
+    await stubs.delete(ApiResourceDeleteInput(resource_id=id_of(made[0])), metadata={"x-dry-run": "all"})
+    await plane._app.trail.counts.write()
+    created, *counted = await events(plane._store)
+    assert (created.op, created.id) == (Op.CREATE, id_of(made[0]))
+    assert [(event.op, event.actor, event.id, event.count) for event in counted] == [
+        (Op.REDACTED, "eve", id_of(made[0]), 1)
+    ]
 
 
 async def test_an_update_an_apply_and_a_rotate_tell_which_values_are_new(plane: Plane) -> None:

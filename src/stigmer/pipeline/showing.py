@@ -7,6 +7,7 @@ the `vault`'s.
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,7 @@ class Showing:
             DataLoss, ConflictError: as `opened`.
         """
         if not may_be_shown(call):
-            self._trail.redacted(call, row)
+            tx.after_commit(partial(self._trail.redacted, call, row))  # a run that is lost shows nobody anything
             return await self.marked(tx, row)
         if known is None:
             return await self.opened(call, tx, row, is_shown=True)
