@@ -214,3 +214,17 @@ async def test_a_row_that_comes_between_two_reads_of_its_owners_is_a_conflict(st
     await created(store, owned("late", A))
     with pytest.raises(ConflictError):
         await tx.get("Thing", "late", OF_A)
+
+
+@pytest.mark.parametrize("owner", [A, B])
+async def test_a_slug_that_owners_lacked_and_one_of_them_has_by_then_is_a_conflict(store: Store, owner: str) -> None:
+    tx = Transaction(store)
+    one = owned("late", owner, slug="s")
+    assert await tx.by_slug("Thing", "s", one.namespace, OF_A) is None
+    await created(store, one)
+    if owner == A:
+        with pytest.raises(ConflictError):
+            await tx.by_slug("Thing", "s", one.namespace)
+    else:  # that of others they did not see before, and do not see now
+        holder = await tx.by_slug("Thing", "s", one.namespace)
+        assert (holder and holder.id, tx.reads.torn) == ("late", None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from stigmer.access.principal import SYSTEM
+from stigmer.access.principal import SYSTEM, includes
 from stigmer.secrets.audit import LOG, Event, Op
 from stigmer.store.changes import Append, Changes, Put, Remove
 from stigmer.store.errors import ConflictError
@@ -35,10 +35,11 @@ class ReadSet:
         torn: the name of which two reads differed: a commit came between, and the outermost call has to run again.
     """
 
-    __slots__ = ("_revisions", "torn")
+    __slots__ = ("_lacking", "_revisions", "torn")
 
     def __init__(self) -> None:
         self._revisions: dict[Name, int] = {}
+        self._lacking: dict[Name, Owners] = {}  # who had no row of that name
         self.torn: Name | None = None
 
     def __repr__(self) -> str:
@@ -57,22 +58,30 @@ class ReadSet:
 
     def note_row(self, row: Row) -> None:
         """A row was read; raises ConflictError where one of its names had another revision, or no row."""
-        self.note((row.kind, row.id), row.revision)
+        self._note_of((row.kind, row.id), row)
         if row.slug is not None:
-            self.note((row.kind, row.slug, row.namespace), row.revision)
+            self._note_of((row.kind, row.slug, row.namespace), row)
 
     def note_found(self, name: Name, row: Row | None, owners: Owners | None = None) -> Row | None:
         """What a name gave of these owners' rows, which is returned; raises ConflictError where that was another one.
 
-        That they have none says nothing of others.
+        That they have none says nothing of others; a later read of all rows must not find one of theirs.
         """
         if owners is not None:
             self.note((*name, *owners), ABSENT if row is None else row.revision)
+            if row is None:
+                self._lacking.setdefault(name, owners)
         if row is not None:
             self.note_row(row)
         elif owners is None:
             self.note(name, ABSENT)
         return row
+
+    def _note_of(self, name: Name, row: Row) -> None:
+        if name in self._lacking and includes(self._lacking[name], row.owner):
+            self.torn = name
+            raise ConflictError(name)
+        self.note(name, row.revision)
 
     def check_rows(self, rows: Iterable[Row]) -> None:
         """Rows of a page: too many to be noted, but they must not differ from what is; raises as `note`."""

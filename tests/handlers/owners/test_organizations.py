@@ -51,6 +51,17 @@ async def test_a_slug_that_another_organization_has_is_free(facts: Any, rpc: str
 
 
 @pytest.mark.parametrize("facts", SCOPED, ids=repr)
+async def test_of_many_appliers_of_one_organization_one_creates_and_the_others_update(
+    facts: Any, callers: Callers
+) -> None:
+    sent = [await sample(callers, ANN, facts.name, name=samples.unique("contended"))] * 24
+    kinds = [callers(by).kind(facts.name) for by in (ANN, AMY)]
+    made = await asyncio.gather(*(kinds[number % 2].apply(one) for number, one in enumerate(sent)))
+    assert len({id_of(one) for one in made}) == 1
+    assert sorted(one.status.audit.spec_audit.event for one in made) == ["created"] + ["updated"] * 23
+
+
+@pytest.mark.parametrize("facts", SCOPED, ids=repr)
 async def test_who_is_of_one_organization_alone_need_not_name_it(facts: Any, callers: Callers) -> None:
     made = await callers(ANN).create(await sample(callers, ANN, facts.name))
     assert made.metadata.org == "acme"
