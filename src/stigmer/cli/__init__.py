@@ -20,6 +20,7 @@ COMMANDS = {
     "serve": "Run the server until SIGTERM or Ctrl-C.",
     "get": "Print resources, as a table, JSON or YAML.",
     "apply": "Make resources as manifests have them.",
+    "diff": "Show what applying manifests would change.",
     "delete": "Delete resources.",
     "health": "Ask a running server whether it serves.",
     "tokens": "Make, list and revoke the tokens that callers are known by.",

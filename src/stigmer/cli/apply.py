@@ -69,7 +69,7 @@ async def _outcome(client: stigmer.Client, manifest: Manifest, made: set[tuple[s
 
     resources: Any = getattr(client, manifest.named.plural)
     trying: Any = getattr(client.with_options(dry_run=True), manifest.named.plural)
-    current = await resources.get(_key(manifest), default=None)
+    current = await resources.get(key_of(manifest), default=None)
     outcome = "created" if current is None else "updated"
     if dry_run and current is None:
         made.add((manifest.named.kind, manifest.slug))
@@ -83,7 +83,7 @@ async def _outcome(client: stigmer.Client, manifest: Manifest, made: set[tuple[s
     return outcome
 
 
-def _key(manifest: Manifest) -> str:
+def key_of(manifest: Manifest) -> str:
     """What finds it: its slug, within its organization where it names one."""
     org = manifest.wire.metadata.org
     return f"{org}/{manifest.slug}" if org else manifest.slug
