@@ -22,6 +22,7 @@ COMMANDS = {
     "apply": "Make resources as manifests have them.",
     "diff": "Show what applying manifests would change.",
     "delete": "Delete resources.",
+    "explain": "Tell what a kind or a field of it means.",
     "health": "Ask a running server whether it serves.",
     "tokens": "Make, list and revoke the tokens that callers are known by.",
     "keys": "List and rotate the keys that secrets are sealed under.",
