@@ -23,9 +23,9 @@ def delete(
     org: Org = "",
     dry_run: DryRun = False,
 ) -> None:
-    """Delete resources, and what belongs to them.
+    """Delete resources.
 
-    Prints a line for each; exits with 1 where one is not there, when all others are deleted.
+    What belongs to them goes too. Prints a line for each; exits with 1 where one is not there, and deletes the others.
     """
     from stigmer.cli.kinds import kind_of  # noqa: PLC0415  # not wanted for the command's help
     from stigmer.cli.printing import say  # noqa: PLC0415  # as above

@@ -22,7 +22,9 @@ FAILED = 2
 
 @on_server
 def diff(callee: Callee, *, files: Files, org: Org = "") -> None:
-    """Show what `stigmer apply` of the same manifests would change, as the server says in a dry run.
+    """Show what applying manifests would change.
+
+    The server says it in a dry run.
 
     Exits with 0 where nothing would change, with 1 where something would, with 2 where that cannot be told. Secrets
     show as the mark; that a manifest brings secret values is a change.

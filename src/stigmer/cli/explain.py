@@ -18,7 +18,10 @@ _WIDTH = 100
 def explain(
     what: Annotated[str, typer.Argument(metavar="KIND[.FIELD]...", help="Such as agent, or agent.spec.mcpServers.")],
 ) -> None:
-    """Tell what a kind or a field of it means, and which fields there are in it. No server is asked."""
+    """Tell what a kind or a field of it means.
+
+    With the fields that there are in it; no server is asked.
+    """
     from stigmer.cli.kinds import kind_of  # noqa: PLC0415  # not wanted for the command's help
     from stigmer.cli.printing import say  # noqa: PLC0415  # as above
     from stigmer.client.resources import about  # noqa: PLC0415  # as above

@@ -43,7 +43,9 @@ def get(  # noqa: PLR0913  # one flag each
     show_secrets: ShowSecrets = False,
     full: Annotated[bool, typer.Option("--full", help="With -o yaml: also what the server owns.")] = False,
 ) -> None:
-    """Print resources: of those named, else of all that you may see, newest first.
+    """Print resources, as a table, JSON or YAML.
+
+    Those named, else all that you may see, newest first.
 
     Exits with 1 where one that is named is not there. `-o yaml` prints what `stigmer apply -f -` takes.
     """
