@@ -32,6 +32,7 @@ COMMANDS = {
     "logs": "Show what an execution has done, and does.",
     "auth": "Ask a server who you are and what you may do.",
     "wait": "Wait until an execution has come to a phase.",
+    "config": "Show and set the profiles, which name servers to call.",
     "version": "Print the versions of this command and of the server.",
 }
 """Each command with its line in `stigmer --help`, in the order shown."""

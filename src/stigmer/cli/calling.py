@@ -10,7 +10,7 @@ import inspect
 import os
 import ssl
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from inspect import Parameter, Signature
 from pathlib import Path
@@ -44,7 +44,11 @@ ANSWER_S = 60.0
 _OF_SERVER: dict[str, Any] = {
     "server": Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", envvar="STIGMER_SERVER", help="Server to call. [the one of the settings]"),
+        typer.Option(
+            metavar="ADDRESS",
+            envvar="STIGMER_SERVER",
+            help="Server to call. [that of the profile, else of the settings]",
+        ),
     ],
     "token_file": Annotated[
         Path | None,
@@ -62,6 +66,10 @@ _OF_SERVER: dict[str, Any] = {
     ],
     "client_key": Annotated[
         Path | None, typer.Option(metavar="FILE", envvar="STIGMER_CLIENT_KEY", help="PEM file of its private key.")
+    ],
+    "profile": Annotated[
+        str | None,
+        typer.Option(metavar="NAME", envvar="STIGMER_PROFILE", help="Profile of `stigmer config` to call by."),
     ],
     "config": Annotated[str | None, typer.Option(metavar="FILE", help="TOML file with the server's settings.")],
 }
@@ -82,9 +90,32 @@ class Callee:
     ca: Path | None = None
     client_cert: Path | None = None
     client_key: Path | None = None
+    profile: str | None = None
     config: str | None = None
     data_dir: str | None = None
     keyring_file: str | None = None
+    token: str = field(default="", repr=False)
+    org: str = ""
+
+    def with_profile(self) -> Callee:
+        """What a profile says beside the flags: the one named, else the one in use where no flag names whom to call.
+
+        So that a token goes to no other server than its own. Raises StartupError.
+        """
+        is_named = self.server is not None or self.config is not None
+        if self.data_dir is not None or (self.profile is None and is_named):
+            return self
+        from stigmer.client.profiles import kept_profile  # noqa: PLC0415  # not for help
+
+        try:
+            kept: dict[str, Any] = kept_profile(self.profile or "")
+        except (ValueError, OSError) as error:
+            raise StartupError(f"--profile: {error}") from None
+        if self.token_file is not None or "STIGMER_TOKEN" in os.environ:
+            kept = {name: value for name, value in kept.items() if not name.startswith("token")}
+        for name in kept.keys() & {"token_file", "ca", "client_cert", "client_key"}:
+            kept[name] = Path(kept[name])
+        return replace(self, **{name: value for name, value in kept.items() if not getattr(self, name)})
 
     @property
     def names_server(self) -> bool:
@@ -96,7 +127,7 @@ class Callee:
         import_module("stigmer.rpc")  # here, because imports read files, which an event loop is not to wait for
         settings = loaded(config=self.config) if self.server is None else None
         address = settings.addresses[0].dialled if settings else _address(str(self.server))
-        token = _token(self.token_file)
+        token = _token(self.token_file) or self.token
         security = None if isinstance(address, UnixAddress) else self._security(settings)
         if token and security is None and not isinstance(address, UnixAddress) and not is_loopback(address.host):
             raise StartupError(f"{address}: the token would travel in clear text; give --ca FILE, or --ca system")
@@ -128,11 +159,11 @@ class Callee:
         Args:
             work: calls it.
             answer_s: how long it may take; None for a stream.
-            org: the organization of what is made or named without one.
+            org: the organization of what is made or named without one; that of the profile where it is empty.
         """
         from stigmer.client import Client  # noqa: PLC0415  # not for help
 
-        return self.call(lambda channel: work(Client(channel, org=org or "")), answer_s=answer_s)
+        return self.call(lambda channel: work(Client(channel, org=org or self.org)), answer_s=answer_s)
 
     def _channel(self) -> AbstractAsyncContextManager[Any]:
         if self.data_dir is not None:
@@ -180,7 +211,7 @@ def _flagged(command: Callable[..., None], flags: dict[str, Any]) -> Callable[..
 
     def run(**given: Any) -> None:  # noqa: ANN401  # what each flag is of
         callee = Callee(**{name: given.pop(name) for name in flags if name in given})
-        command(callee, **given)
+        command(callee.with_profile(), **given)
 
     run.__doc__, run.__name__ = command.__doc__, command.__name__
     shared = [Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=flag) for name, flag in flags.items()]

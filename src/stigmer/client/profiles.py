@@ -13,6 +13,7 @@ ca = "ca.pem"               # or "system"; client_cert and client_key beside it
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tomllib
@@ -68,7 +69,7 @@ def profile_of(name: str | None = None, environment: Mapping[str, str] = os.envi
         OSError: the file cannot be read.
     """
     said = {one: environment.get(f"STIGMER_{one.upper()}", "") for one in _NAMES}
-    kept = _kept(config_file(environment), name or environment.get("STIGMER_PROFILE", ""))
+    kept = kept_profile(name or environment.get("STIGMER_PROFILE", ""), environment)
     if said["token"] or said["token_file"]:  # the one or the other, and not that of the profile beside it
         kept = {one: value for one, value in kept.items() if not one.startswith("token")}
     found = {one: said[one] or kept.get(one) for one in _NAMES}
@@ -90,22 +91,52 @@ def _tls(ca: str | None, cert: str | None, key: str | None) -> Callable[[], ssl.
     return partial(tls_context, None if ca == SYSTEM else ca or None, cert=cert or None, key=key or None)
 
 
-def _kept(path: Path, name: str) -> dict[str, str]:
-    """The settings of a profile, its files' paths made absolute; those of the one that the file names, or none."""
-    if not path.exists():
-        if name:
-            raise ValueError(f"there is no profile {name!r}: {path} does not exist")
-        return {}
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+def kept_profile(name: str = "", environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The settings of a profile alone, its files' paths made absolute.
+
+    Args:
+        name: of the profile; empty for the one that the file names, or none.
+        environment: tells where the file is.
+
+    Raises:
+        ValueError: the profile is not there, or a setting of it is none.
+        OSError: the file cannot be read.
+    """
+    path = config_file(environment)
+    if name and not path.exists():
+        raise ValueError(f"there is no profile {name!r}: {path} does not exist; `stigmer config set` makes it")
+    document = kept_document(path)
     profiles, name = document.get("profiles", {}), name or document.get("profile", "")
     if not name:
         return {}
     if name not in profiles:
         raise ValueError(f"{path}: there is no profile {name!r}; there are {', '.join(profiles) or 'none'}")
     return _checked(path, name, profiles[name])
+
+
+def kept_document(path: Path) -> dict[str, Any]:
+    """What the file says; nothing where there is none. Raises ValueError where it is no TOML, and OSError."""
+    if not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def document_text(document: Mapping[str, Any]) -> str:
+    """The file's text: which profile is used, and a table for each. Raises ValueError where a setting is none."""
+    blocks = [f"profile = {_quoted(document['profile'])}"] if document.get("profile") else []
+    for name, settings in document.get("profiles", {}).items():
+        _checked(Path(), name, settings)
+        rows = (f"{key} = {_quoted(value)}" for key, value in settings.items())
+        blocks.append("\n".join([f"[profiles.{_quoted(name)}]", *rows]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """The text as TOML has it, whose escapes JSON shares."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _checked(path: Path, name: str, profile: object) -> dict[str, str]:
