@@ -35,7 +35,8 @@ def apply(callee: Callee, *, files: Files, org: Org = "", dry_run: DryRun = Fals
     """Make resources as manifests have them.
 
     Those that others refer to come first. Prints a line for each: `agent/reviewer created`, `updated` or `unchanged`.
-    Where a manifest has a fault nothing is applied, and every fault is told with its place. Exits with 1 then, and where the server refuses one.
+    Where a manifest has a fault nothing is applied, and every fault is told with its place. Exits with 1 then, and
+    where the server refuses one.
     """
     from stigmer.cli.manifests import read  # noqa: PLC0415  # not wanted for the command's help
     from stigmer.cli.printing import say  # noqa: PLC0415  # as above
