@@ -93,6 +93,21 @@ async def test_a_read_that_runs_ends_when_nobody_waits_for_it(store: SqliteStore
     assert await ids(store) == []
 
 
+async def test_a_read_that_fails_on_its_way_leaves_no_old_snapshot_to_later_ones(store: SqliteStore) -> None:
+    """A damaged record within a list: as long as its error was kept, the same worker's lists stood at that commit."""
+
+    def fails(connection: sqlite3.Connection) -> None:
+        found = connection.execute("SELECT name FROM sqlite_master")
+        next(found)
+        raise KeyError("damaged")
+
+    with pytest.raises(KeyError) as kept:
+        await store._reads.list(fails)
+    await store.commit(creating(row("r1")))
+    assert await store._reads.list(sql("SELECT count(*) FROM resources")) == 1
+    assert kept.value.__traceback__ is not None
+
+
 async def test_a_slow_read_goes_on_elsewhere_and_the_quick_ones_behind_it_do_not_wait(store: SqliteStore) -> None:
     endless, *cheap = await started(store._reads.list(sql(ENDLESS)), *(store._reads.list(sql(QUICK)) for _ in range(9)))
     assert await asyncio.gather(*cheap) == [1] * 9

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+import traceback
 from contextlib import contextmanager, suppress
 from functools import partial
 from math import inf
@@ -78,6 +79,7 @@ class Reader(sqlite3.Connection):
         try:
             return read(self)
         except Exception as error:  # noqa: BLE001 - it is this read's caller's to see; the reads of others go on
+            _let_go(error)
             if self._stopped:  # whatever was made of the interrupt
                 return StoppedError()
             return failure(error) if isinstance(error, sqlite3.Error) else error
@@ -271,6 +273,13 @@ def _move_log(check: Callable[[], None], connection: Reader) -> None:
             _, pages, moved = connection.execute(sql.MOVE).fetchone()
             if pages == moved:
                 break
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Clear the frames that an error has passed: a cursor there would keep later reads at the commit that it read."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def size_of(found: object) -> int:
