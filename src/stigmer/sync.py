@@ -285,7 +285,8 @@ class Executions:
             timeout_s: how long to wait for the end, in seconds; the execution goes on afterwards.
 
         Returns:
-            The execution as it ended, also where that is FAILED or CANCELLED: its status says so.
+            The execution as it ended, also where that is FAILED or CANCELLED: its status says so. In a dry run, as it
+            would begin.
 
         Raises:
             DeadlineExceeded: it has not ended in time; its id is in the message.

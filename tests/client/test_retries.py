@@ -153,6 +153,14 @@ async def test_a_dry_run_answers_and_leaves_nothing(client: stigmer.Client) -> N
     assert await client.agents.get("reviewer") == made
 
 
+async def test_a_dry_run_of_an_execution_does_not_wait_for_its_end(client: stigmer.Client) -> None:
+    agent = await client.agents.create(name="Reviewer", instructions=INSTRUCTIONS)
+    tried = await client.with_options(dry_run=True).executions.run(agent, "Please review change 1.", timeout_s=5)
+    assert tried.status
+    assert tried.status.phase.name == "EXECUTION_PENDING"
+    assert [run async for run in client.executions.list()] == []
+
+
 async def test_a_create_is_not_tried_again_where_the_server_keeps_no_keys() -> None:
     watched = Watched("create")
     watched.features = []

@@ -49,7 +49,8 @@ class Following(Resources[AgentExecution]):
             timeout_s: how long to wait for the end, in seconds; the execution goes on afterwards.
 
         Returns:
-            The execution as it ended, also where that is FAILED or CANCELLED: its status says so.
+            The execution as it ended, also where that is FAILED or CANCELLED: its status says so. In a dry run, as it
+            would begin.
 
         Raises:
             DeadlineExceeded: it has not ended in time; its id is in the message.
@@ -65,6 +66,8 @@ class Following(Resources[AgentExecution]):
         }
         started_s = time.monotonic()
         created = await self._create(None, metadata, spec, "")
+        if self._calls.options.dry_run:
+            return created
         left_s = None if timeout_s is None else timeout_s - (time.monotonic() - started_s)
         return await self.wait(created, timeout_s=left_s)
 
