@@ -23,7 +23,7 @@ demo: $(READY) ## Start a server, run an agent on it with real clients, and say 
 	@$(BIN)/python demo/main.py
 
 test: $(READY) ## Everything that CI runs: the checks, then the tests
-	@echo 'The checks and the tests take some four minutes on two processors.'
+	@echo 'The checks and the tests take some eight minutes on two processors.'
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory suite
 
